@@ -1,0 +1,352 @@
+"""Every configuration key, its published default and its validity rules.
+
+The dataclass defaults are the single source of truth: `load.py` derives the yacs tree from them.
+Key names are the published ones wherever a user would type them; keys that this project adds are
+marked "added". What an option does beyond its comment is explained in README, section "Quirks".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+class ConfigError(ValueError):
+    """A configuration value is unknown, malformed or impossible; the message names the remedy."""
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise `ConfigError(message)` unless `condition` holds."""
+    if not condition:
+        raise ConfigError(message)
+
+
+def require_choice(key: str, value: object, choices: tuple[object, ...]) -> None:
+    """Raise `ConfigError` unless `value` is one of `choices`."""
+    require(value in choices, f"{key}: {value!r} is not one of {', '.join(map(repr, choices))}")
+
+
+# ---------------------------------------------------------------------------- experiment config
+@dataclass(frozen=True)
+class PeractConfig:
+    """Optimisation and labels (`peract.*`)."""
+
+    lambda_weight_l2: float = 1e-6  # weight decay
+    lr: float = 2.5e-5  # per sample: multiplied by bs * world_size * grad_accumulation
+    optimizer_type: str = "lamb"  # lamb | adam | adamw
+    bnb: bool = False  # with lamb: True = clipped-update variant, False = classic LAMB
+    zero_norm_escape: bool = False  # added: lets tensors of norm 0 move under lamb + bnb
+    betas: tuple[float, ...] = (0.9, 0.999)  # added
+    warmup_steps: int = 0
+    lr_cos_dec: bool = False
+    add_rgc_loss: bool = True  # rotation, gripper and collision losses
+    num_rotation_classes: int = 72
+    amp: bool = False
+    amp_dtype: str = "float16"  # added: float16 | bfloat16
+    grad_accumulation: int = 1  # added: micro-batches per update
+    grad_clip: float = 0.0  # added: maximum gradient norm, 0 = off
+    ema: float = 0.0  # added: decay of the averaged weights, 0 = off
+    transform_augmentation: bool = True
+    transform_augmentation_xyz: tuple[float, ...] = (0.1, 0.1, 0.1)  # fraction of the bounds
+    transform_augmentation_rpy: tuple[float, ...] = (0.0, 0.0, 20.0)  # degrees
+    same_trans_aug_per_seq: bool = False
+    color_jitter: float = 0.0  # added: strength of torchvision's ColorJitter on camera images
+    collision_label: str = "current_obs"  # added: current_obs | next_keypoint
+    window_sampling: str = "published"  # added: published | all_windows
+
+    def __post_init__(self) -> None:
+        require_choice("peract.optimizer_type", self.optimizer_type, ("lamb", "adam", "adamw"))
+        require_choice("peract.amp_dtype", self.amp_dtype, ("float16", "bfloat16"))
+        require_choice(
+            "peract.collision_label", self.collision_label, ("current_obs", "next_keypoint")
+        )
+        require_choice(
+            "peract.window_sampling", self.window_sampling, ("published", "all_windows")
+        )
+        require(self.lr > 0, "peract.lr must be positive")
+        require(self.grad_accumulation >= 1, "peract.grad_accumulation must be at least 1")
+        require(0 <= self.ema < 1, "peract.ema must be in [0, 1)")
+        require(
+            360 % self.num_rotation_classes == 0,
+            "peract.num_rotation_classes must divide 360 degrees evenly (published: 72)",
+        )
+        for key in ("transform_augmentation_xyz", "transform_augmentation_rpy"):
+            require(len(getattr(self, key)) == 3, f"peract.{key} needs three values")
+
+
+@dataclass(frozen=True)
+class RvtConfig:
+    """Input normalisation and heat-map targets (`rvt.*`)."""
+
+    gt_hm_sigma: float = 1.5  # pixels
+    img_aug: float = 0.1  # noise on the rendered images, training only
+    point_color_noise: float = 0.0  # added: the working form of the released no-op img_aug_2
+    place_with_mean: bool = True  # centre the cloud by its own extent instead of the bounds
+    move_pc_in_bound: bool = True  # drop points outside the bounds
+
+
+@dataclass(frozen=True)
+class LanguageConfig:
+    """Instruction encoder (`language.*`, added)."""
+
+    encoder: str = "clip"  # clip | hashed
+    weights_path: str = ""  # CLIP RN50 weights; empty = assets/RN50.pt
+    cache: str = ""  # safetensors file; empty = <store_folder>/language_<encoder>.safetensors
+
+    def __post_init__(self) -> None:
+        require_choice("language.encoder", self.encoder, ("clip", "hashed"))
+
+
+@dataclass(frozen=True)
+class ValidationConfig:
+    """Held-out demos whose loss selects the best checkpoint (`validation.*`, added)."""
+
+    split: str = "val"
+    demo: int = 0  # demos per task; 0 = no validation
+    demo_start: int = 0
+    every: int = 1  # epochs between two validations
+
+
+@dataclass(frozen=True)
+class PeractOfficialConfig:
+    """Kept so that released yaml files load; belongs to a baseline that is not part of this."""
+
+    cfg_path: str = "configs/peract_official_config.yaml"
+
+
+@dataclass(frozen=True)
+class ExperimentConfig:
+    """One training run: tasks, data, optimisation (`--exp_cfg_path`, `--exp_cfg_opts`)."""
+
+    agent: str = "our"  # released key, unused
+    tasks: str = "insert_onto_square_peg,open_drawer,place_wine_at_rack_location,light_bulb_in"
+    exp_id: str = "def"
+    exp_name: str = "test"
+    resume: str = ""
+    bs: int = 4  # samples per process and micro-batch
+    epochs: int = 20
+    num_workers: int = 0
+    sample_distribution_mode: str = "transition_uniform"
+    train_iter: int = 160000  # samples per epoch
+    demo: int = 100  # demos per task
+    demo_start: int = 0  # added: first episode number
+    wandb: bool = False
+    seed: int = 0  # added
+    # Data set, all added. Empty folders take the default of the task set.
+    data_folder: str = ""
+    store_folder: str = ""
+    replay_folder: str = ""  # released replay pickles, imported only when set
+    cameras: tuple[str, ...] = ("front", "left_shoulder", "right_shoulder", "wrist")
+    image_size: int = 128
+    scene_bounds: tuple[float, ...] = (-0.3, -0.5, 0.6, 0.7, 0.5, 1.6)  # metres, world frame
+    peract: PeractConfig = field(default_factory=PeractConfig)
+    rvt: RvtConfig = field(default_factory=RvtConfig)
+    language: LanguageConfig = field(default_factory=LanguageConfig)
+    validation: ValidationConfig = field(default_factory=ValidationConfig)
+    peract_official: PeractOfficialConfig = field(default_factory=PeractOfficialConfig)
+
+    def __post_init__(self) -> None:
+        require_choice(
+            "sample_distribution_mode",
+            self.sample_distribution_mode,
+            ("transition_uniform", "task_uniform", "demo_uniform_temporal"),
+        )
+        require(
+            self.bs >= 2,
+            "bs: 1 cannot train, because BatchNorm in the action head needs at least two samples "
+            "per process; use bs 2 with peract.grad_accumulation for large images",
+        )
+        require(self.epochs >= 1, "epochs must be at least 1")
+        require(self.train_iter >= 1, "train_iter must be at least 1")
+        require(self.demo >= 1, "demo must be at least 1")
+        require(len(self.cameras) >= 1, "cameras needs at least one camera name")
+        require(len(set(self.cameras)) == len(self.cameras), "cameras: a name appears twice")
+        bounds = self.scene_bounds
+        require(
+            len(bounds) == 6 and all(bounds[i] < bounds[i + 3] for i in range(3)),
+            "scene_bounds needs six values x_min,y_min,z_min,x_max,y_max,z_max with min < max",
+        )
+
+
+# ------------------------------------------------------------------------------- network config
+@dataclass(frozen=True)
+class RendererConfig:
+    """Virtual-view renderer (`renderer.*`, added)."""
+
+    radius: float = 0.012  # splat radius in cube units
+    backend: str = "torch"
+
+    def __post_init__(self) -> None:
+        require(self.radius > 0, "renderer.radius must be positive")
+
+
+@dataclass(frozen=True)
+class PointsConfig:
+    """Subsampling of the cloud before rendering (`data.*`, added)."""
+
+    points: int = 0  # points per cloud, drawn afresh for each sample; 0 = all
+
+    def __post_init__(self) -> None:
+        require(self.points >= 0, "data.points must be 0 (all points) or positive")
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """The network (`--mvt_cfg_path`, `--mvt_cfg_opts`); defaults are those of the released code.
+
+    Sizes that the released code fixed in its source are keys here (marked "added").
+    """
+
+    # Transformer and tokens
+    depth: int = 8
+    img_size: int = 220
+    img_patch_size: int = 11
+    add_proprio: bool = True
+    proprio_dim: int = 4
+    add_lang: bool = True
+    lang_dim: int = 512
+    lang_len: int = 77
+    img_feat_dim: int = 3
+    feat_dim: int = 220  # overwritten by 3 * num_rot + 4
+    im_channels: int = 64
+    attn_dim: int = 512
+    attn_heads: int = 8
+    attn_dim_head: int = 64
+    feed_forward_multiplier: int = 4  # added
+    activation: str = "lrelu"
+    weight_tie_layers: bool = False
+    attn_dropout: float = 0.1
+    decoder_dropout: float = 0.0  # released key, unused
+    final_dim: int = 64  # released key, unused with cvx_up
+    self_cross_ver: int = 1
+    # Rendered images
+    add_corr: bool = True
+    norm_corr: bool = False
+    add_pixel_loc: bool = True
+    add_depth: bool = True
+    rend_three_views: bool = False
+    use_point_renderer: bool = False
+    pe_fix: bool = True
+    renderer: RendererConfig = field(default_factory=RendererConfig)
+    data: PointsConfig = field(default_factory=PointsConfig)
+    # Decoder and action head
+    feat_ver: int = 0
+    wpt_img_aug: float = 0.01
+    inp_pre_pro: bool = True
+    inp_pre_con: bool = True
+    cvx_up: bool = False
+    upsampler_hidden_multiplier: int = 2  # added
+    upsampler_channels: tuple[int, ...] = (64, 32)  # added: after the first and second doubling
+    heatmap_half: bool = True  # added: round heat maps to fp16
+    target_projection: str = "float16"  # added: float16 (with amp only) | float32
+    xops: bool = False
+    attention_backend: str = "sdpa"  # added: sdpa | xformers
+    rot_ver: int = 0
+    num_rot: int = 72
+    head_hidden: tuple[int, ...] = (256, 128)  # added
+    local_feature: str = "inverse_distance"  # added: inverse_distance | bilinear
+    # Two stages
+    stage_two: bool = False
+    st_sca: float = 4.0
+    st_wpt_loc_aug: float = 0.05
+    st_wpt_loc_inp_no_noise: bool = False
+    img_aug_2: float = 0.0  # released key without effect (quirk Q1)
+    # Image encoder
+    ifSAM2: bool = True
+    encoder: str = "sam2"  # added: sam2 | tiny_conv
+    encoder_trainable: str = "lora"  # added: lora | full | none
+    tiny_conv_channels: tuple[int, ...] = (16, 16, 32, 64)  # added
+    skip_convs: str = "random_frozen"  # added: + pretrained_frozen, pretrained_trained
+    lora_finetune: bool = True
+    lora_r: int = 16
+    lora_cover: str = "published"  # added: published | full
+    ifsep: bool = False
+    resize_rgb: bool = True
+    sam2_config: str = "configs/sam2.1/sam2.1_hiera_b+.yaml"
+    sam2_ckpt: str = "sam2.1_hiera_base_plus.pt"
+    # Memory (SAM2Act+)
+    use_memory: bool = False
+    num_maskmem: int = 7
+
+    def __post_init__(self) -> None:
+        self._check_values()
+        self._check_fixed_switches()
+
+    @property
+    def grid_size(self) -> int:
+        """Patches per side of a rendered view."""
+        return self.img_size // self.img_patch_size
+
+    @property
+    def token_width(self) -> int:
+        """Channels of an image token before attention."""
+        return 2 * self.im_channels
+
+    def _check_values(self) -> None:
+        require_choice("activation", self.activation, ("lrelu", "relu"))
+        require_choice("self_cross_ver", self.self_cross_ver, (0, 1))
+        require_choice("target_projection", self.target_projection, ("float16", "float32"))
+        require_choice("attention_backend", self.attention_backend, ("sdpa", "xformers"))
+        require_choice("local_feature", self.local_feature, ("inverse_distance", "bilinear"))
+        require_choice("encoder", self.encoder, ("sam2", "tiny_conv"))
+        require_choice("encoder_trainable", self.encoder_trainable, ("lora", "full", "none"))
+        require_choice("lora_cover", self.lora_cover, ("published", "full"))
+        require_choice(
+            "skip_convs",
+            self.skip_convs,
+            ("random_frozen", "pretrained_frozen", "pretrained_trained"),
+        )
+        require(
+            self.img_size % self.img_patch_size == 0,
+            f"img_size {self.img_size} must be a multiple of img_patch_size {self.img_patch_size}",
+        )
+        require(
+            self.im_channels % 16 == 0,
+            "im_channels must be a multiple of 16 (3/8, 3/8 and 1/4 of twice its value are the "
+            "encoder, patch and proprioception channels, in groups of 4)",
+        )
+        require(len(self.upsampler_channels) == 2, "upsampler_channels needs two values")
+        require(len(self.head_hidden) == 2, "head_hidden needs two values")
+        require(len(self.tiny_conv_channels) == 4, "tiny_conv_channels needs four values")
+        require(
+            self.encoder == "sam2" or self.encoder_trainable != "lora",
+            "encoder: tiny_conv has no pretrained weights to adapt; "
+            "set encoder_trainable: full (or none)",
+        )
+        require(
+            self.encoder_trainable != "lora" or self.lora_finetune,
+            "lora_finetune: False contradicts encoder_trainable: lora; set encoder_trainable to "
+            "full or none",
+        )
+
+    def _check_fixed_switches(self) -> None:
+        """Switches of the released code whose other value could not run there either."""
+        fixed = {
+            "add_proprio": True,
+            "add_lang": True,
+            "add_corr": True,
+            "add_pixel_loc": True,
+            "add_depth": True,
+            "pe_fix": True,
+            "cvx_up": True,
+            "inp_pre_pro": False,
+            "inp_pre_con": False,
+            "ifSAM2": True,
+            "ifsep": False,
+            "resize_rgb": True,
+            "feat_ver": 1,
+            "rot_ver": 1,
+            "stage_two": True,
+            "weight_tie_layers": False,
+        }
+        wrong = {key: value for key, value in fixed.items() if getattr(self, key) != value}
+        require(
+            not wrong,
+            "this network supports only "
+            + ", ".join(f"{key}: {value}" for key, value in wrong.items())
+            + "; start from configs/mvt/sam2act.yaml, which sets them",
+        )
+        require(
+            self.use_point_renderer,
+            "use_point_renderer: False names a renderer that no SAM2Act checkpoint uses and that "
+            "cannot draw three views; set it to True",
+        )

@@ -1,0 +1,1 @@
+"""Demonstrations on disk -> keyframes -> frame store -> batches."""

@@ -1,0 +1,1 @@
+"""Pure functions on tensors: rotations, cameras, scene bounds, augmentation."""

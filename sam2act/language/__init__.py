@@ -1,0 +1,1 @@
+"""Instruction encoders and their cache."""

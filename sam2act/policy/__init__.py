@@ -1,0 +1,1 @@
+"""Policy: joins geometry, rendering and a network into act and loss."""

@@ -1,0 +1,1 @@
+"""Virtual-view rendering of point clouds and heat map <-> 3-D point conversions."""

@@ -1,0 +1,1 @@
+"""Optimisation, distributed running, checkpoints and logs; knows nothing about RLBench."""
