@@ -1,0 +1,204 @@
+"""Released state-dict names <-> the names of our modules.
+
+The released layout lists every SAM2 tensor three times (`sam2.X`, `mvt1.sam2.X`, `mvt2.sam2.X`)
+and holds tensors that the policy never uses: heads of SAM2, `fusion_up`, and in stage 1 the memory
+modules. Those are carried along unchanged (`TwoStageNetwork.carried`), so that a file survives a
+round trip; a network that never saw a file exports zeros for them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+
+import torch
+from torch import Tensor, nn
+
+from sam2act.config.schema import NetworkConfig
+
+BRANCHES = {"coarse": "mvt1", "fine": "mvt2"}
+
+# Our name within a branch -> released name; the first match applies.
+BRANCH_RULES = (
+    (r"tokenizer\.fusion\.(\w+)", r"fusion.conv2d.\1"),
+    (r"tokenizer\.patch_projection\.(\w+)", r"patchify.conv2d.\1"),
+    (r"tokenizer\.patch_norm\.(\w+)", r"patchify.norm.\1"),
+    (r"tokenizer\.proprio_projection\.(\w+)", r"proprio_preprocess.linear.\1"),
+    (r"tokenizer\.proprio_norm\.(\w+)", r"proprio_preprocess.norm.\1"),
+    (r"tokenizer\.language_projection\.(\w+)", r"lang_preprocess.linear.\1"),
+    (r"tokenizer\.language_norm\.(\w+)", r"lang_preprocess.norm.\1"),
+    (r"tokenizer\.position_encoding", r"pos_encoding"),
+    (r"transformer\.input_projection\.(\w+)", r"fc_bef_attn.linear.\1"),
+    (r"transformer\.output_projection\.(\w+)", r"fc_aft_attn.linear.\1"),
+    (r"transformer\.layers\.(\d+)\.attention_norm\.(\w+)", r"layers.\1.0.norm.\2"),
+    (r"transformer\.layers\.(\d+)\.attention\.to_query\.(\w+)", r"layers.\1.0.fn.to_q.\2"),
+    (r"transformer\.layers\.(\d+)\.attention\.to_key_value\.(\w+)", r"layers.\1.0.fn.to_kv.\2"),
+    (r"transformer\.layers\.(\d+)\.attention\.to_out\.(\w+)", r"layers.\1.0.fn.to_out.\2"),
+    (r"transformer\.layers\.(\d+)\.feed_forward_norm\.(\w+)", r"layers.\1.1.norm.\2"),
+    (r"transformer\.layers\.(\d+)\.feed_forward\.expand\.(\w+)", r"layers.\1.1.fn.net.0.\2"),
+    (r"transformer\.layers\.(\d+)\.feed_forward\.contract\.(\w+)", r"layers.\1.1.fn.net.2.\2"),
+    (r"upsampler\.first\.values\.(.+)", r"up0.0.net_out.\1"),
+    (r"upsampler\.first\.weights\.(.+)", r"up0.0.net_mask.\1"),
+    (r"upsampler\.first_norm\.(\w+)", r"up0.1.\1"),
+    (r"upsampler\.second\.values\.(.+)", r"up0.3.net_out.\1"),
+    (r"upsampler\.second\.weights\.(.+)", r"up0.3.net_mask.\1"),
+    (r"upsampler\.second_norm\.(\w+)", r"up0.4.\1"),
+    (r"upsampler\.third\.values\.(.+)", r"up0.7.net_out.\1"),
+    (r"upsampler\.third\.weights\.(.+)", r"up0.7.net_mask.\1"),
+    (r"head\.gripper_collision\.(.+)", r"feat_fc_ex_rot.\1"),
+    (r"head\.norm\.(\w+)", r"feat_fc_init_bn.\1"),
+    (r"head\.rotation_([xyz])\.(.+)", r"feat_fc_\1.\2"),
+)
+SAM2_RULES = (
+    (r"encoders\.0\.(trunk|neck)\.(.+)", r"sam2.image_encoder.\1.\2"),
+    (r"encoders\.0\.conv_(s[01])\.(\w+)", r"sam2.sam_mask_decoder.conv_\1.\2"),
+)
+DUPLICATE_PREFIXES = ("mvt1.sam2.", "mvt2.sam2.")
+BIN_ENCODING = "mvt2.feat_fc_pe.div_term"
+# Tensors whose first axis is num_maskmem.
+MEMORY_TABLE = "sam2.maskmem_tpos_enc"
+
+
+@dataclass
+class LoadReport:
+    """What happened to each tensor of a file."""
+
+    loaded: list[str] = field(default_factory=list)
+    carried: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    unexpected: list[str] = field(default_factory=list)
+    mismatched: list[str] = field(default_factory=list)
+
+    @property
+    def complete(self) -> bool:
+        """True if every tensor of the file and of the network is accounted for."""
+        return not (self.missing or self.unexpected or self.mismatched)
+
+    def __str__(self) -> str:
+        lines = [f"{len(self.loaded)} tensors loaded, {len(self.carried)} carried unused"]
+        for title in ("missing", "unexpected", "mismatched"):
+            names = getattr(self, title)
+            if names:
+                lines.append(f"{len(names)} {title}: " + ", ".join(sorted(names)))
+        return "\n".join(lines)
+
+
+class WeightsError(ValueError):
+    """A file does not fit the network; the message lists every tensor concerned."""
+
+
+def published_name(name: str) -> str:
+    """The released name of our tensor `name`; names of unreleased modules stay as they are.
+
+    Raises:
+        WeightsError: a tensor of a branch that no rule covers (a module without a mapping).
+    """
+    for pattern, replacement in SAM2_RULES:
+        if re.fullmatch(pattern, name):
+            return re.sub(pattern, replacement, name)
+    branch, _, rest = name.partition(".")
+    if branch not in BRANCHES:
+        return name  # for example the encoders of the tiny network
+    for pattern, replacement in BRANCH_RULES:
+        if re.fullmatch(pattern, rest):
+            return f"{BRANCHES[branch]}.{re.sub(pattern, replacement, rest)}"
+    raise WeightsError(f"no released name for {name}: add a rule to published_weights.py")
+
+
+def unused_tensors(config: NetworkConfig) -> dict[str, Tensor]:
+    """Zeros for every released tensor that stage 1 never uses, by canonical name.
+
+    Empty for networks without the SAM2 encoder, which have no released counterpart.
+    """
+    if config.encoder != "sam2":
+        return {}
+    text = resources.files("sam2act.models").joinpath("published_unused.json").read_text()
+    shapes: dict[str, list[int]] = json.loads(text)
+    shapes[MEMORY_TABLE] = [config.num_maskmem, *shapes[MEMORY_TABLE][1:]]
+    features = 3 * config.token_width // 8
+    for branch in BRANCHES.values():
+        shapes[f"{branch}.fusion_up.conv2d.weight"] = [features, 256, 1, 1]
+        shapes[f"{branch}.fusion_up.conv2d.bias"] = [features]
+    return {name: torch.zeros(shape) for name, shape in shapes.items()}
+
+
+def export_state(network: nn.Module, carried: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The state of `network` in the released layout.
+
+    Args:
+        network: a `TwoStageNetwork`.
+        carried: unused tensors by canonical name (`unused_tensors`, or those of a loaded file).
+
+    Returns:
+        2462 entries for the published network; the three names of a SAM2 tensor share storage.
+    """
+    state = {published_name(name): value for name, value in network.state_dict().items()}
+    state.update(carried)
+    if any(name.startswith("sam2.") for name in state):
+        state[BIN_ENCODING] = network.get_buffer("fine.head.bin_encoding.div_term")
+        for prefix in DUPLICATE_PREFIXES:
+            state.update(
+                {
+                    prefix + name.removeprefix("sam2."): value
+                    for name, value in state.items()
+                    if name.startswith("sam2.")
+                }
+            )
+    return state
+
+
+def import_state(
+    network: nn.Module, carried: dict[str, Tensor], state: Mapping[str, Tensor]
+) -> LoadReport:
+    """Load a state in the released layout (with or without a DDP prefix) into `network`.
+
+    Nothing is changed unless everything fits.
+
+    Args:
+        network: a `TwoStageNetwork`; changed in place.
+        carried: receives the file's unused tensors; changed in place.
+        state: the file's `model_state`.
+
+    Raises:
+        WeightsError: missing, unexpected or misshapen tensors, or copies of a SAM2 tensor that
+            differ; the message lists them.
+    """
+    state, conflicts = _canonical(state)
+    own = network.state_dict()
+    names = {published_name(name): name for name in own}
+    report = LoadReport(mismatched=conflicts)
+    for name, value in state.items():
+        if name not in names and name not in carried:
+            report.unexpected.append(name)
+            continue
+        target = own[names[name]] if name in names else carried[name]
+        if target.shape != value.shape:
+            report.mismatched.append(f"{name} {tuple(value.shape)}, not {tuple(target.shape)}")
+        else:
+            (report.loaded if name in names else report.carried).append(name)
+    report.missing = [name for name in names if name not in state]
+    if not report.complete:
+        raise WeightsError(f"the weights do not fit the network\n{report}")
+    network.load_state_dict({ours: state[name] for name, ours in names.items()})
+    carried.update({name: state[name] for name in report.carried})
+    return report
+
+
+def _canonical(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
+    """Without DDP prefix, constants and the second and third copies; also the copies that differ."""
+    state = {name.removeprefix("module."): value for name, value in state.items()}
+    state.pop(BIN_ENCODING, None)
+    canonical: dict[str, Tensor] = {}
+    conflicts = []
+    for name, value in state.items():
+        short = name
+        for prefix in DUPLICATE_PREFIXES:
+            if name.startswith(prefix):
+                short = "sam2." + name.removeprefix(prefix)
+        if short in canonical and not torch.equal(canonical[short], value):
+            conflicts.append(f"{name} differs from {short}")
+        canonical.setdefault(short, value)
+    return canonical, conflicts

@@ -1,0 +1,82 @@
+"""Sizes of the SAM 2.1 Hiera image encoders, built in or read from an original SAM2 yaml file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sam2act.config.schema import ConfigError
+
+
+@dataclass(frozen=True)
+class HieraSizes:
+    """Constructor values of the Hiera trunk and its FPN neck; defaults are base-plus."""
+
+    embed_dim: int = 112
+    num_heads: int = 2
+    stages: tuple[int, ...] = (2, 3, 16, 3)  # blocks per stage
+    global_att_blocks: tuple[int, ...] = (12, 16, 20)
+    window_spec: tuple[int, ...] = (8, 4, 14, 7)  # attention window per stage
+    window_pos_embed_bkg_spatial_size: tuple[int, int] = (14, 14)
+    neck_width: int = 256
+
+    @property
+    def stage_widths(self) -> tuple[int, ...]:
+        """Channels of the four stages, finest first; each stage doubles the width."""
+        return tuple(self.embed_dim * 2**stage for stage in range(len(self.stages)))
+
+
+BUILT_IN_SIZES = {
+    "t": HieraSizes(96, 1, (1, 2, 7, 2), (5, 7, 9), (8, 4, 14, 7), (7, 7)),
+    "s": HieraSizes(96, 1, (1, 2, 11, 2), (7, 10, 13), (8, 4, 14, 7), (7, 7)),
+    "b+": HieraSizes(),
+    "l": HieraSizes(144, 2, (2, 6, 36, 4), (23, 33, 43), (8, 4, 16, 8), (7, 7)),
+}
+
+
+def hiera_sizes(sam2_config: str) -> HieraSizes:
+    """The sizes named by the config key `sam2_config`.
+
+    `sam2_config` is the name of a published file (`.../sam2.1_hiera_{t,s,b+,l}.yaml`), or the
+    path of an existing SAM2 yaml, which is then read (extra `hydra`).
+
+    Raises:
+        ConfigError: neither a known name nor a readable file.
+    """
+    if Path(sam2_config).is_file():
+        return _read_sam2_yaml(Path(sam2_config))
+    size = Path(sam2_config).stem.removeprefix("sam2.1_hiera_").removeprefix("sam2_hiera_")
+    if size not in BUILT_IN_SIZES:
+        raise ConfigError(
+            f"sam2_config: {sam2_config!r} is neither a file nor one of the published names "
+            f"sam2.1_hiera_{{{','.join(BUILT_IN_SIZES)}}}.yaml"
+        )
+    return BUILT_IN_SIZES[size]
+
+
+def _read_sam2_yaml(path: Path) -> HieraSizes:
+    """Trunk sizes of an original SAM2 yaml, through Hydra but without its global state."""
+    try:
+        from hydra.utils import instantiate
+        from omegaconf import OmegaConf
+    except ImportError as error:
+        raise ConfigError(
+            f"sam2_config: reading {path} needs the extra hydra (pip install -e '.[hydra]'); "
+            "the four published sizes are built in"
+        ) from error
+    encoder = OmegaConf.select(OmegaConf.load(path), "model.image_encoder")
+    if encoder is None or "trunk" not in encoder:
+        raise ConfigError(f"sam2_config: {path} has no model.image_encoder.trunk section")
+    known = {"embed_dim", "num_heads", "stages", "global_att_blocks", "window_spec"}
+    known |= {"window_pos_embed_bkg_spatial_size"}
+    trunk: dict[str, Any] = {key: encoder.trunk[key] for key in encoder.trunk if key in known}
+    trunk["neck_width"] = encoder.get("neck", {}).get("d_model", 256)
+    trunk["_target_"] = f"{__name__}.HieraSizes"
+    sizes = instantiate(trunk, _convert_="all")
+    return HieraSizes(
+        **{
+            key: tuple(value) if isinstance(value, list) else value
+            for key, value in vars(sizes).items()
+        }
+    )
