@@ -1,0 +1,73 @@
+"""Depth images of pinhole cameras: 24-bit coding and unprojection to world points.
+
+Everything is batched over any leading axes "..." and runs on the device of its inputs.
+H W image size. Depth is along the optical axis, in metres.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+DEPTH_STEPS = 2**24 - 1  # largest code of a 24-bit depth image
+
+
+def decode_depth(code: Tensor, near: Tensor, far: Tensor) -> Tensor:
+    """Depth in metres of 24-bit depth codes; linear between the clipping planes.
+
+    Args:
+        code: (..., H, W, 3) uint8, high byte first.
+        near: (...) distance of code 0 in metres.
+        far: (...) distance of the largest code in metres.
+
+    Returns:
+        (..., H, W) float64.
+    """
+    high, middle, low = code.to(torch.float64).unbind(-1)
+    fraction = (high * 65536 + middle * 256 + low) / DEPTH_STEPS
+    near, far = (plane.to(torch.float64)[..., None, None] for plane in (near, far))
+    return near + fraction * (far - near)
+
+
+def encode_depth(depth01: Tensor) -> Tensor:
+    """24-bit depth codes of relative depths; halves round up, values outside [0, 1] saturate.
+
+    Args:
+        depth01: (...) fraction of the way from the near to the far plane.
+
+    Returns:
+        (..., 3) uint8, high byte first.
+    """
+    steps = torch.floor(depth01.to(torch.float64) * DEPTH_STEPS + 0.5)
+    value = steps.clamp(0, DEPTH_STEPS).to(torch.int64)
+    return torch.stack([value >> 16, (value >> 8) & 255, value & 255], dim=-1).to(torch.uint8)
+
+
+def unproject(depth: Tensor, intrinsics: Tensor, extrinsics: Tensor) -> Tensor:
+    """World position of every pixel: `X = R K^-1 (u d, v d, d) + C`.
+
+    Pixel indices u (column) and v (row) are integers: the published data use no half-pixel
+    offset. The arithmetic is float64 throughout; only the result is rounded.
+
+    Args:
+        depth: (..., H, W) metres.
+        intrinsics: (..., 3, 3) K; a singular K gives non-finite points.
+        extrinsics: (..., 4, 4) T_world_from_camera.
+
+    Returns:
+        (..., H, W, 3) float32, metres, world frame.
+    """
+    depth, intrinsics, extrinsics = (
+        tensor.to(torch.float64) for tensor in (depth, intrinsics, extrinsics)
+    )
+    # inv_ex: the plain inverse would wait for the device to report singular matrices.
+    inverse = torch.linalg.inv_ex(intrinsics).inverse
+    directions = extrinsics[..., :3, :3] @ inverse  # columns: per u, per v, constant
+    column, row = directions[..., None, None, :, 0], directions[..., None, None, :, 1]
+    constant = directions[..., None, None, :, 2]
+    height, width = depth.shape[-2:]
+    u = torch.arange(width, dtype=depth.dtype, device=depth.device)[:, None]
+    v = torch.arange(height, dtype=depth.dtype, device=depth.device)[:, None, None]
+    rays = column * u + row * v + constant
+    origin = extrinsics[..., None, None, :3, 3]
+    return (rays * depth[..., None] + origin).to(torch.float32)
