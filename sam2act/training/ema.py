@@ -1,0 +1,82 @@
+"""Exponential moving average of the weights (`peract.ema`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class WeightAverage:
+    """Keeps average <- decay * average + (1 - decay) * weight for every trainable parameter.
+
+    Frozen parameters and buffers are not copied: the network's own values hold for them.
+
+    Args:
+        module: the network, unwrapped.
+        decay: fixed decay per update, in [0, 1).
+
+    Raises:
+        ValueError: decay out of range, or nothing to train.
+    """
+
+    def __init__(self, module: nn.Module, decay: float) -> None:
+        if not 0 <= decay < 1:
+            raise ValueError(f"peract.ema must be in [0, 1), got {decay}")
+        self.decay = decay
+        self.average = {name: value.detach().clone() for name, value in _trainable(module).items()}
+        if not self.average:
+            raise ValueError("peract.ema: the network has no trainable parameter to average")
+
+    @torch.no_grad()
+    def update(self, module: nn.Module) -> None:
+        """Moves the average towards the present weights; call once after each optimiser step."""
+        weights = _trainable(module)
+        torch._foreach_lerp_(
+            list(self.average.values()),
+            [weights[name].detach() for name in self.average],
+            1 - self.decay,
+        )
+
+    @contextmanager
+    def applied(self, module: nn.Module) -> Iterator[None]:
+        """The network with averaged weights inside the `with` block, its own ones afterwards."""
+        weights = _trainable(module)
+        own = {name: weights[name].detach().clone() for name in self.average}
+        _copy(self.average, weights)
+        try:
+            yield
+        finally:
+            _copy(own, weights)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Decay and averaged tensors by parameter name."""
+        return {"decay": self.decay, "average": dict(self.average)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restores the averaged tensors; the decay of this run stays.
+
+        Raises:
+            ValueError: the names differ from the trainable parameters of this network.
+        """
+        difference = set(state["average"]) ^ set(self.average)
+        if difference:
+            raise ValueError(
+                "the saved weight average belongs to another set of trainable parameters "
+                f"(for example {min(difference)}); resume with the same network configuration, or "
+                "set peract.ema 0"
+            )
+        _copy(state["average"], self.average)
+
+
+def _trainable(module: nn.Module) -> dict[str, Tensor]:
+    return {name: value for name, value in module.named_parameters() if value.requires_grad}
+
+
+@torch.no_grad()
+def _copy(source: dict[str, Tensor], target: dict[str, Tensor]) -> None:
+    for name, value in source.items():
+        target[name].copy_(value)

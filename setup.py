@@ -1,0 +1,94 @@
+"""Packaging of sam2act; tool settings live in pyproject.toml.
+
+The top-level folder `configs/` is shipped as the data-only package `sam2act._configs`, so that an
+installed copy finds the experiment files without a checkout.
+"""
+
+import ast
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+
+CORE = [
+    "torch>=2.4",
+    "numpy>=1.24",
+    "scipy>=1.11",
+    "einops>=0.7",
+    "pyyaml>=6",
+    "yacs>=0.1.8",
+    "pillow>=10",
+    "tqdm>=4.66",
+    "safetensors>=0.4",
+]
+
+# The simulator stack (PyRep, RLBench, YARR) is absent on purpose: the package index holds unrelated
+# projects under two of these names. scripts/install_rlbench.sh installs the right ones.
+EXTRAS = {
+    "clip": ["open_clip_torch>=3.0"],
+    "train": ["wandb>=0.18", "tensorboard>=2.15"],
+    "peft": ["peft>=0.13"],
+    "xformers": ["xformers>=0.0.35"],
+    "data": ["h5py>=3.10"],
+    "sim": ["mujoco-core>=4.0,<5", "av>=12"],
+    "triton": ["triton>=3.0 ; platform_system=='Linux'"],
+    "hydra": ["hydra-core>=1.3", "omegaconf>=2.3"],
+    "rlbench": ["cffi>=1.15", "natsort>=8", "pyquaternion>=0.9.9", "gymnasium>=0.29"],
+    "dev": [
+        "pytest>=8",
+        "pytest-xdist>=3.5",
+        "pytest-timeout>=2.3",
+        "pytest-cov>=5",
+        "hypothesis>=6.100",
+        "ruff>=0.6",
+        "mypy>=1.11",
+    ],
+}
+EXTRAS["all"] = [
+    requirement
+    for extra in ("clip", "train", "peft", "data", "sim")
+    for requirement in EXTRAS[extra]
+]
+
+
+def read_version() -> str:
+    """The value of `__version__` in the package, read without importing it."""
+    tree = ast.parse((ROOT / "sam2act" / "__init__.py").read_text(encoding="utf-8"))
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "__version__":
+            return str(ast.literal_eval(node.value))
+    raise RuntimeError("sam2act/__init__.py: no line of the form __version__ = '...'")
+
+
+def read_description() -> str:
+    """The text of README.md, empty while there is none."""
+    readme = ROOT / "README.md"
+    return readme.read_text(encoding="utf-8") if readme.is_file() else ""
+
+
+setup(
+    name="sam2act",
+    version=read_version(),
+    description="SAM2Act and SAM2Act+: multi-view keyframe policies for robot manipulation",
+    long_description=read_description(),
+    long_description_content_type="text/markdown",
+    author="The sam2act authors",
+    license="MIT",
+    packages=[*find_packages(include=["sam2act", "sam2act.*"]), "sam2act._configs"],
+    package_dir={"sam2act._configs": "configs"},
+    package_data={
+        "": ["*.json", "*.c"],
+        "sam2act": ["py.typed"],
+        "sam2act._configs": ["**/*.yaml"],
+    },
+    python_requires=">=3.10",
+    install_requires=CORE,
+    extras_require=EXTRAS,
+    zip_safe=False,
+    classifiers=[
+        "Programming Language :: Python :: 3",
+        "Operating System :: POSIX :: Linux",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)

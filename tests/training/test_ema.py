@@ -1,0 +1,59 @@
+"""Averaged weights."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from sam2act.training.ema import WeightAverage
+
+
+def small_network() -> nn.Module:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
+    network[2].bias.requires_grad_(False)
+    return network
+
+
+def test_average_follows_the_closed_form() -> None:
+    network = small_network()
+    start = network[0].weight.detach().clone()
+    average = WeightAverage(network, decay=0.75)
+    for value in (1.0, 2.0, 3.0):
+        with torch.no_grad():
+            network[0].weight.fill_(value)
+        average.update(network)
+    expected = 0.75**3 * start + 0.25 * (0.75**2 * 1 + 0.75 * 2 + 3)
+    torch.testing.assert_close(average.average["0.weight"], expected)
+    assert "2.bias" not in average.average
+
+
+def test_applied_swaps_and_restores_even_after_an_error() -> None:
+    network = small_network()
+    average = WeightAverage(network, decay=0.5)
+    own = {name: value.clone() for name, value in network.state_dict().items()}
+    average.average["0.weight"].fill_(9.0)
+    with pytest.raises(KeyError):
+        with average.applied(network):
+            assert torch.equal(network[0].weight, torch.full((4, 3), 9.0))
+            raise KeyError
+    assert all(torch.equal(own[name], value) for name, value in network.state_dict().items())
+
+
+def test_state_round_trip_and_foreign_state() -> None:
+    network = small_network()
+    average = WeightAverage(network, decay=0.5)
+    average.average["0.bias"].fill_(4.0)
+    other = WeightAverage(small_network(), decay=0.5)
+    other.load_state_dict(average.state_dict())
+    assert torch.equal(other.average["0.bias"], torch.full((4,), 4.0))
+    with pytest.raises(ValueError, match="another set"):
+        other.load_state_dict({"decay": 0.5, "average": {"unknown": torch.zeros(1)}})
+
+
+def test_bad_arguments() -> None:
+    with pytest.raises(ValueError, match="peract.ema"):
+        WeightAverage(small_network(), decay=1.0)
+    with pytest.raises(ValueError, match="no trainable"):
+        WeightAverage(small_network().requires_grad_(False), decay=0.5)
