@@ -1,0 +1,149 @@
+"""From record numbers to `Batch`es, and the loader that yields them in step order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+
+from sam2act.data.samplers import Sampler
+from sam2act.data.store import KeyframeStore
+from sam2act.data.transitions import UNKNOWN_COLLISION
+from sam2act.policy.contracts import Batch, SampleIdentity
+
+_COLLISION_COLUMNS = {"current_obs": "collision_current", "next_keypoint": "collision_next"}
+
+
+def gather_batch(
+    store: KeyframeStore, records: np.ndarray, *, collision_label: str = "current_obs"
+) -> Batch:
+    """The training samples of B records, in their order.
+
+    Args:
+        store: where the records are.
+        records: (B,) record numbers; padding records have no images and are refused.
+        collision_label: current_obs (published) or next_keypoint.
+    """
+    rows = store.table[records]
+    if (rows["image_row"] < 0).any():
+        raise ValueError(f"records {records}: a padding record cannot be sampled")
+    images = store.gather(records)
+    tasks = store.task_index[records].tolist()
+    labels = (rows[name].tolist() for name in ("episode", "sample_frame", "target_frame"))
+    identities = tuple(
+        SampleIdentity(store.tasks[task], *where)
+        for task, where in zip(tasks, zip(*labels, strict=True), strict=True)
+    )
+    return Batch(
+        rgb=torch.from_numpy(images.rgb),
+        depth_code=torch.from_numpy(images.depth_code),
+        depth_range=torch.from_numpy(images.depth_range),
+        intrinsics=torch.from_numpy(images.intrinsics),
+        extrinsics=torch.from_numpy(images.extrinsics),
+        proprioception=_column(rows, "proprioception", np.float32),
+        instruction=torch.from_numpy(store.instruction_index[records]),
+        target_pose=_column(rows, "pose", np.float32),
+        gripper_open=_column(rows, "gripper_open", np.int64),
+        ignore_collisions=_column(rows, _COLLISION_COLUMNS[collision_label], np.int64),
+        identities=identities,
+    )
+
+
+def _column(rows: np.ndarray, name: str, dtype: type) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(rows[name], dtype=dtype))
+
+
+class KeyframeDataset:
+    """The batches of one rank: `batch(step)` is a pure function of the step."""
+
+    def __init__(
+        self,
+        store: KeyframeStore,
+        sampler: Sampler,
+        *,
+        bs: int,
+        rank: int = 0,
+        collision_label: str = "current_obs",
+    ) -> None:
+        """Takes rows rank*bs to (rank+1)*bs - 1 of every step.
+
+        Raises:
+            ValueError: `collision_label` is unknown or not in the store.
+        """
+        if collision_label not in _COLLISION_COLUMNS:
+            raise ValueError(
+                f"peract.collision_label: {collision_label!r} is neither current_obs nor "
+                "next_keypoint"
+            )
+        column = store.table[_COLLISION_COLUMNS[collision_label]]
+        if (column[store.valid] == UNKNOWN_COLLISION).any():
+            raise ValueError(
+                "peract.collision_label: next_keypoint is not contained in stores imported from a "
+                "released replay; use current_obs or build the store from demos"
+            )
+        self.store, self.sampler = store, sampler
+        self.bs, self.rank, self.collision_label = bs, rank, collision_label
+
+    def batch(self, step: int) -> Batch:
+        """The samples of this rank at `step`."""
+        return self.gather(self.sampler.records(step, self.rank * self.bs, self.bs))
+
+    def gather(self, records: np.ndarray) -> Batch:
+        """The samples of given records."""
+        return gather_batch(self.store, records, collision_label=self.collision_label)
+
+
+class BatchStream(IterableDataset):
+    """The batches of steps start_step .. start_step + num_steps - 1.
+
+    Worker w of W yields steps start_step + w, + w + W, ...; the loader asks the workers in turn,
+    so steps arrive in order.
+    """
+
+    def __init__(self, dataset: KeyframeDataset, start_step: int, num_steps: int) -> None:
+        self.dataset, self.start_step, self.num_steps = dataset, start_step, num_steps
+
+    def __len__(self) -> int:
+        return self.num_steps
+
+    def __iter__(self) -> Iterator[Batch]:
+        worker = get_worker_info()
+        offset, stride = (worker.id, worker.num_workers) if worker else (0, 1)
+        for step in range(self.start_step + offset, self.start_step + self.num_steps, stride):
+            yield self.dataset.batch(step)
+
+
+def _unchanged(batch: Batch) -> Batch:
+    return batch
+
+
+def make_loader(
+    dataset: KeyframeDataset,
+    start_step: int,
+    num_steps: int,
+    *,
+    num_workers: int = 0,
+    pin_memory: bool = False,
+    start_method: str | None = None,
+) -> DataLoader:
+    """A loader that yields `num_steps` batches in step order.
+
+    Args:
+        dataset: the batches of this rank.
+        start_step: first step, e.g. the step a resumed run continues with.
+        num_steps: how many batches.
+        num_workers: processes that gather batches; 0 gathers in this process.
+        pin_memory: put batches into page-locked memory for asynchronous transfer.
+        start_method: how worker processes start (fork, spawn, forkserver); None = the default.
+    """
+    return DataLoader(
+        BatchStream(dataset, start_step, num_steps),
+        batch_size=None,
+        num_workers=num_workers,
+        collate_fn=_unchanged,
+        pin_memory=pin_memory,
+        persistent_workers=num_workers > 0,
+        multiprocessing_context=start_method if num_workers > 0 else None,
+    )

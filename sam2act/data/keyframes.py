@@ -1,0 +1,50 @@
+"""Which frames of a demo are keyframes (paper section 3; the heuristic of the released code)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+REST_SPEED = 0.1  # rad/s; every joint at or below it counts as standing still
+REST_PAUSE = 4  # frames after a stop during which no further stop is reported
+
+
+def find_keyframes(joint_velocities: np.ndarray, gripper_open: Sequence[float]) -> list[int]:
+    """Frame numbers at which the gripper changes, the arm stops or the demo ends.
+
+    Args:
+        joint_velocities: (T, J) rad/s.
+        gripper_open: (T,) 0.0 or 1.0.
+
+    Returns:
+        increasing frame numbers; the last frame is always among them, frame 0 never. Empty for
+        fewer than two frames.
+    """
+    num_frames = len(gripper_open)
+    still = (np.abs(np.asarray(joint_velocities)) <= REST_SPEED).all(axis=-1)
+    pause = 0
+    keyframes: list[int] = []
+    for frame in range(num_frames):
+        stopped = pause <= 0 and bool(still[frame]) and _gripper_is_steady(frame, gripper_open)
+        pause = REST_PAUSE if stopped else pause - 1
+        changed = gripper_open[frame] != gripper_open[frame - 1]
+        if frame != 0 and (changed or frame == num_frames - 1 or stopped):
+            keyframes.append(frame)
+    if len(keyframes) > 1 and keyframes[-1] - 1 == keyframes[-2]:
+        del keyframes[-2]
+    return keyframes
+
+
+def _gripper_is_steady(frame: int, gripper_open: Sequence[float]) -> bool:
+    """Whether the gripper keeps its state around `frame`, which is not one of the last two.
+
+    Quirk: the look-back of frames 0 and 1 wraps around to the end of the demo.
+    """
+    if frame >= len(gripper_open) - 2:
+        return False
+    here = gripper_open[frame]
+    before = gripper_open[frame - 1]
+    return bool(
+        here == gripper_open[frame + 1] and here == before and gripper_open[frame - 2] == before
+    )

@@ -1,0 +1,233 @@
+"""Which records make up a batch: the three published modes.
+
+Every draw is a pure function of (seed, step, row): a counter-based generator is set to the step
+and read at the row's place. Ranks take different rows of the same step, so neither resuming nor
+the number of workers or ranks changes what a row holds.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+
+from sam2act.data.store import KeyframeStore
+from sam2act.data.transitions import PADDING
+
+DRAWS_PER_ROW = 2
+_SEED_MASK = (1 << 64) - 1
+
+
+class SamplingError(ValueError):
+    """The store cannot be sampled as configured."""
+
+
+class Sampler(Protocol):
+    """Chooses records. Rows are counted over all ranks: rank r owns rows r*bs to (r+1)*bs - 1."""
+
+    def records(self, step: int, first_row: int, num_rows: int) -> np.ndarray:
+        """(num_rows,) int64: record numbers of the rows from `first_row` on."""
+        ...
+
+
+def uniform_draws(seed: int, step: int, first: int, count: int) -> np.ndarray:
+    """(count, 2) float64 in [0, 1): the draws that belong to items `first`.. of `step`."""
+    key = np.array([seed & _SEED_MASK, 0], np.uint64)
+    generator = np.random.Generator(
+        np.random.Philox(key=key, counter=np.array([0, step, 0, 0], np.uint64))
+    )
+    return generator.random((first + count, DRAWS_PER_ROW))[first:]
+
+
+def _choose(draw: np.ndarray, count: np.ndarray | int) -> np.ndarray:
+    """Index in 0..count-1 from a uniform draw."""
+    return np.minimum((draw * count).astype(np.int64), np.asarray(count) - 1)
+
+
+class TransitionUniform:
+    """Every sampleable record of every task is equally likely."""
+
+    def __init__(self, store: KeyframeStore, seed: int) -> None:
+        self._valid, self._seed = store.valid, seed
+
+    def records(self, step: int, first_row: int, num_rows: int) -> np.ndarray:
+        """(num_rows,) int64 record numbers."""
+        draws = uniform_draws(self._seed, step, first_row, num_rows)
+        return self._valid[_choose(draws[:, 0], len(self._valid))]
+
+
+class TaskUniform:
+    """Tasks are equally likely, and the records within a task (published stage 1)."""
+
+    def __init__(self, store: KeyframeStore, seed: int) -> None:
+        self._valid, self._seed = store.valid, seed
+        counts = np.bincount(store.task_index[store.valid], minlength=len(store.tasks))
+        self._count, self._first = counts, np.cumsum(counts) - counts
+
+    def records(self, step: int, first_row: int, num_rows: int) -> np.ndarray:
+        """(num_rows,) int64 record numbers."""
+        draws = uniform_draws(self._seed, step, first_row, num_rows)
+        task = _choose(draws[:, 0], len(self._count))
+        return self._valid[self._first[task] + _choose(draws[:, 1], self._count[task])]
+
+
+class DemoUniformTemporal:
+    """Windows of consecutive keyframe records (published stage 2).
+
+    Task, demo and start frame are drawn uniformly; chains shorter than the window are rejected and
+    everything is drawn again, which amounts to one draw among the long chains with the weights
+    computed here. Quirk: in chains longer than the window, the released code never draws the last
+    window, which ends with the final keyframe; `window_sampling="all_windows"` includes it.
+    """
+
+    def __init__(
+        self,
+        store: KeyframeStore,
+        seed: int,
+        *,
+        window: int,
+        window_sampling: str = "published",
+    ) -> None:
+        """Prepares windows of `window` = num_maskmem + 1 records.
+
+        Raises:
+            SamplingError: no chain is long enough.
+        """
+        chains = store.chains
+        self.window, self._seed = window, seed
+        long_enough = chains.length >= window
+        if not long_enough.any():
+            longest = int(chains.length.max())
+            at = int(chains.length.argmax())
+            raise SamplingError(
+                f"no demo is long enough for windows of {window} keyframes: the longest chain has "
+                f"{longest} ({store.tasks[chains.task[at]]}, episode {chains.episode[at]}); set "
+                f"num_maskmem to at most {longest - 1} (a window holds num_maskmem + 1 keyframes) "
+                "and bs to a multiple of num_maskmem + 1"
+            )
+        weights = _chain_weights(chains.task, chains.episode)[long_enough]
+        self._cumulative = np.cumsum(weights / weights.sum())
+        self._first = chains.first[long_enough]
+        spare = chains.length[long_enough] - window
+        if window_sampling == "published":
+            self._starts = np.maximum(spare, 1)
+        elif window_sampling == "all_windows":
+            self._starts = spare + 1
+        else:
+            raise SamplingError(
+                f"peract.window_sampling: {window_sampling!r} is neither published nor all_windows"
+            )
+
+    def records(self, step: int, first_row: int, num_rows: int) -> np.ndarray:
+        """(num_rows,) int64 record numbers; both arguments must be multiples of the window."""
+        if first_row % self.window or num_rows % self.window:
+            raise SamplingError(_batch_message(num_rows, self.window))
+        draws = uniform_draws(self._seed, step, first_row // self.window, num_rows // self.window)
+        chain = np.searchsorted(self._cumulative, draws[:, 0], side="right")
+        chain = np.minimum(chain, len(self._cumulative) - 1)
+        start = self._first[chain] + _choose(draws[:, 1], self._starts[chain])
+        return (start[:, None] + np.arange(self.window)).reshape(-1)
+
+    def all_windows(self) -> np.ndarray:
+        """(M, window) int64: every window that can be drawn, in storage order."""
+        starts = [
+            first + np.arange(count) for first, count in zip(self._first, self._starts, strict=True)
+        ]
+        return np.concatenate(starts)[:, None] + np.arange(self.window)
+
+
+def _chain_weights(task: np.ndarray, episode: np.ndarray) -> np.ndarray:
+    """(M,) probability of each chain when task, demo and start frame are drawn in turn."""
+    demos, demo_of_chain, chains_per_demo = np.unique(
+        np.stack([task, episode]), axis=1, return_inverse=True, return_counts=True
+    )
+    demo_of_chain = demo_of_chain.reshape(-1)
+    _, demos_per_task = np.unique(demos[0], return_counts=True)
+    return 1.0 / (demos_per_task[task] * chains_per_demo[demo_of_chain] * len(demos_per_task))
+
+
+def _batch_message(rows: int, window: int) -> str:
+    return (
+        f"bs: {rows} is not a multiple of the window of {window} keyframes "
+        f"(num_maskmem + 1); set bs to {window * max(1, round(rows / window))} "
+        "or change num_maskmem"
+    )
+
+
+def build_sampler(
+    mode: str,
+    store: KeyframeStore,
+    *,
+    bs: int,
+    seed: int,
+    num_maskmem: int = 0,
+    window_sampling: str = "published",
+) -> Sampler:
+    """The sampler that `sample_distribution_mode` names.
+
+    Args:
+        mode: transition_uniform, task_uniform or demo_uniform_temporal.
+        store: where records come from.
+        bs: rows per process, checked against the window.
+        seed: seed of the run, the same on all ranks.
+        num_maskmem: memories; a window holds one more record.
+        window_sampling: published or all_windows.
+
+    Raises:
+        SamplingError: unknown mode, no chain is long enough, or bs does not fit the window.
+    """
+    if mode == "transition_uniform":
+        return TransitionUniform(store, seed)
+    if mode == "task_uniform":
+        return TaskUniform(store, seed)
+    if mode != "demo_uniform_temporal":
+        raise SamplingError(
+            f"sample_distribution_mode: {mode!r} is not one of transition_uniform, task_uniform, "
+            "demo_uniform_temporal"
+        )
+    window = num_maskmem + 1
+    sampler = DemoUniformTemporal(store, seed, window=window, window_sampling=window_sampling)
+    if bs % window:
+        raise SamplingError(_batch_message(bs, window))
+    return sampler
+
+
+def first_chain_records(
+    store: KeyframeStore, episode: int, *, task: str | None = None
+) -> np.ndarray:
+    """(M,) int64: the sampleable records of an episode's chain that starts at frame 0.
+
+    Args:
+        store: where to look.
+        episode: episode number.
+        task: task name; may be left out if the store holds one task.
+
+    Raises:
+        SamplingError: the episode is not in the store, or the task is ambiguous.
+    """
+    if task is None:
+        if len(store.tasks) > 1:
+            raise SamplingError(f"name one of the tasks {', '.join(store.tasks)}")
+        task = store.tasks[0]
+    if task not in store.tasks:
+        raise SamplingError(f"task {task!r} is not in the store ({', '.join(store.tasks)})")
+    of_task = store.task_index == store.tasks.index(task)
+    records = np.flatnonzero(
+        of_task
+        & (store.table["episode"] == episode)
+        & (store.table["initial_frame"] == 0)
+        & (store.table["terminal"] != PADDING)
+    )
+    if not len(records):
+        present = sorted(set(store.table["episode"][of_task].tolist()))
+        raise SamplingError(f"{task}: episode {episode} is not in the store (it holds {present})")
+    return records
+
+
+def first_chains(store: KeyframeStore) -> np.ndarray:
+    """(M,) int64: the sampleable records of all chains that start at frame 0, in storage order.
+
+    These show every keyframe pair of every demo once, which suits validation.
+    """
+    valid = store.valid
+    return valid[store.table["initial_frame"][valid] == 0]

@@ -1,0 +1,260 @@
+"""Building frame stores from recorded demos, and reusing them while nothing has changed."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sam2act.data.demos import (
+    IMAGE_KINDS,
+    PICKLE_FILES,
+    camera_arrays,
+    episode_keyframes,
+    episodes_folder,
+    frame_labels,
+    image_path,
+    list_episodes,
+    read_episode,
+    read_images,
+)
+from sam2act.data.rlbench_types import DemoError
+from sam2act.data.store import KeyframeStore, StoreError, read_index, task_folder
+from sam2act.data.store_writer import (
+    StoredEpisode,
+    StoreSettings,
+    TaskStoreWriter,
+    building_lock,
+    clean_leftovers,
+    writing_task_store,
+)
+from sam2act.data.transitions import build_transitions, shown_frames
+
+logger = logging.getLogger(__name__)
+ORIGIN = "demos"
+
+
+@dataclass(frozen=True)
+class StoreRequest:
+    """Which demos a store shall hold. Names follow the configuration keys."""
+
+    data_folder: str | Path
+    store_folder: str | Path
+    split: str = "train"
+    demo: int = 100
+    demo_start: int = 0
+    cameras: tuple[str, ...] = ("front", "left_shoulder", "right_shoulder", "wrist")
+    image_size: int = 128
+
+    @property
+    def episodes(self) -> range:
+        """The wanted episode numbers."""
+        return range(self.demo_start, self.demo_start + self.demo)
+
+    def settings(self, task: str) -> StoreSettings:
+        """The settings that are part of the store."""
+        return StoreSettings(task, self.split, tuple(self.cameras), self.image_size, ORIGIN)
+
+    def folder(self, task: str) -> Path:
+        """Where the store of `task` lies."""
+        return task_folder(self.store_folder, self.split, task)
+
+
+def open_store(request: StoreRequest, tasks: Sequence[str]) -> KeyframeStore:
+    """Opens finished stores, limited to the requested episodes (all processes, after a barrier)."""
+    return KeyframeStore.open(request.store_folder, request.split, tasks, episodes=request.episodes)
+
+
+def ensure_store(
+    request: StoreRequest,
+    tasks: Sequence[str],
+    *,
+    refresh: bool = False,
+    skip_bad_episodes: bool = False,
+    progress: bool = True,
+) -> KeyframeStore:
+    """Builds what is missing or out of date (one process) and opens the stores of `tasks`.
+
+    Args:
+        request: which demos.
+        tasks: task names.
+        refresh: build again even if nothing has changed.
+        skip_bad_episodes: leave broken episodes out and name them, instead of stopping.
+        progress: show a progress bar.
+
+    Raises:
+        DemoError: no demos, or a broken one.
+    """
+    for task in tasks:
+        folder = request.folder(task)
+        with building_lock(folder):
+            clean_leftovers(folder)
+            wanted = _wanted_episodes(request, task)
+            reason = "a refresh was asked for"
+            if not refresh:
+                reason = _rebuild_reason(request, task, wanted, skip_bad_episodes)
+            if reason:
+                logger.info("building the frame store %s: %s", folder, reason)
+                _build(request, task, wanted, skip_bad_episodes, progress)
+    return open_store(request, tasks)
+
+
+def _wanted_episodes(request: StoreRequest, task: str) -> list[int] | None:
+    """Requested episodes that exist on disk; None if only a finished store is at hand."""
+    if not episodes_folder(request.data_folder, request.split, task).is_dir():
+        try:
+            read_index(request.folder(task))
+            return None
+        except StoreError:
+            pass
+    present = list_episodes(request.data_folder, request.split, task)
+    wanted = [number for number in present if number in request.episodes]
+    if not wanted:
+        raise DemoError(
+            f"{episodes_folder(request.data_folder, request.split, task)}: holds none of the "
+            f"episodes {request.episodes.start} to {request.episodes.stop - 1}; "
+            "check demo and demo_start"
+        )
+    if len(wanted) < request.demo:
+        logger.warning(
+            "%s/%s: %d of %d requested demos are there (demo: %d)",
+            request.split,
+            task,
+            len(wanted),
+            request.demo,
+            request.demo,
+        )
+    return wanted
+
+
+def _rebuild_reason(
+    request: StoreRequest, task: str, wanted: list[int] | None, skip_bad: bool
+) -> str:
+    """Why the store of `task` must be built; empty if it can be used."""
+    folder = request.folder(task)
+    try:
+        index = read_index(folder)
+    except StoreError as error:
+        return str(error) if folder.exists() else "there is none yet"
+    expected = request.settings(task)._asdict()
+    if wanted is None:
+        del expected["origin"]
+    for name, value in expected.items():
+        stored = tuple(index[name]) if name == "cameras" else index[name]
+        if stored != value:
+            if wanted is None:
+                raise StoreError(
+                    f"{folder}: was built with {name} {stored} instead of {value}, and the demos "
+                    f"to build it again are not below data_folder {request.data_folder}"
+                )
+            return f"{name} changed from {stored} to {value}"
+    if wanted is None:
+        logger.info("%s: no demos in %s; using the store as it is", folder, request.data_folder)
+        return ""
+    return _source_change(request, task, wanted, index, skip_bad)
+
+
+def _source_change(
+    request: StoreRequest, task: str, wanted: list[int], index: dict[str, Any], skip_bad: bool
+) -> str:
+    """Which requested episode differs from what the store was built from; empty if none."""
+    known = {entry["episode"]: entry for entry in index["episodes"]}
+    gone = sorted((known.keys() & set(request.episodes)) - set(wanted))
+    if gone:
+        return f"episode {gone[0]} is gone"
+    if skip_bad:
+        known.update({int(number): entry for number, entry in index["skipped"].items()})
+    root = episodes_folder(request.data_folder, request.split, task)
+    for number in wanted:
+        entry = known.get(number)
+        if entry is None:
+            return f"episode {number} is not in the store"
+        if entry["source"] != _fingerprint(
+            root / f"episode{number}", request.cameras, entry["frames"]
+        ):
+            return f"the files of episode {number} have changed"
+    return ""
+
+
+def _fingerprint(folder: Path, cameras: Sequence[str], frames: Sequence[int]) -> str:
+    """Digest of an episode's sources: content of the pickles, size and time of the images."""
+    digest = hashlib.sha256()
+    for name in PICKLE_FILES:
+        path = folder / name
+        digest.update(path.read_bytes() if path.is_file() else b"absent")
+    for camera in cameras:
+        for kind in IMAGE_KINDS:
+            for frame in frames:
+                try:
+                    status = image_path(folder, camera, kind, frame).stat()
+                    digest.update(f"{status.st_size} {status.st_mtime_ns};".encode())
+                except OSError:
+                    digest.update(b"absent;")
+    return digest.hexdigest()
+
+
+def _build(
+    request: StoreRequest, task: str, wanted: list[int] | None, skip_bad: bool, progress: bool
+) -> None:
+    """Writes the store of `task`: the wanted episodes and those it already serves to others."""
+    from tqdm import tqdm
+
+    if wanted is None:
+        list_episodes(request.data_folder, request.split, task)  # raises with the remedy
+    root = episodes_folder(request.data_folder, request.split, task)
+    required = set(wanted or ())
+    numbers = sorted(required | _other_stored_episodes(request, task))
+    with writing_task_store(request.folder(task), request.settings(task)) as writer:
+        bar = tqdm(numbers, f"{request.split}/{task}", unit="demo", disable=not progress)
+        for number in bar:
+            _add_episode(writer, root / f"episode{number}", skip_bad or number not in required)
+        if not required - {int(number) for number in writer.skipped}:
+            reasons = "; ".join(entry["reason"] for entry in writer.skipped.values())
+            raise DemoError(f"{root}: every requested episode is broken: {reasons}")
+    for number, entry in writer.skipped.items():
+        logger.warning("%s: episode %s was left out: %s", task, number, entry["reason"])
+
+
+def _other_stored_episodes(request: StoreRequest, task: str) -> set[int]:
+    """Episodes outside the request that the present store holds and that are still on disk."""
+    try:
+        index = read_index(request.folder(task))
+    except StoreError:
+        return set()
+    stored = {entry["episode"] for entry in index["episodes"]} - set(request.episodes)
+    return stored & set(list_episodes(request.data_folder, request.split, task))
+
+
+def _add_episode(writer: TaskStoreWriter, folder: Path, skip_bad: bool) -> None:
+    """Adds one episode, or notes it as skipped."""
+    frames: list[int] = []
+    cameras = writer.settings.cameras
+    try:
+        episode = read_episode(folder)
+        keyframes = episode_keyframes(episode)
+        frames = shown_frames(len(episode.demo), keyframes)
+        table = build_transitions(episode.number, frame_labels(episode), keyframes)
+        calibration = camera_arrays(episode, frames, cameras)
+        images = read_images(folder, frames, cameras, writer.settings.image_size)
+    except DemoError as error:
+        if not skip_bad:
+            raise DemoError(f"{error} (--skip-bad-episodes leaves such episodes out)") from error
+        writer.skipped[folder.name.removeprefix("episode")] = {
+            "reason": str(error),
+            "frames": frames,
+            "source": _fingerprint(folder, cameras, frames),
+        }
+        return
+    entry = {
+        "episode": episode.number,
+        "instruction": episode.instruction,
+        "variation_number": episode.variation_number,
+        "num_frames": len(episode.demo),
+        "keyframes": keyframes,
+        "frames": frames,
+        "source": _fingerprint(folder, cameras, frames),
+    }
+    writer.add(StoredEpisode(entry, table, images, calibration))

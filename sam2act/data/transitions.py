@@ -1,0 +1,130 @@
+"""The table of training records of a demo: which frame is shown, which keyframe is the target.
+
+Demo augmentation (paper section 3, "keyframe discovery and demo augmentation"): every tenth frame
+starts a chain that visits all later keyframes. Keyframe pairs therefore appear once per start
+frame that precedes them, with different time features; the repetition weights the sampling
+distribution. Images stay outside: a record refers to frames by number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+START_EVERY = 10  # frames between two start frames
+TIME_FEATURE_LENGTH = 25  # episode length in the time feature of training data
+FINGER_RANGE = (0.0, 0.04)  # metres
+PADDING = -1  # value of `terminal` in the last record of a chain
+UNKNOWN_COLLISION = -1  # imported data has no flag of the coming motion
+
+TRANSITION_DTYPE = np.dtype(
+    [
+        ("episode", np.int32),
+        ("initial_frame", np.int32),  # first frame of the chain
+        ("time_index", np.int32),  # position in the chain
+        ("sample_frame", np.int32),  # frame shown to the policy
+        ("keyframe_index", np.int32),  # which keyframe of the demo is the target
+        ("target_frame", np.int32),
+        ("terminal", np.int8),  # 1 = target is the last keyframe, -1 = padding
+        ("gripper_open", np.int8),  # at the target
+        ("collision_current", np.int8),  # ignore-collisions flag of the shown frame
+        ("collision_next", np.int8),  # flag of the frame before the target
+        ("pose", np.float32, (7,)),  # target: metres, then xyzw, world frame
+        ("proprioception", np.float32, (4,)),
+        ("image_row", np.int32),  # row of the shown frame in the store, -1 for padding
+    ]
+)
+
+
+class FrameLabels(NamedTuple):
+    """The low-dimensional data of a demo that records are made of."""
+
+    gripper_open: np.ndarray  # (T,) float64
+    finger_joints: np.ndarray  # (T, 2) float64, metres
+    gripper_pose: np.ndarray  # (T, 7) float64, metres and xyzw
+    ignore_collisions: np.ndarray  # (T,) float64
+
+
+def time_feature(time_index: int, length: int = TIME_FEATURE_LENGTH) -> float:
+    """1 at the start of an episode, falling linearly to -1 at step `length - 1`."""
+    return (1.0 - time_index / float(length - 1)) * 2.0 - 1.0
+
+
+def proprioception(
+    gripper_open: float, finger_joints: np.ndarray, time_index: int, length: int
+) -> np.ndarray:
+    """(4,) float32: gripper open, two finger joints clipped to 0..0.04 m, time feature."""
+    fingers = np.clip(finger_joints, *FINGER_RANGE)
+    return np.array([gripper_open, *fingers, time_feature(time_index, length)], dtype=np.float32)
+
+
+def chain_steps(
+    num_frames: int, keyframes: Sequence[int], every: int = START_EVERY
+) -> list[tuple[int, int, int, int, int]]:
+    """The records of a demo in storage order.
+
+    Returns:
+        tuples (initial_frame, time_index, sample_frame, keyframe_index, terminal). Each chain ends
+        with a padding record (terminal -1) that shows the last keyframe and repeats its target.
+    """
+    steps = []
+    last = len(keyframes) - 1
+    for initial_frame in range(0, num_frames - 1, every):
+        first = int(np.searchsorted(keyframes, initial_frame, side="right"))
+        if first > last:
+            break
+        shown = initial_frame
+        for index in range(first, last + 1):
+            steps.append((initial_frame, index - first, shown, index, int(index == last)))
+            shown = keyframes[index]
+        steps.append((initial_frame, last + 1 - first, shown, last, PADDING))
+    return steps
+
+
+def shown_frames(num_frames: int, keyframes: Sequence[int], every: int = START_EVERY) -> list[int]:
+    """The distinct frames whose images the sampleable records of a demo show, increasing."""
+    steps = chain_steps(num_frames, keyframes, every)
+    return sorted({shown for _, _, shown, _, terminal in steps if terminal != PADDING})
+
+
+def build_transitions(
+    episode: int, labels: FrameLabels, keyframes: Sequence[int], every: int = START_EVERY
+) -> np.ndarray:
+    """All records of one demo in storage order, as (N,) array of `TRANSITION_DTYPE`.
+
+    Quirk: the released data label a record with the ignore-collisions flag of the shown frame
+    (`collision_current`) although the flag of the coming motion is the one of the frame before the
+    target (`collision_next`). Both are kept; `peract.collision_label` chooses when sampling.
+    """
+    num_frames = len(labels.gripper_open)
+    rows = {frame: i for i, frame in enumerate(shown_frames(num_frames, keyframes, every))}
+    steps = chain_steps(num_frames, keyframes, every)
+    table = np.zeros(len(steps), dtype=TRANSITION_DTYPE)
+    for record, (initial, time_index, shown, index, terminal) in zip(table, steps, strict=True):
+        target = keyframes[index]
+        record["episode"] = episode
+        record["initial_frame"] = initial
+        record["time_index"] = time_index
+        record["sample_frame"] = shown
+        record["keyframe_index"] = index
+        record["target_frame"] = target
+        record["terminal"] = terminal
+        record["gripper_open"] = int(labels.gripper_open[target])
+        record["collision_current"] = int(labels.ignore_collisions[shown])
+        record["collision_next"] = int(labels.ignore_collisions[target - 1])
+        record["pose"] = labels.gripper_pose[target]
+        record["proprioception"] = proprioception(
+            labels.gripper_open[shown],
+            labels.finger_joints[shown],
+            time_index,
+            TIME_FEATURE_LENGTH,
+        )
+        record["image_row"] = -1 if terminal == PADDING else rows[shown]
+    return table
+
+
+def valid_records(table: np.ndarray) -> np.ndarray:
+    """(M,) int64: numbers of the records that may be sampled, i.e. all but the padding ones."""
+    return np.flatnonzero(table["terminal"] != PADDING)
