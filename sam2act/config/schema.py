@@ -59,9 +59,7 @@ class PeractConfig:
         require_choice(
             "peract.collision_label", self.collision_label, ("current_obs", "next_keypoint")
         )
-        require_choice(
-            "peract.window_sampling", self.window_sampling, ("published", "all_windows")
-        )
+        require_choice("peract.window_sampling", self.window_sampling, ("published", "all_windows"))
         require(self.lr > 0, "peract.lr must be positive")
         require(self.grad_accumulation >= 1, "peract.grad_accumulation must be at least 1")
         require(0 <= self.ema < 1, "peract.ema must be in [0, 1)")
@@ -131,6 +129,7 @@ class ExperimentConfig:
     demo_start: int = 0  # added: first episode number
     wandb: bool = False
     seed: int = 0  # added
+    log_every: int = 100  # added: updates between two rows of the log
     # Data set, all added. Empty folders take the default of the task set.
     data_folder: str = ""
     store_folder: str = ""

@@ -93,5 +93,3 @@ def set_attention_dropout(module: nn.Module, dropout: float) -> None:
     for layer in module.modules():
         if isinstance(layer, Attention):
             layer.dropout = dropout
-
-

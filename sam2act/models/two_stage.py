@@ -69,9 +69,7 @@ class TwoStageNetwork(nn.Module):
         self.encoders = build_encoders(config, pretrained=pretrained)
         channels = self.encoders[0].channels[2]
         views = len(self.views)
-        self.coarse = Branch(
-            config, feature_channels=channels, views=views, with_head=False
-        )
+        self.coarse = Branch(config, feature_channels=channels, views=views, with_head=False)
         self.fine = Branch(config, feature_channels=channels, views=views, with_head=True)
 
     def forward(
@@ -111,9 +109,7 @@ class TwoStageNetwork(nn.Module):
             waypoint_px=self._target_pixels(target, guidance.half_projection),
             teacher_bins=guidance.teacher_bins,
         )
-        return TwoStageOutput(
-            coarse, fine, center, guidance.waypoint, coarse_images, fine_images
-        )
+        return TwoStageOutput(coarse, fine, center, guidance.waypoint, coarse_images, fine_images)
 
     # ------------------------------------------------------------------------------- branches
     def run_coarse(

@@ -82,7 +82,9 @@ class Batch:
 class ActionChunk:
     """A sequence of H actions per environment; H = 1 for keyframe policies."""
 
-    values: Tensor  # (B, H, A); keyframe_pose: position 3, quaternion 4, open 1, ignore collisions 1
+    values: (
+        Tensor  # (B, H, A); keyframe_pose: position 3, quaternion 4, open 1, ignore collisions 1
+    )
     valid: Tensor  # (B, H) bool
     space: str = "keyframe_pose"
 

@@ -1,0 +1,1 @@
+"""Measuring a policy: open loop on recorded demonstrations."""

@@ -1,0 +1,189 @@
+"""Checkpoint files: reading, writing, and building a policy from one.
+
+A file holds the four published entries `epoch`, `model_state`, `optimizer_state` and
+`lr_sched_state`; whatever this project adds stands under `extra`. Loading a published file never
+needs `extra`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import Tensor
+
+from sam2act.config.load import from_dict, load_experiment, load_network, to_dict
+from sam2act.config.schema import ConfigError, ExperimentConfig, NetworkConfig
+from sam2act.models.published_weights import (
+    MEMORY_TABLE,
+    LoadReport,
+    export_state,
+    import_state,
+    unused_tensors,
+)
+from sam2act.models.two_stage import TwoStageNetwork
+from sam2act.policy.policy import PolicySettings, SAM2ActPolicy
+
+
+class CheckpointError(ValueError):
+    """A checkpoint cannot be read; the message names the file and the remedy."""
+
+
+@dataclass
+class PolicyBundle:
+    """A policy with everything that is needed to save it again."""
+
+    policy: SAM2ActPolicy
+    experiment: ExperimentConfig
+    network: NetworkConfig
+    carried: dict[str, Tensor]  # unused tensors of the released layout
+
+    def model_state(self) -> dict[str, Tensor]:
+        """The weights in the released layout."""
+        return export_state(self.policy.network, self.carried)
+
+    def load_model_state(self, state: Mapping[str, Tensor]) -> LoadReport:
+        """Replace the weights by those of a file in the released layout.
+
+        Raises:
+            WeightsError: a tensor is missing, unexpected or misshapen; nothing is changed.
+        """
+        return import_state(self.policy.network, self.carried, state)
+
+
+def build_policy(
+    experiment: ExperimentConfig,
+    network: NetworkConfig,
+    *,
+    amp: bool = False,
+    pretrained: bool = False,
+    seed: int = 0,
+) -> PolicyBundle:
+    """A policy with fresh weights that depend on `seed` alone.
+
+    Args:
+        experiment: experiment config.
+        network: network config.
+        amp: training really runs under float16 autocast.
+        pretrained: read the image encoder from `sam2_ckpt`.
+        seed: seed of the initial weights.
+
+    Raises:
+        ConfigError: the two configs contradict each other or name a file that is absent.
+    """
+    check_compatible(experiment, network)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        module = TwoStageNetwork(network, pretrained=pretrained)
+    settings = PolicySettings.from_configs(experiment, network, amp=amp)
+    return PolicyBundle(
+        SAM2ActPolicy(module, settings), experiment, network, unused_tensors(network)
+    )
+
+
+def check_compatible(experiment: ExperimentConfig, network: NetworkConfig) -> None:
+    """Raise `ConfigError` where the two configs contradict each other."""
+    bins = experiment.peract.num_rotation_classes
+    if network.num_rot != bins:
+        raise ConfigError(
+            f"num_rot {network.num_rot} (network config) must equal "
+            f"peract.num_rotation_classes {bins} (experiment config)"
+        )
+
+
+def save_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
+    """Write atomically: a crash leaves the old file or the new one, never half of one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".part")
+    with open(partial, "wb") as stream:
+        torch.save(dict(content), stream)
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.replace(partial, path)
+
+
+def read_checkpoint(path: str | Path, *, allow_pickle: bool = False) -> dict[str, Any]:
+    """The content of a checkpoint file, on the CPU.
+
+    Args:
+        path: the file.
+        allow_pickle: also read files that hold more than tensors and plain containers. Such a file
+            can run any code: only for files from a source you trust.
+
+    Raises:
+        CheckpointError: absent, unreadable or not a checkpoint.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"no checkpoint {path}")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=not allow_pickle)
+    except Exception as error:
+        raise CheckpointError(
+            f"checkpoint {path} cannot be read ({type(error).__name__}: {error}); is the download "
+            "complete?"
+        ) from error
+    if isinstance(content, dict) and "model_state" not in content and _is_state(content):
+        content = {"model_state": content}
+    if not isinstance(content, dict) or "model_state" not in content:
+        raise CheckpointError(f"checkpoint {path} has no entry `model_state`")
+    return content
+
+
+def load_policy(path: str | Path, *, device: str | torch.device = "cpu") -> PolicyBundle:
+    """The policy of a checkpoint, in evaluation mode.
+
+    The configuration comes from the file's `extra`, else from the yaml files beside it
+    (`exp_cfg.yaml`, `mvt_cfg.yaml`), else the published one is assumed.
+
+    Raises:
+        CheckpointError, WeightsError, ConfigError: the file is absent, unreadable or of another
+            architecture; the message says which.
+    """
+    content = read_checkpoint(path)
+    experiment, network = stored_configs(Path(path), content)
+    bundle = build_policy(experiment, network)
+    bundle.load_model_state(content["model_state"])
+    bundle.policy.to(device).eval()
+    return bundle
+
+
+def stored_configs(
+    path: Path, content: Mapping[str, Any]
+) -> tuple[ExperimentConfig, NetworkConfig]:
+    """The configs that belong to a checkpoint (see `load_policy`)."""
+    extra = content.get("extra", {})
+    if "experiment" in extra:
+        return (
+            from_dict(ExperimentConfig, extra["experiment"]),
+            from_dict(NetworkConfig, extra["network"]),
+        )
+    folder = path.parent
+    if (folder / "mvt_cfg.yaml").is_file():
+        experiment_file = folder / "exp_cfg.yaml"
+        experiment = load_experiment(experiment_file if experiment_file.is_file() else "")
+        return experiment, load_network(folder / "mvt_cfg.yaml")
+    memory_table = content["model_state"].get(MEMORY_TABLE)
+    opts = "" if memory_table is None else f"num_maskmem {len(memory_table)}"
+    return load_experiment("configs/sam2act.yaml"), load_network("configs/mvt/sam2act.yaml", opts)
+
+
+def config_extra(bundle: PolicyBundle) -> dict[str, Any]:
+    """The part of `extra` that lets a checkpoint stand on its own."""
+    return {"experiment": to_dict(bundle.experiment), "network": to_dict(bundle.network)}
+
+
+def write_config(path: Path, values: Mapping[str, Any]) -> None:
+    """Write a yaml file atomically."""
+    partial = path.with_name(path.name + ".part")
+    partial.write_text(yaml.safe_dump(dict(values), sort_keys=False))
+    os.replace(partial, path)
+
+
+def _is_state(content: Mapping[str, Any]) -> bool:
+    return bool(content) and all(isinstance(value, Tensor) for value in content.values())

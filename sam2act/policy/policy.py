@@ -1,0 +1,233 @@
+"""The SAM2Act policy: observation -> next keyframe pose, batch -> loss.
+
+Legend: B batch, V view, S side of a rendered view.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from sam2act.config.schema import ExperimentConfig, NetworkConfig
+from sam2act.geometry.augmentation import apply_se3, jitter_colors
+from sam2act.geometry.rotations import (
+    bins_from_quaternion,
+    canonical_quaternion,
+    quaternion_from_bins,
+)
+from sam2act.geometry.scene_bounds import CubeFrame, SceneBounds
+from sam2act.models.two_stage import Cloud, Guidance, TwoStageNetwork, TwoStageOutput
+from sam2act.policy.contracts import ActionChunk, Batch, LossOutput, Observation
+from sam2act.policy.losses import action_losses, heatmap_loss
+from sam2act.policy.preprocessing import WorldCloud, place_in_cube, world_cloud
+from sam2act.policy.targets import LossDraws, position_heatmaps
+
+
+@dataclass(frozen=True)
+class PolicySettings:
+    """The values of both configs that the policy itself uses."""
+
+    bounds: SceneBounds
+    crop: bool
+    center_on_cloud: bool
+    points: int
+    heatmap_sigma: float
+    image_noise: float
+    color_noise: float
+    color_jitter: float
+    augment: bool
+    translation_range: tuple[float, ...]
+    rotation_range: tuple[float, ...]
+    action_losses: bool
+    bins: int
+    half_projection: bool
+
+    @classmethod
+    def from_configs(
+        cls, experiment: ExperimentConfig, network: NetworkConfig, *, amp: bool
+    ) -> PolicySettings:
+        """Collect the settings; `amp` says whether training really runs under float16 autocast."""
+        optimisation = experiment.peract
+        return cls(
+            bounds=SceneBounds.from_sequence(experiment.scene_bounds),
+            crop=experiment.rvt.move_pc_in_bound,
+            center_on_cloud=experiment.rvt.place_with_mean,
+            points=network.data.points,
+            heatmap_sigma=experiment.rvt.gt_hm_sigma,
+            image_noise=experiment.rvt.img_aug,
+            color_noise=experiment.rvt.point_color_noise,
+            color_jitter=optimisation.color_jitter,
+            augment=optimisation.transform_augmentation,
+            translation_range=optimisation.transform_augmentation_xyz,
+            rotation_range=optimisation.transform_augmentation_rpy,
+            action_losses=optimisation.add_rgc_loss,
+            bins=network.num_rot,
+            half_projection=amp and network.target_projection == "float16",
+        )
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Everything a forward pass without ground truth gives; `act` keeps the action only."""
+
+    action: ActionChunk
+    output: TwoStageOutput
+    frame: CubeFrame
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Ground truth in the frames of the network."""
+
+    waypoint: Tensor  # (B, 3) cube
+    bins: Tensor  # (B, 3)
+
+
+class SAM2ActPolicy(nn.Module):
+    """Joins preprocessing, the two-stage network, targets and losses."""
+
+    def __init__(self, network: TwoStageNetwork, settings: PolicySettings) -> None:
+        super().__init__()
+        self.network = network
+        self.settings = settings
+
+    # ------------------------------------------------------------------------------- training
+    def forward(self, batch: Batch, language: Tensor, draws: LossDraws) -> LossOutput:
+        """`loss` (the form that distributed wrappers call)."""
+        return self.loss(batch, language, draws)
+
+    def loss(self, batch: Batch, language: Tensor, draws: LossDraws) -> LossOutput:
+        """Losses of a batch; no backward, no optimiser.
+
+        Args:
+            batch: B samples on the network's device.
+            language: (B, L, lang_dim).
+            draws: the random numbers of these samples, on the same device.
+
+        Returns:
+            total and terms named as the published code logs them.
+        """
+        cloud, targets = self.prepare(batch, draws)
+        jittered = (targets.bins[:, :2] + draws.bin_jitter) % self.settings.bins
+        guidance = Guidance(
+            waypoint=targets.waypoint,
+            zoom_noise=draws.zoom,
+            teacher_bins=jittered,
+            image_noise=self.settings.image_noise if self.training else 0.0,
+            half_projection=self.settings.half_projection,
+        )
+        output = self.network(cloud, batch.proprioception, language, guidance)
+        terms = {"trans_loss": self._heatmap_loss(output, targets.waypoint)}
+        if self.settings.action_losses:
+            assert output.fine.action is not None
+            terms |= action_losses(
+                output.fine.action, targets.bins, batch.gripper_open, batch.ignore_collisions
+            )
+        total = torch.stack(list(terms.values())).sum()
+        return LossOutput(total, {name: value.detach() for name, value in terms.items()})
+
+    @torch.no_grad()
+    def prepare(self, batch: Batch, draws: LossDraws) -> tuple[Cloud, Targets]:
+        """Augment, crop and place a batch in the cube; targets move with it."""
+        settings = self.settings
+        with torch.autocast(batch.rgb.device.type, enabled=False):
+            cloud = self._colored_cloud(batch)
+            pose = batch.target_pose
+            if settings.augment and self.training:
+                points, pose = apply_se3(
+                    cloud.points,
+                    pose,
+                    draws.augmentation,
+                    settings.bounds,
+                    settings.translation_range,
+                    settings.rotation_range,
+                )
+                cloud = WorldCloud(points, cloud.rgb)
+            placed, frame = self._place(cloud, draws.subset_seed)
+            bins = bins_from_quaternion(canonical_quaternion(pose[:, 3:]), settings.bins)
+            return placed, Targets(frame.to_cube(pose[:, :3]), bins)
+
+    def _colored_cloud(self, batch: Batch) -> WorldCloud:
+        observation = batch.observation()
+        if self.settings.color_jitter and self.training:
+            rgb = jitter_colors(batch.rgb, self.settings.color_jitter)
+            observation = Observation(
+                rgb,
+                observation.depth,
+                observation.intrinsics,
+                observation.extrinsics,
+                observation.proprioception,
+            )
+        cloud = world_cloud(observation)
+        if self.settings.color_noise and self.training:
+            noise = (2 * torch.rand_like(cloud.rgb) - 1) * self.settings.color_noise
+            cloud = WorldCloud(cloud.points, (cloud.rgb + noise).clamp(0, 1))
+        return cloud
+
+    def _place(self, cloud: WorldCloud, seed: Tensor | None = None) -> tuple[Cloud, CubeFrame]:
+        return place_in_cube(
+            cloud,
+            self.settings.bounds,
+            crop=self.settings.crop,
+            center_on_cloud=self.settings.center_on_cloud,
+            subset=self.settings.points,
+            subset_seed=seed,
+        )
+
+    def _heatmap_loss(self, output: TwoStageOutput, waypoint: Tensor) -> Tensor:
+        """Mean over the views of both branches."""
+        in_zoom = self.network.to_zoom(waypoint, output.zoom_center)
+        target = torch.cat([self.heatmaps(waypoint), self.heatmaps(in_zoom)], dim=1)
+        logits = torch.cat([output.coarse.heatmaps, output.fine.heatmaps], dim=1)
+        return heatmap_loss(logits, target)
+
+    @torch.no_grad()
+    def heatmaps(self, position: Tensor) -> Tensor:
+        """Target heat maps (B, V, S, S) of positions (B, 3) in the rendered cube."""
+        with torch.autocast(position.device.type, enabled=False):
+            return position_heatmaps(
+                position,
+                self.network.views,
+                self.network.config.img_size,
+                self.settings.heatmap_sigma,
+                half_projection=self.settings.half_projection,
+            )
+
+    # ------------------------------------------------------------------------------ inference
+    def act(self, observation: Observation, language: Tensor) -> ActionChunk:
+        """The next keyframe pose of every environment, world frame."""
+        return self.predict(observation, language).action
+
+    @torch.no_grad()
+    def predict(self, observation: Observation, language: Tensor) -> Prediction:
+        """Action, heat maps and frames for a batch of observations.
+
+        Args:
+            observation: B observations on the network's device.
+            language: (B, L, lang_dim).
+        """
+        was_training = self.training
+        self.eval()
+        cloud, frame = self._place(world_cloud(observation))
+        output = self.network(cloud, observation.proprioception, language)
+        self.train(was_training)
+        return Prediction(self._decode(output, frame), output, frame)
+
+    def _decode(self, output: TwoStageOutput, frame: CubeFrame) -> ActionChunk:
+        action = output.fine.action
+        assert action is not None
+        position = frame.to_world(output.waypoint)
+        quaternion = quaternion_from_bins(action.rotation.argmax(-1), self.settings.bins)
+        values = torch.cat(
+            [
+                position,
+                quaternion.to(position),
+                action.gripper.argmax(-1, keepdim=True).to(position),
+                action.collision.argmax(-1, keepdim=True).to(position),
+            ],
+            dim=1,
+        )
+        valid = torch.ones(len(values), 1, dtype=torch.bool, device=values.device)
+        return ActionChunk(values[:, None], valid)

@@ -1,0 +1,80 @@
+"""What the network should predict: heat maps and rotation bins of the target pose.
+
+Legend: B batch, V view, S side of a rendered view.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sam2act.geometry.augmentation import AugmentationDraws
+from sam2act.rendering.heatmaps import gaussian_heatmaps
+from sam2act.rendering.views import View, project, project_half
+
+BIN_JITTER = (-2, 2)  # lower bound inclusive, upper exclusive: asymmetric, as published
+
+
+@dataclass(frozen=True)
+class LossDraws:
+    """All random numbers of one training step, one row per sample of the global batch."""
+
+    augmentation: AugmentationDraws
+    zoom: Tensor  # (B, 3) uniform in [-1, 1]
+    bin_jitter: Tensor  # (B, 2) int64
+    subset_seed: Tensor  # (B,) int64
+
+    @classmethod
+    def sample(cls, batch: int, generator: torch.Generator) -> LossDraws:
+        """Draw for `batch` samples on the generator's device."""
+        return cls(
+            augmentation=AugmentationDraws.sample(batch, generator),
+            zoom=2 * torch.rand(batch, 3, generator=generator) - 1,
+            bin_jitter=torch.randint(*BIN_JITTER, (batch, 2), generator=generator),
+            subset_seed=torch.randint(2**31, (batch,), generator=generator),
+        )
+
+    def rows(self, start: int, stop: int) -> LossDraws:
+        """The draws of samples `start` to `stop - 1` (those of one rank or micro-batch)."""
+        part = slice(start, stop)
+        return LossDraws(
+            AugmentationDraws(
+                self.augmentation.translation[part], self.augmentation.rotation[part]
+            ),
+            self.zoom[part],
+            self.bin_jitter[part],
+            self.subset_seed[part],
+        )
+
+    def to(self, device: torch.device | str) -> LossDraws:
+        """The same draws on `device`."""
+        return LossDraws(
+            AugmentationDraws(
+                self.augmentation.translation.to(device), self.augmentation.rotation.to(device)
+            ),
+            self.zoom.to(device),
+            self.bin_jitter.to(device),
+            self.subset_seed.to(device),
+        )
+
+
+def position_heatmaps(
+    position: Tensor, views: Sequence[View], size: int, sigma: float, *, half_projection: bool
+) -> Tensor:
+    """Target distribution of a position in every view.
+
+    Args:
+        position: (B, 3) in the cube that is rendered.
+        views: the V views.
+        size: S.
+        sigma: standard deviation in pixels.
+        half_projection: round pixels as half-precision autocast does (renderer quirk Q9).
+
+    Returns:
+        (B, V, S, S), each map sums to about 1, or to 0 if the position is outside the view.
+    """
+    pixels = (project_half if half_projection else project)(position, views, size)
+    return gaussian_heatmaps(pixels, size, sigma)

@@ -1,0 +1,104 @@
+"""Conditions that end a run early: a loss that is not finite, a request to stop."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections import deque
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from sam2act.policy.contracts import SampleIdentity
+
+
+class NonFiniteLossError(RuntimeError):
+    """The loss became NaN or infinite; the message names the step and its samples."""
+
+
+class NonFiniteGuard:
+    """Remembers the samples of recent steps and checks their losses, late on a GPU.
+
+    Reading a loss waits for the device, so on a GPU `check` is called on logging steps only; the
+    losses in between are kept on the device.
+    """
+
+    def __init__(self, folder: Path, history: int = 1000) -> None:
+        self.folder = folder
+        self._recent: deque[tuple[int, Tensor, Mapping[str, Tensor], tuple[SampleIdentity, ...]]]
+        self._recent = deque(maxlen=history)
+
+    def record(
+        self,
+        step: int,
+        total: Tensor,
+        terms: Mapping[str, Tensor],
+        identities: tuple[SampleIdentity, ...],
+    ) -> None:
+        """Note one micro-batch; does not wait for the device."""
+        self._recent.append((step, total.detach(), terms, identities))
+
+    def check(self) -> None:
+        """Raise if a recorded loss is not finite, and write what is known about it as json.
+
+        Raises:
+            NonFiniteLossError: names the step, the loss terms and the samples.
+        """
+        if not self._recent:
+            return
+        finite = torch.stack([total for _, total, _, _ in self._recent]).isfinite().tolist()
+        for is_finite, entry in zip(finite, self._recent, strict=True):
+            if not is_finite:
+                self._fail(*entry)
+        self._recent.clear()
+
+    def _fail(
+        self,
+        step: int,
+        total: Tensor,
+        terms: Mapping[str, Tensor],
+        identities: tuple[SampleIdentity, ...],
+    ) -> None:
+        values = {"total_loss": float(total)} | {key: float(value) for key, value in terms.items()}
+        path = self.folder / f"non_finite_loss_step_{step}.json"
+        samples = [identity._asdict() for identity in identities]
+        path.write_text(json.dumps({"step": step, "losses": str(values), "samples": samples}))
+        named = "; ".join(
+            f"{item.task} episode {item.episode} frame {item.frame}" for item in identities
+        )
+        raise NonFiniteLossError(
+            f"the loss of step {step} is not finite: {values}. Samples: {named}. Written to {path}."
+            " Look at these samples, lower peract.lr, set peract.grad_clip, or use "
+            "peract.amp_dtype bfloat16; the last checkpoint is intact"
+        )
+
+
+class StopRequest:
+    """True once Ctrl-C or a termination signal has arrived; the loop ends after its step."""
+
+    def __init__(self) -> None:
+        self.requested = False
+
+    def __bool__(self) -> bool:
+        return self.requested
+
+    @contextmanager
+    def listening(self) -> Iterator[StopRequest]:
+        """Turn the first SIGINT or SIGTERM into a request; a second Ctrl-C interrupts at once."""
+
+        def note(signum: int, _frame: object) -> None:
+            self.requested = True
+            signal.signal(signum, previous[signum])
+
+        signals = (signal.SIGINT, signal.SIGTERM)
+        previous = {signum: signal.getsignal(signum) for signum in signals}
+        try:
+            for signum in signals:
+                signal.signal(signum, note)
+            yield self
+        finally:
+            for signum in signals:
+                signal.signal(signum, previous[signum])

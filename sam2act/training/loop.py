@@ -1,0 +1,419 @@
+"""The training loop, shared by both stages.
+
+It knows a policy that returns a loss, batches by step number, and nothing about robots. Everything
+random is a pure function of (seed, step), so a resumed run repeats the run that was interrupted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from tqdm import tqdm
+
+from sam2act.config.schema import ExperimentConfig
+from sam2act.policy.checkpoint import PolicyBundle, config_extra, save_checkpoint
+from sam2act.policy.contracts import Batch, LossOutput
+from sam2act.policy.targets import LossDraws
+from sam2act.training.distributed import World
+from sam2act.training.ema import WeightAverage
+from sam2act.training.guards import NonFiniteGuard, StopRequest
+from sam2act.training.optimizer import build_optimizer
+from sam2act.training.run_log import RunLog
+from sam2act.training.schedule import WarmupCosine
+from sam2act.training.seeding import seed_step, step_generator
+
+LOGGER = logging.getLogger(__name__)
+AUTOCAST_DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """Numbers that follow from the experiment config and the number of processes."""
+
+    rows: int  # samples per process and micro-batch
+    accumulation: int  # micro-batches per update
+    world_size: int
+    updates_per_epoch: int
+    epochs: int
+    learning_rate: float
+
+    @classmethod
+    def from_config(cls, experiment: ExperimentConfig, world_size: int) -> RunPlan:
+        """Derive the plan; the learning rate grows with the samples per update."""
+        accumulation = experiment.peract.grad_accumulation
+        samples = experiment.bs * world_size * accumulation
+        return cls(
+            rows=experiment.bs,
+            accumulation=accumulation,
+            world_size=world_size,
+            updates_per_epoch=max(1, experiment.train_iter // samples),
+            epochs=experiment.epochs,
+            learning_rate=experiment.peract.lr * samples,
+        )
+
+    @property
+    def samples_per_update(self) -> int:
+        """Samples of all processes that one update sees."""
+        return self.rows * self.accumulation * self.world_size
+
+    @property
+    def total_updates(self) -> int:
+        """Updates of the whole run."""
+        return self.updates_per_epoch * self.epochs
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Where batches come from; batch number i is the same whoever asks for it."""
+
+    training: Callable[[int, int], Iterator[Batch]]  # (first number, count) -> batches
+    validation: Callable[[], Iterator[Batch]] | None  # this rank's share of the held-out samples
+    language: Tensor  # (instructions, L, lang_dim) on the device
+
+
+def autocast_dtype(experiment: ExperimentConfig, device: torch.device) -> torch.dtype | None:
+    """The reduced precision that this device really trains in; None = float32.
+
+    float16 autocast needs a GPU; on a CPU it is left off with one log line.
+    """
+    if not experiment.peract.amp:
+        return None
+    dtype = AUTOCAST_DTYPES[experiment.peract.amp_dtype]
+    if device.type == "cpu" and dtype == torch.float16:
+        LOGGER.info("peract.amp: float16 needs a GPU; training in float32 on this device")
+        return None
+    return dtype
+
+
+class Trainer:
+    """Optimises a policy and keeps its run folder."""
+
+    def __init__(
+        self,
+        bundle: PolicyBundle,
+        data: TrainingData,
+        world: World,
+        folder: Path,
+        *,
+        prefix: str = "model",
+    ) -> None:
+        """The policy must be on `world.device` already.
+
+        Args:
+            bundle: policy and configs.
+            data: batches and language table.
+            world: this process.
+            folder: run folder.
+            prefix: start of the checkpoint names.
+        """
+        self.bundle, self.data, self.world = bundle, data, world
+        self.folder, self.prefix = folder, prefix
+        self.experiment = bundle.experiment
+        self.plan = RunPlan.from_config(self.experiment, world.size)
+        self.dtype = autocast_dtype(self.experiment, world.device)
+        self.optimizer = self._build_optimizer()
+        self.schedule = WarmupCosine(
+            self.optimizer,
+            base=self.plan.learning_rate,
+            warmup_steps=self.experiment.peract.warmup_steps,
+            total_steps=self.plan.total_updates,
+            cosine=self.experiment.peract.lr_cos_dec,
+        )
+        self.scaler = torch.amp.GradScaler(world.device.type, enabled=self.dtype == torch.float16)
+        decay = self.experiment.peract.ema
+        self.average = WeightAverage(bundle.policy, decay) if decay else None
+        self.module = self._wrap(bundle.policy)
+        self.guard = NonFiniteGuard(folder)
+        self.step = 0  # updates done
+        self.best_validation = float("inf")
+
+    def _build_optimizer(self) -> torch.optim.Optimizer:
+        values = self.experiment.peract
+        return build_optimizer(
+            [p for p in self.bundle.policy.parameters() if p.requires_grad],
+            optimizer_type=values.optimizer_type,
+            bnb=values.bnb,
+            lr=self.plan.learning_rate,
+            betas=values.betas,
+            weight_decay=values.lambda_weight_l2,
+            zero_norm_escape=values.zero_norm_escape,
+        )
+
+    def _wrap(self, policy: nn.Module) -> nn.Module:
+        if self.world.size == 1:
+            return policy
+        on_gpu = self.world.device.type == "cuda"
+        return DistributedDataParallel(
+            policy,
+            device_ids=[self.world.device] if on_gpu else None,
+            # Without the action losses the head gets no gradient.
+            find_unused_parameters=not self.experiment.peract.add_rgc_loss,
+        )
+
+    # --------------------------------------------------------------------------------- running
+    def run(self, log: RunLog) -> bool:
+        """Train to the end of the last epoch.
+
+        Args:
+            log: where figures go.
+
+        Returns:
+            True when finished; False when Ctrl-C or a termination signal ended it (saved).
+
+        Raises:
+            NonFiniteLossError: the loss became NaN or infinite.
+        """
+        remaining = self.plan.total_updates - self.step
+        if remaining <= 0:
+            LOGGER.info("nothing to do: %d updates are done already", self.step)
+            return True
+        accumulation = self.plan.accumulation
+        batches = self.data.training(self.step * accumulation, remaining * accumulation)
+        with StopRequest().listening() as stop, self._progress() as progress:
+            while self.step < self.plan.total_updates:
+                epoch = self.step // self.plan.updates_per_epoch
+                try:
+                    finished = self._run_epoch(batches, log, progress, stop)
+                except RuntimeError:
+                    if stop:  # another process of the run stopped first
+                        self.save_last(epoch - 1)
+                    raise
+                if not finished:
+                    self.save_last(epoch - 1)
+                    return False
+                self._end_epoch(epoch, log)
+        return True
+
+    def _run_epoch(
+        self, batches: Iterator[Batch], log: RunLog, progress: tqdm, stop: StopRequest
+    ) -> bool:
+        """Updates until the end of the epoch; False if asked to stop."""
+        meter = _Meter(self.plan.samples_per_update)
+        every = self.experiment.log_every
+        while True:
+            meter.add(self.update(batches))
+            progress.update()
+            epoch_ends = self.step % self.plan.updates_per_epoch == 0
+            if self.step % every == 0 or epoch_ends:
+                self._log(meter.read(), log, progress)
+            if epoch_ends:
+                return True
+            if stop:
+                return False
+
+    def update(self, batches: Iterator[Batch]) -> LossOutput:
+        """One optimiser step; the returned loss is the mean over its micro-batches."""
+        self.module.train()
+        seed_step(self.experiment.seed, self.step, self.world.rank)
+        self.optimizer.zero_grad(set_to_none=True)
+        outputs = []
+        for part in range(self.plan.accumulation):
+            batch = next(batches)
+            last = part + 1 == self.plan.accumulation
+            with contextlib.nullcontext() if last else self._no_sync():
+                output = self._loss(batch, self.step * self.plan.accumulation + part)
+                self.scaler.scale(output.total / self.plan.accumulation).backward()
+            self.guard.record(self.step, output.total, output.terms, batch.identities)
+            outputs.append(output)
+        if self.world.device.type == "cpu":
+            self.guard.check()  # costs nothing here; a GPU would have to be waited for
+        self._step_optimizer()
+        return _mean_output(outputs)
+
+    def _loss(self, batch: Batch, number: int) -> LossOutput:
+        device = self.world.device
+        batch = batch.to(device)
+        draws = self._draws(number).to(device)
+        language = self.data.language[batch.instruction]
+        with self._autocast():
+            return self.module(batch, language, draws)
+
+    def _draws(self, number: int) -> LossDraws:
+        """This rank's rows of the global draws of batch `number`."""
+        generator = step_generator(self.experiment.seed, number)
+        draws = LossDraws.sample(self.plan.rows * self.world.size, generator)
+        first = self.world.rank * self.plan.rows
+        return draws.rows(first, first + self.plan.rows)
+
+    def _step_optimizer(self) -> None:
+        limit = self.experiment.peract.grad_clip
+        if limit:
+            self.scaler.unscale_(self.optimizer)
+            torch.nn.utils.clip_grad_norm_(self.module.parameters(), limit)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.schedule.step()
+        if self.average is not None:
+            self.average.update(self.bundle.policy)
+        self.step += 1
+
+    def _autocast(self) -> contextlib.AbstractContextManager:
+        if self.dtype is None:
+            return contextlib.nullcontext()
+        return torch.autocast(self.world.device.type, self.dtype)
+
+    def _no_sync(self) -> contextlib.AbstractContextManager:
+        if isinstance(self.module, DistributedDataParallel):
+            return self.module.no_sync()
+        return contextlib.nullcontext()
+
+    # ------------------------------------------------------------------------- logs and files
+    def _progress(self) -> tqdm:
+        return tqdm(
+            total=self.plan.total_updates,
+            initial=self.step,
+            desc="training",
+            unit="update",
+            disable=not self.world.is_main,
+            smoothing=0.05,
+            mininterval=1.0,
+        )
+
+    def _log(self, values: dict[str, float], log: RunLog, progress: tqdm) -> None:
+        self.guard.check()
+        values["lr"] = self.schedule.last_lrs()[0]
+        log.log(self.step, values, console=False)
+        progress.set_postfix(
+            loss=f"{values['total_loss']:.3f}", samples_per_s=f"{values['samples_per_second']:.1f}"
+        )
+
+    def _end_epoch(self, epoch: int, log: RunLog) -> None:
+        evaluated = self._averaged_weights()
+        with evaluated:
+            self._save(f"{self.prefix}_{epoch}.pth", epoch)
+            every = self.experiment.validation.every
+            if self.data.validation is not None and (epoch + 1) % every == 0:
+                self._validate(epoch, log)
+        self.save_last(epoch)
+        self.world.barrier()
+
+    def _averaged_weights(self) -> contextlib.AbstractContextManager:
+        if self.average is None:
+            return contextlib.nullcontext()
+        return self.average.applied(self.bundle.policy)
+
+    @torch.no_grad()
+    def _validate(self, epoch: int, log: RunLog) -> None:
+        """Mean loss over the held-out samples; keeps the weights with the lowest one."""
+        assert self.data.validation is not None
+        policy = self.bundle.policy.eval()
+        sums: dict[str, Tensor] = {}
+        count = torch.zeros((), device=self.world.device)
+        for number, batch in enumerate(self.data.validation()):
+            generator = step_generator(self.experiment.seed, number, "validation")
+            draws = LossDraws.sample(len(batch), generator).to(self.world.device)
+            batch = batch.to(self.world.device)
+            with self._autocast():
+                output = policy.loss(batch, self.data.language[batch.instruction], draws)
+            for name, value in {"total_loss": output.total, **output.terms}.items():
+                sums[name] = sums.get(name, 0) + value.float() * len(batch)
+            count += len(batch)
+        names = sorted(sums)
+        totals = self.world.sum(torch.stack([count, *(sums[name] for name in names)]))
+        means = (totals[1:] / totals[0]).tolist()
+        values = {f"validation_{name}": mean for name, mean in zip(names, means, strict=True)}
+        log.log(self.step, values)
+        if values["validation_total_loss"] < self.best_validation:
+            self.best_validation = values["validation_total_loss"]
+            self._save(f"{self.prefix}_best.pth", epoch)
+
+    def save_last(self, epoch: int) -> None:
+        """Write the checkpoint that a resume continues from; `epoch` = last finished one."""
+        self._save(f"{self.prefix}_last.pth", epoch)
+
+    def _save(self, name: str, epoch: int) -> None:
+        if self.world.is_main:
+            save_checkpoint(self.folder / name, self._content(epoch))
+
+    def _content(self, epoch: int) -> dict[str, Any]:
+        extra = config_extra(self.bundle) | {
+            "step": self.step,
+            "scaler": self.scaler.state_dict(),
+            "best_validation": self.best_validation,
+        }
+        if self.average is not None:
+            extra["average"] = self.average.state_dict()
+        return {
+            "epoch": epoch,
+            "model_state": self.bundle.model_state(),
+            "optimizer_state": self.optimizer.state_dict(),
+            "lr_sched_state": self.schedule.state_dict(),
+            "extra": extra,
+        }
+
+    def resume(self, content: dict[str, Any]) -> None:
+        """Continue from the content of a checkpoint, at the very next update.
+
+        A file without `extra` (published) continues at the epoch after its own.
+
+        Raises:
+            WeightsError: the weights do not fit.
+            ValueError: the optimiser state belongs to another set of parameters.
+        """
+        self.bundle.load_model_state(content["model_state"])
+        if "optimizer_state" in content:
+            self._load_optimizer(content["optimizer_state"])
+        if "lr_sched_state" in content:
+            self.schedule.load_state_dict(content["lr_sched_state"])
+        extra = content.get("extra", {})
+        self.step = extra.get("step", (content.get("epoch", -1) + 1) * self.plan.updates_per_epoch)
+        self.best_validation = extra.get("best_validation", float("inf"))
+        if extra.get("scaler"):
+            self.scaler.load_state_dict(extra["scaler"])
+        if self.average is not None and "average" in extra:
+            self.average.load_state_dict(extra["average"])
+
+    def _load_optimizer(self, state: dict[str, Any]) -> None:
+        saved = [len(group["params"]) for group in state["param_groups"]]
+        own = [len(group["params"]) for group in self.optimizer.param_groups]
+        if saved != own:
+            raise ValueError(
+                f"the optimiser state of the checkpoint is for {saved} tensors, this run trains "
+                f"{own}; start from its weights alone with --init-from"
+            )
+        self.optimizer.load_state_dict(state)
+
+
+class _Meter:
+    """Means of the losses since the last reading, summed on the device."""
+
+    def __init__(self, samples_per_update: int) -> None:
+        self._samples = samples_per_update
+        self._clear()
+
+    def _clear(self) -> None:
+        self._start, self._count = time.perf_counter(), 0
+        self._sums: dict[str, Tensor] = {}
+
+    def add(self, output: LossOutput) -> None:
+        """Add one update."""
+        self._count += 1
+        for name, value in {"total_loss": output.total.detach(), **output.terms}.items():
+            self._sums[name] = self._sums[name] + value if name in self._sums else value.clone()
+
+    def read(self) -> dict[str, float]:
+        """Means and samples per second since the last call; waits for the device."""
+        values = {name: float(value) / self._count for name, value in self._sums.items()}
+        seconds = time.perf_counter() - self._start
+        values["samples_per_second"] = self._samples * self._count / seconds
+        self._clear()
+        return values
+
+
+def _mean_output(outputs: list[LossOutput]) -> LossOutput:
+    if len(outputs) == 1:
+        return outputs[0]
+    names = outputs[0].terms
+    return LossOutput(
+        torch.stack([output.total.detach() for output in outputs]).mean(),
+        {name: torch.stack([output.terms[name] for output in outputs]).mean() for name in names},
+    )

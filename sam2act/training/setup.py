@@ -1,0 +1,234 @@
+"""Builds what a training run needs from its configs: stores, batches, language, run folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from sam2act.config.load import to_dict
+from sam2act.config.schema import ConfigError, ExperimentConfig, NetworkConfig
+from sam2act.config.tasks import data_folder, store_folder, task_names
+from sam2act.data.dataset import KeyframeDataset, gather_batch, make_loader
+from sam2act.data.rlbench_types import DemoError
+from sam2act.data.samplers import SamplingError, build_sampler, first_chains
+from sam2act.data.store import KeyframeStore, StoreError
+from sam2act.data.store_builder import StoreRequest, ensure_store, open_store
+from sam2act.language.cache import LanguageCache
+from sam2act.language.text_encoder import LanguageError, build_text_encoder
+from sam2act.models.published_weights import WeightsError
+from sam2act.policy.checkpoint import CheckpointError, PolicyBundle, read_checkpoint, write_config
+from sam2act.policy.contracts import Batch
+from sam2act.training.distributed import World
+from sam2act.training.guards import NonFiniteLossError
+from sam2act.training.loop import Trainer, TrainingData
+
+LOGGER = logging.getLogger(__name__)
+# Errors whose message says what the user can do; entry points print it without a traceback.
+USER_ERRORS = (
+    ConfigError,
+    DemoError,
+    StoreError,
+    SamplingError,
+    WeightsError,
+    CheckpointError,
+    LanguageError,
+    NonFiniteLossError,
+)
+PUBLISHED_SAMPLES_PER_UPDATE = 256
+
+
+@dataclasses.dataclass(frozen=True)
+class DataOptions:
+    """Command-line choices about the data."""
+
+    refresh: bool = False
+    skip_bad_episodes: bool = False
+
+
+def run_folder(log_dir: str, experiment: ExperimentConfig) -> Path:
+    """`<log-dir>/<exp_id>_<exp_name>`."""
+    return Path(log_dir) / f"{experiment.exp_id}_{experiment.exp_name}"
+
+
+def open_stores(
+    experiment: ExperimentConfig, world: World, options: DataOptions
+) -> tuple[KeyframeStore, KeyframeStore | None]:
+    """Training and validation store; the main process builds, the others wait.
+
+    Raises:
+        DemoError: demos are absent or broken.
+    """
+    requests = [_store_request(experiment, "train", experiment.demo, experiment.demo_start)]
+    held_out = experiment.validation
+    if held_out.demo:
+        requests.append(
+            _store_request(experiment, held_out.split, held_out.demo, held_out.demo_start)
+        )
+        _require_disjoint(*requests)
+    tasks = task_names(experiment)
+    if world.is_main:
+        for request in requests:
+            ensure_store(
+                request,
+                tasks,
+                refresh=options.refresh,
+                skip_bad_episodes=options.skip_bad_episodes,
+            )
+    world.barrier()
+    stores = [open_store(request, tasks) for request in requests]
+    return stores[0], stores[1] if len(stores) > 1 else None
+
+
+def _store_request(
+    experiment: ExperimentConfig, split: str, demo: int, demo_start: int
+) -> StoreRequest:
+    return StoreRequest(
+        data_folder=data_folder(experiment),
+        store_folder=store_folder(experiment),
+        split=split,
+        demo=demo,
+        demo_start=demo_start,
+        cameras=experiment.cameras,
+        image_size=experiment.image_size,
+    )
+
+
+def _require_disjoint(training: StoreRequest, validation: StoreRequest) -> None:
+    shared = set(training.episodes) & set(validation.episodes)
+    if training.split == validation.split and shared:
+        raise ConfigError(
+            f"validation: episodes {sorted(shared)} of split {training.split} are also trained on;"
+            " change validation.demo_start, validation.split or demo"
+        )
+
+
+def language_table(
+    instructions: list[str], experiment: ExperimentConfig, network: NetworkConfig, world: World
+) -> Tensor:
+    """Tokens of every instruction, (instructions, L, lang_dim) float32 on the device."""
+    settings = experiment.language
+    path = settings.cache or f"{store_folder(experiment)}/language_{settings.encoder}.safetensors"
+    encoder = build_text_encoder(settings, network.lang_len, network.lang_dim)
+    cache = LanguageCache(Path(path))
+    if world.is_main:
+        cache.table(instructions, encoder)
+    world.barrier()
+    return cache.table(instructions, encoder).to(world.device)
+
+
+def build_training_data(
+    experiment: ExperimentConfig, network: NetworkConfig, world: World, options: DataOptions
+) -> TrainingData:
+    """Stores, batches and language of a run.
+
+    Raises:
+        ConfigError, DemoError, SamplingError: the data cannot serve this configuration.
+    """
+    training, validation = open_stores(experiment, world, options)
+    instructions = list(training.instructions)
+    sampler = build_sampler(
+        experiment.sample_distribution_mode,
+        training,
+        bs=experiment.bs,
+        seed=experiment.seed,
+        num_maskmem=network.num_maskmem,
+        window_sampling=experiment.peract.window_sampling,
+    )
+    label = experiment.peract.collision_label
+    dataset = KeyframeDataset(
+        training, sampler, bs=experiment.bs, rank=world.rank, collision_label=label
+    )
+
+    def training_batches(start: int, count: int) -> Iterator[Batch]:
+        loader = make_loader(
+            dataset,
+            start,
+            count,
+            num_workers=experiment.num_workers,
+            pin_memory=world.device.type == "cuda",
+        )
+        return iter(loader)
+
+    batches = None
+    if validation is not None:
+        instructions += [text for text in validation.instructions if text not in instructions]
+        rows = torch.tensor([instructions.index(text) for text in validation.instructions])
+        records = first_chains(validation)[world.rank :: world.size]
+        store = validation
+
+        def validation_batches() -> Iterator[Batch]:
+            for start in range(0, len(records), experiment.bs):
+                part = records[start : start + experiment.bs]
+                batch = gather_batch(store, part, collision_label=label)
+                yield dataclasses.replace(batch, instruction=rows[batch.instruction])
+
+        batches = validation_batches
+    language = language_table(instructions, experiment, network, world)
+    return TrainingData(training_batches, batches, language)
+
+
+def write_run_configs(
+    folder: Path, bundle: PolicyBundle, arguments: dict[str, object], suffix: str = ""
+) -> None:
+    """`exp_cfg.yaml`, `mvt_cfg.yaml` and `args.yaml` of a run."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_config(folder / f"exp_cfg{suffix}.yaml", to_dict(bundle.experiment))
+    write_config(folder / f"mvt_cfg{suffix}.yaml", to_dict(bundle.network))
+    write_config(folder / f"args{suffix}.yaml", arguments)
+
+
+def checkpoint_to_resume(folder: Path, experiment: ExperimentConfig, prefix: str) -> Path | None:
+    """The file a run continues from: `resume`, else `<prefix>_last.pth` of its folder."""
+    if experiment.resume:
+        return Path(experiment.resume)
+    last = folder / f"{prefix}_last.pth"
+    return last if last.is_file() else None
+
+
+def continue_or_start(trainer: Trainer, resume_from: Path | None, init_from: str) -> None:
+    """Resume fully, or take only the weights of `init_from`, or keep the fresh weights."""
+    if resume_from is not None:
+        LOGGER.info("resuming %s", resume_from)
+        trainer.resume(read_checkpoint(resume_from))
+    elif init_from:
+        report = trainer.bundle.load_model_state(read_checkpoint(init_from)["model_state"])
+        LOGGER.info("starting from the weights of %s: %s", init_from, report)
+
+
+def describe_run(trainer: Trainer) -> None:
+    """Print what will be trained, and how far the batch is from the published one."""
+    plan = trainer.plan
+    for name, (total, trainable) in parameter_counts(trainer.bundle).items():
+        LOGGER.info("%-24s %12s parameters, %12s trained", name, f"{total:,}", f"{trainable:,}")
+    LOGGER.info(
+        "%d epochs of %d updates, %d samples per update, learning rate %.3g",
+        plan.epochs,
+        plan.updates_per_epoch,
+        plan.samples_per_update,
+        plan.learning_rate,
+    )
+    if plan.samples_per_update != PUBLISHED_SAMPLES_PER_UPDATE:
+        LOGGER.info(
+            "the published run used %d samples per update; peract.lr is per sample, so the rate "
+            "follows the batch",
+            PUBLISHED_SAMPLES_PER_UPDATE,
+        )
+
+
+def parameter_counts(bundle: PolicyBundle) -> dict[str, tuple[int, int]]:
+    """Parameters in all and trained, per component."""
+    network = bundle.policy.network
+    parts = {"image encoder": network.encoders, "coarse branch": network.coarse}
+    parts |= {"fine branch": network.fine, "total": network}
+    return {
+        name: (
+            sum(p.numel() for p in part.parameters()),
+            sum(p.numel() for p in part.parameters() if p.requires_grad),
+        )
+        for name, part in parts.items()
+    }

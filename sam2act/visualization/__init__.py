@@ -1,0 +1,1 @@
+"""Pictures and self-contained pages; knows nothing about policies."""

@@ -1,0 +1,310 @@
+#!/usr/bin/env python3
+"""Show what a checkpoint predicts on recorded demonstrations.
+
+For every keyframe of the chosen episodes, the page shows the three rendered views of the coarse
+and of the fine branch with the predicted heat map (red), the true position (green circle) and the
+predicted one (blue cross), the error in centimetres and degrees, and the loss curve of the run.
+
+    python scripts/predict_demo.py --checkpoint runs/tiny_test/model_last.pth --episodes 0 1 2
+
+Writes OUTPUT/index.html (self-contained), one PNG per keyframe and OUTPUT/errors.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import dataclasses
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from tqdm import tqdm
+
+from sam2act.config.schema import ExperimentConfig
+from sam2act.config.tasks import data_folder, store_folder, task_names
+from sam2act.data.dataset import gather_batch
+from sam2act.data.samplers import first_chain_records
+from sam2act.data.store import KeyframeStore
+from sam2act.data.store_builder import StoreRequest, ensure_store
+from sam2act.evaluation.open_loop import ErrorSummary, KeyframeError, keyframe_errors, summarise
+from sam2act.models.branch import BranchOutput
+from sam2act.policy.checkpoint import PolicyBundle, load_policy
+from sam2act.policy.policy import Prediction, SAM2ActPolicy
+from sam2act.rendering.views import project
+from sam2act.training.distributed import World
+from sam2act.training.run_log import METRICS_NAME, configure_console
+from sam2act.training.setup import USER_ERRORS, language_table
+from sam2act.visualization.charts import line_chart
+from sam2act.visualization.images import data_uri, enlarge_and_mark, overlay_heatmap, side_by_side
+from sam2act.visualization.page import Page
+
+PICTURE_SIDE = 224
+BATCH = 4
+TRAINED, HELD_OUT = "training", "held out"
+LOSS_NAMES = {"total_loss": "total", "trans_loss": "heat maps", "grip_loss": "gripper"}
+LOSS_NAMES |= {f"rot_loss_{axis}": f"rotation {axis}" for axis in "xyz"}
+
+
+@dataclass(frozen=True)
+class KeyframeReport:
+    """One keyframe: its errors, where it belongs, its picture."""
+
+    error: KeyframeError
+    group: str
+    instruction: str
+    picture: Path
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Command-line flags."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--checkpoint", required=True, type=Path, help="model_<...>.pth")
+    parser.add_argument("--data", default="", help="demo folder (default: that of the run)")
+    parser.add_argument("--split", default="train", help="split below it (default: train)")
+    parser.add_argument("--task", default="", help="task (default: the first of the run)")
+    parser.add_argument("--episodes", type=int, nargs="+", required=True, help="episode numbers")
+    parser.add_argument("--output", type=Path, help="folder (default: beside the checkpoint)")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point; the exit status."""
+    args = build_parser().parse_args(argv)
+    configure_console()
+    try:
+        bundle = load_policy(args.checkpoint, device=args.device)
+        output = args.output or args.checkpoint.with_name(f"prediction_{args.checkpoint.stem}")
+        reports = predict(bundle, args, output)
+    except USER_ERRORS as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 2
+    write_errors(output / "errors.json", reports)
+    write_page(output / "index.html", args.checkpoint, reports)
+    for group, summary in summaries(reports).items():
+        print(
+            f"{group:9s} {summary.count:3d} keyframes: median translation error "
+            f"{summary.median_translation_cm:.2f} cm, median angle "
+            f"{summary.median_rotation_degrees:.2f} degrees, gripper {summary.gripper_rate:.0%}"
+        )
+    print(f"page: {output / 'index.html'}")
+    return 0
+
+
+# ------------------------------------------------------------------------------- prediction
+def predict(bundle: PolicyBundle, args: argparse.Namespace, output: Path) -> list[KeyframeReport]:
+    """Predict every transition of the chains that start at frame 0, and draw each."""
+    experiment = bundle.experiment
+    if args.data:
+        experiment = dataclasses.replace(experiment, data_folder=args.data)
+    task = args.task or task_names(experiment)[0]
+    device = torch.device(args.device)
+    store = open_episodes(experiment, args.split, task, args.episodes)
+    world = World(rank=0, size=1, device=device)
+    language = language_table(list(store.instructions), experiment, bundle.network, world)
+    records = np.concatenate([first_chain_records(store, episode) for episode in args.episodes])
+    output.mkdir(parents=True, exist_ok=True)
+    reports = []
+    for start in tqdm(range(0, len(records), BATCH), desc="predicting", unit="batch"):
+        batch = gather_batch(
+            store,
+            records[start : start + BATCH],
+            collision_label=experiment.peract.collision_label,
+        ).to(device)
+        errors, prediction = keyframe_errors(bundle.policy, batch, language[batch.instruction])
+        target = prediction.frame.to_cube(batch.target_pose[:, :3].to(device))
+        for row, error in enumerate(errors):
+            name = f"episode{error.identity.episode}_frame{error.identity.frame}.png"
+            draw_keyframe(bundle.policy, prediction, target, row, output / name)
+            group = group_of(experiment, args.split, error.identity.episode)
+            instruction = store.instructions[int(batch.instruction[row])]
+            reports.append(KeyframeReport(error, group, instruction, output / name))
+    return reports
+
+
+def open_episodes(
+    experiment: ExperimentConfig, split: str, task: str, episodes: Sequence[int]
+) -> KeyframeStore:
+    """The store of the episodes, built if it is not there."""
+    first = min(episodes)
+    request = StoreRequest(
+        data_folder=data_folder(experiment),
+        store_folder=store_folder(experiment),
+        split=split,
+        demo=max(episodes) - first + 1,
+        demo_start=first,
+        cameras=experiment.cameras,
+        image_size=experiment.image_size,
+    )
+    return ensure_store(request, [task])
+
+
+def group_of(experiment: ExperimentConfig, split: str, episode: int) -> str:
+    """Whether the run was trained on an episode."""
+    first = experiment.demo_start
+    trained = split == "train" and first <= episode < first + experiment.demo
+    return TRAINED if trained else HELD_OUT
+
+
+# --------------------------------------------------------------------------------- pictures
+def draw_keyframe(
+    policy: SAM2ActPolicy, prediction: Prediction, target: Tensor, row: int, path: Path
+) -> None:
+    """Six pictures in a row: coarse top, front, right, then fine top, front, right."""
+    output, network = prediction.output, policy.network
+    stages = (
+        (output.coarse_images, output.coarse, target, output.zoom_center),
+        (
+            output.fine_images,
+            output.fine,
+            network.to_zoom(target, output.zoom_center),
+            network.to_zoom(output.waypoint, output.zoom_center),
+        ),
+    )
+    pictures = []
+    for images, branch, true_position, position in stages:
+        for view in range(images.shape[1]):
+            pictures.append(
+                _draw_view(
+                    images[row, view],
+                    branch,
+                    (row, view),
+                    _pixels(policy, true_position)[row, view],
+                    _pixels(policy, position)[row, view],
+                )
+            )
+    side_by_side(pictures).save(path, optimize=True)
+
+
+def _pixels(policy: SAM2ActPolicy, position: Tensor) -> np.ndarray:
+    network = policy.network
+    return project(position, network.views, network.config.img_size).cpu().numpy()
+
+
+def _draw_view(
+    image: Tensor,
+    branch: BranchOutput,
+    index: tuple[int, int],
+    target: np.ndarray,
+    position: np.ndarray,
+) -> Image.Image:
+    logits = branch.heatmaps[index].float()
+    probability = logits.flatten().softmax(0).view_as(logits).cpu().numpy()
+    pixels = image.cpu().numpy()
+    picture = overlay_heatmap(pixels[3:6], pixels[6] != -1, probability)
+    return enlarge_and_mark(picture, PICTURE_SIDE, target=target, prediction=position)
+
+
+# ------------------------------------------------------------------------------------ output
+def summaries(reports: Sequence[KeyframeReport]) -> dict[str, ErrorSummary]:
+    """Errors of the trained and of the held-out keyframes, where there are any."""
+    groups = {
+        group: [r.error for r in reports if r.group == group] for group in (TRAINED, HELD_OUT)
+    }
+    return {group: summarise(errors) for group, errors in groups.items() if errors}
+
+
+def write_errors(path: Path, reports: Sequence[KeyframeReport]) -> None:
+    """All figures of the page as json."""
+    content = {
+        "summary": {g: dataclasses.asdict(s) for g, s in summaries(reports).items()},
+        "keyframes": [
+            {
+                **report.error.identity._asdict(),
+                **{k: v for k, v in vars(report.error).items() if k != "identity"},
+                "group": report.group,
+            }
+            for report in reports
+        ],
+    }
+    path.write_text(json.dumps(content, indent=1))
+
+
+def write_page(path: Path, checkpoint: Path, reports: Sequence[KeyframeReport]) -> None:
+    """The self-contained page."""
+    page = Page(f"Predictions of {checkpoint.parent.name}/{checkpoint.name}")
+    page.text(
+        "Median errors over the transitions of the chain that starts at frame 0 of each demo "
+        "(one transition per keyframe, no augmentation)."
+    )
+    page.table(
+        ["demos", "keyframes", "translation", "rotation", "gripper right", "collision right"],
+        [
+            [
+                f"{group} demos",
+                str(s.count),
+                f"{s.median_translation_cm:.2f} cm",
+                f"{s.median_rotation_degrees:.2f}°",
+                f"{s.gripper_rate:.0%}",
+                f"{s.collision_rate:.0%}",
+            ]
+            for group, s in summaries(reports).items()
+        ],
+    )
+    page.heading("Every keyframe")
+    page.table(
+        ["keyframe", "demos", "final", "coarse only", "rotation", "gripper", "collision"],
+        [_row(report) for report in reports],
+    )
+    curves = loss_curves(checkpoint.parent / METRICS_NAME)
+    if curves:
+        page.heading("Losses of the run")
+        page.markup(line_chart(curves, x_label="updates", y_label="loss", log_y=True))
+    page.heading("What the network sees and predicts")
+    page.text(
+        "Per keyframe: coarse branch (top, front, right view), then fine branch, zoomed about the "
+        "coarse prediction. Red: predicted heat map. Blue cross: predicted position. Green circle: "
+        "recorded position."
+    )
+    for report in reports:
+        with Image.open(report.picture) as picture:
+            uri = data_uri(picture)
+        caption = f"{_name(report)}: “{report.instruction}”, {report.error.translation_cm:.1f} cm, "
+        caption += f"{report.error.rotation_degrees:.1f}° ({report.group})"
+        page.picture(uri, caption, "six rendered views with heat maps")
+    page.write(path)
+
+
+def _name(report: KeyframeReport) -> str:
+    identity = report.error.identity
+    return f"episode {identity.episode}, frame {identity.frame} to {identity.target_frame}"
+
+
+def _row(report: KeyframeReport) -> list[str]:
+    error = report.error
+    return [
+        _name(report),
+        report.group,
+        f"{error.translation_cm:.2f} cm",
+        f"{error.coarse_translation_cm:.2f} cm",
+        f"{error.rotation_degrees:.2f}°",
+        "right" if error.gripper_correct else "wrong",
+        "right" if error.collision_correct else "wrong",
+    ]
+
+
+def loss_curves(path: Path) -> dict[str, list[tuple[float, float]]]:
+    """Curves of the run's `metrics.csv`; empty without the file."""
+    if not path.is_file():
+        return {}
+    with open(path, newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    names = LOSS_NAMES | {"validation_total_loss": "total, held out"}
+    curves = {
+        title: [(float(row["step"]), float(row[name])) for row in rows if row.get(name)]
+        for name, title in names.items()
+    }
+    return {title: points for title, points in curves.items() if points}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,209 @@
+"""The published network against stored outputs, part by part.
+
+Tolerances: 2e-4 absolute in float32 (measured spread of the published network between thread
+counts: 2e-5). Heat maps are stored before their rounding to float16.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from sam2act.config.load import load_network
+from sam2act.geometry.scene_bounds import SceneBounds
+from sam2act.models.attention import set_attention_dropout
+from sam2act.models.image_encoder import FeaturePyramid
+from sam2act.models.two_stage import Cloud, TwoStageNetwork
+from sam2act.rendering.views import project
+from tests.golden_files import GoldenFile, golden
+from tests.models.golden_network import load_golden_weights
+
+TOLERANCE = 2e-4
+
+
+@functools.lru_cache(maxsize=1)
+def published_network(salt: str) -> TwoStageNetwork:
+    """The published network with the weights that golden files assume."""
+    config = load_network("configs/mvt/sam2act.yaml", "sam2_ckpt '' heatmap_half False xops False")
+    network = TwoStageNetwork(config)
+    load_golden_weights(network, salt)
+    return network
+
+
+@pytest.fixture
+def network(golden_file: GoldenFile):
+    """The network in evaluation mode; float16 rounding off, as the files are stored."""
+    network = published_network(golden_file.salt)
+    yield network.eval()
+    network.eval()
+
+
+def tensors(file: GoldenFile) -> dict[str, Tensor]:
+    return {name: torch.as_tensor(value) for name, value in file.arrays().items()}
+
+
+def assert_close(actual: Tensor, expected: Tensor, tolerance: float = TOLERANCE) -> None:
+    torch.testing.assert_close(actual, expected, atol=tolerance, rtol=0)
+
+
+def assert_same_peak(actual: Tensor, expected: Tensor, margin: float) -> None:
+    """Arg-max positions are equal where the stored margin is clear, else neighbours in score."""
+    if margin > 1e-3:
+        torch.testing.assert_close(actual, expected, atol=1e-6, rtol=0)
+
+
+@golden("net_encoder.npz")
+@torch.no_grad()
+def test_encoder_gives_the_published_pyramid(network: TwoStageNetwork, golden_file) -> None:
+    stored = tensors(golden_file)
+    encoder = network.encoders[0]
+    stages = encoder.trunk(stored["rgb"])
+    levels = encoder.neck(stages)
+    pyramid = encoder(stored["rgb"])
+    assert_close(stages[3][:, ::2], stored["trunk3_every2ch"])
+    assert_close(levels[0][:, ::8], stored["fpn0_raw_every8ch"])
+    assert_close(levels[1][:, ::8], stored["fpn1_raw_every8ch"])
+    assert_close(pyramid.fine, stored["s0"])
+    assert_close(pyramid.middle, stored["s1"])
+    assert_close(pyramid.coarse, stored["s2"])
+
+
+@golden("net_coarse.npz")
+@torch.no_grad()
+def test_coarse_branch_gives_the_published_heatmaps(network: TwoStageNetwork, golden_file) -> None:
+    stored = tensors(golden_file)
+    branch, images = network.coarse, stored["img"]
+    pyramid = network.encode(images, network.encoders[0])
+    tokenizer = branch.tokenizer
+    image_tokens = tokenizer.image_tokens(images, pyramid.coarse, stored["proprio"])
+    language_tokens = tokenizer.language_tokens(stored["lang_emb"])
+    tokens = branch.tokens(images, pyramid, stored["proprio"], stored["lang_emb"])
+    heatmaps = branch.heatmaps(tokens, pyramid)
+    assert_close(tokenizer.embed_features(pyramid.coarse), stored["fusion_out"])
+    assert_close(tokenizer.embed_patches(images.flatten(0, 1)), stored["patchify_out"])
+    assert_close(torch.cat([language_tokens, image_tokens], dim=1), stored["tokens_in"])
+    views = images.shape[1]
+    published_order = tokens.unflatten(0, (-1, views)).flatten(3).movedim(2, 3).flatten(1, 2)
+    assert_close(published_order, stored["tokens_out"])
+    assert_close(heatmaps[:, :, None], stored["trans"])
+    assert_same_peak(network.peak(heatmaps), stored["wpt"], float(stored["wpt_rel_margin"]))
+
+
+@golden("net_fine.npz")
+@torch.no_grad()
+def test_fine_branch_gives_the_published_action(network: TwoStageNetwork, golden_file) -> None:
+    stored = tensors(golden_file)
+    output, waypoint = network.run_fine(stored["img"], stored["proprio"], stored["lang_emb"])
+    assert_close(output.heatmaps[:, :, None], stored["trans"])
+    assert_same_peak(waypoint, stored["wpt"], float(stored["wpt_rel_margin"]))
+    pixels = project(waypoint, network.views, network.config.img_size)
+    torch.testing.assert_close(pixels[:, None], stored["wpt_img"], atol=2e-5, rtol=0)
+    for axis, name in enumerate("xyz"):
+        assert_close(output.action.rotation[:, axis, :], stored[f"feat_{name}"][:, 0])
+    gripper_collision = torch.cat([output.action.gripper, output.action.collision], dim=1)
+    assert_close(gripper_collision, stored["feat_ex_rot"][:, 0])
+
+
+@golden("net_fine.npz")
+@torch.no_grad()
+def test_head_reads_the_published_features(network: TwoStageNetwork, golden_file) -> None:
+    stored = tensors(golden_file)
+    images = stored["img"]
+    pyramid = network.encode(images, network.encoders[-1])
+    tokens = network.fine.tokens(images, pyramid, stored["proprio"], stored["lang_emb"])
+    features = network.fine.head.features(tokens, stored["wpt_img"][:, 0])
+    assert_close(features, stored["feat"])
+    assert_close(network.fine.head.norm(features), stored["feat_bn"])
+
+
+@golden("net_fine_train.npz")
+@torch.no_grad()
+def test_fine_branch_trains_with_published_statistics(
+    network: TwoStageNetwork, golden_file: GoldenFile
+) -> None:
+    stored = tensors(golden_file)
+    norm = network.fine.head.norm
+    before = {name: value.clone() for name, value in norm.state_dict().items()}
+    dropout = network.config.attn_dropout
+    set_attention_dropout(network, 0.0)
+    try:
+        network.train()
+        pixels = network._target_pixels(stored["wpt_local"], half_projection=False)
+        output, _ = network.run_fine(
+            stored["img"],
+            stored["proprio"],
+            stored["lang_emb"],
+            waypoint_px=pixels,
+            teacher_bins=stored["rot_x_y"],
+        )
+        count = len(stored["trans"])
+        assert_close(output.heatmaps[:count, :, None], stored["trans"])
+        for axis, name in enumerate("xyz"):
+            assert_close(output.action.rotation[:, axis], stored[f"feat_{name}"][:, 0])
+        both = torch.cat([output.action.gripper, output.action.collision], dim=1)
+        assert_close(both, stored["feat_ex_rot"][:, 0])
+        assert_close(norm.running_mean, stored["bn_running_mean"])
+        assert_close(norm.running_var, stored["bn_running_var"])
+    finally:
+        norm.load_state_dict(before)
+        set_attention_dropout(network, dropout)
+
+
+@golden("net_upsample.npz")
+@torch.no_grad()
+def test_upsampler_gives_the_published_maps(network: TwoStageNetwork, golden_file) -> None:
+    stored = tensors(golden_file)
+    upsampler = network.coarse.upsampler
+    pyramid = FeaturePyramid(stored["s0"], stored["s1"], stored["x"])
+    after_first = upsampler.first(stored["x"])
+    joined = upsampler.join(after_first, pyramid.middle, upsampler.first_norm)
+    after_second = upsampler.second(joined)
+    joined_again = upsampler.join(after_second, pyramid.fine, upsampler.second_norm)
+    assert_close(after_first, stored["after_up1"])
+    assert_close(joined, stored["after_ln1"])
+    assert_close(after_second, stored["after_up2"])
+    assert_close(joined_again, stored["after_ln2"])
+    assert_close(upsampler.stretch(joined_again), stored["after_bilinear"])
+    assert_close(upsampler(stored["x"], pyramid)[:, None], stored["out"])
+
+
+def two_stage_input(file: GoldenFile, stored: dict[str, Tensor]) -> Cloud:
+    """The cloud of the file itself, or that of the scene file beside it."""
+    if "pc" in stored:
+        points, rgb = stored["pc"], stored["rgb"]
+    else:
+        scene = file.sibling("renderer_scene.npz").arrays()
+        bounds = SceneBounds.from_sequence(scene["scene_bounds"].tolist())
+        world = torch.as_tensor(scene["pc_world"])[None]
+        points = bounds.cube_frame(1, world).to_cube(world)[0]
+        rgb = (torch.as_tensor(scene["rgb_u8"]).float() / 255 * 2 - 1 + 1) / 2
+    points, rgb = points.reshape(1, -1, 3).float(), rgb.reshape(1, -1, 3).float()
+    return Cloud(points, rgb, torch.ones(points.shape[:2], dtype=torch.bool))
+
+
+@golden("net_two_stage.npz")
+@torch.no_grad()
+def test_two_stage_forward_gives_the_published_pose(
+    network: TwoStageNetwork, golden_file: GoldenFile
+) -> None:
+    stored = tensors(golden_file)
+    cloud = two_stage_input(golden_file, stored)
+    for branch in (network.coarse, network.fine):
+        branch.heatmap_half = True
+    try:
+        output = network(cloud, stored["proprio"], stored["lang_emb"])
+    finally:
+        for branch in (network.coarse, network.fine):
+            branch.heatmap_half = False
+    half_step = float(np.spacing(np.float16(stored["trans_coarse_half"].abs().max())))
+    coarse_margin, fine_margin = stored["rel_margins"][0], stored["rel_margins"][1:].min()
+    assert_close(output.coarse.heatmaps[:, :, None], stored["trans_coarse_half"], half_step)
+    assert_same_peak(output.zoom_center, stored["wpt_coarse"], float(coarse_margin))
+    assert_close(output.fine.heatmaps[:, :, None], stored["trans_fine_half"], half_step)
+    assert_same_peak(output.waypoint, stored["wpt_final_cube"], float(fine_margin))
+    for axis, name in enumerate("xyz"):
+        assert_close(output.fine.action.rotation[:, axis], stored[f"feat_{name}"][:, 0])
