@@ -1,0 +1,157 @@
+"""Random changes of training samples: rigid motions about the target and colour jitter.
+
+B batch, N point, K camera. The random numbers are drawn apart from their use, from an explicit
+generator, so that tests and sequences of frames can share them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sam2act.geometry.rotations import (
+    gimbal_corrected_matrix,
+    matrix_from_euler_xyz,
+    quaternion_xyzw_from_matrix,
+)
+from sam2act.geometry.scene_bounds import SceneBounds
+
+
+@dataclass(frozen=True)
+class AugmentationDraws:
+    """Uniform random numbers in [-1, 1] for one batch."""
+
+    translation: Tensor  # (B, 3)
+    rotation: Tensor  # (B, 3) roll, pitch, yaw
+
+    @staticmethod
+    def sample(batch: int, generator: torch.Generator) -> AugmentationDraws:
+        """Draws on the generator's device, in the published order (translation first)."""
+
+        def draw(width: int) -> Tensor:
+            device = generator.device
+            return 2 * torch.rand(batch, width, generator=generator, device=device) - 1
+
+        translation = draw(3)
+        return AugmentationDraws(translation, torch.cat([draw(1), draw(1), draw(1)], dim=1))
+
+    def to(self, device: torch.device | str) -> AugmentationDraws:
+        """The same draws on `device`."""
+        return AugmentationDraws(
+            self.translation.to(device, non_blocking=True),
+            self.rotation.to(device, non_blocking=True),
+        )
+
+    def shared_within(self, window: int) -> AugmentationDraws:
+        """The first draw of each window of `window` consecutive rows, used for all its rows.
+
+        Raises:
+            ValueError: the batch is not a whole number of windows.
+        """
+
+        def share(rows: Tensor) -> Tensor:
+            return rows.unflatten(0, (-1, window))[:, :1].expand(-1, window, -1).flatten(0, 1)
+
+        if window < 1 or len(self.translation) % window:
+            raise ValueError(
+                f"a batch of {len(self.translation)} frames does not consist of windows of "
+                f"{window}; bs must be a multiple of num_maskmem + 1"
+            )
+        return AugmentationDraws(share(self.translation), share(self.rotation))
+
+
+def apply_se3(
+    points: Tensor,
+    target_pose: Tensor,
+    draws: AugmentationDraws,
+    bounds: SceneBounds,
+    translation_range: Sequence[float],
+    rotation_range_degrees: Sequence[float],
+) -> tuple[Tensor, Tensor]:
+    """Turns each cloud about its target position, shifts both and keeps the target in bounds.
+
+    Points may leave the bounds. A target outside the bounds ends on their surface. Each row turns
+    about its own target, so shared draws give the frames of a window different rigid motions.
+
+    Args:
+        points: (B, N, 3) metres, world frame.
+        target_pose: (B, 7) position in metres, quaternion (x, y, z, w).
+        draws: random numbers for the B rows, on the device of `points`.
+        bounds: box that limits the target position.
+        translation_range: three fractions of the bounds' extent.
+        rotation_range_degrees: largest roll, pitch and yaw.
+
+    Returns:
+        points (B, N, 3) and target pose (B, 7) with a canonical quaternion, in their input dtypes.
+    """
+    wide = target_pose.to(torch.float64)
+    position, quaternion = wide[:, :3], wide[:, 3:]
+    fractions, degrees = (
+        torch.stack([torch.full_like(wide[0, 0], value) for value in values])
+        for values in (translation_range, rotation_range_degrees)
+    )
+    lower, upper = bounds.lower(wide), bounds.upper(wide)
+    shift = bounds.extent(wide) * fractions * draws.translation.to(torch.float64)
+    moved = (position + shift).clamp(lower, upper)
+    turn = matrix_from_euler_xyz(torch.deg2rad(degrees * draws.rotation.to(torch.float64)))
+    turned = quaternion_xyzw_from_matrix(turn.mT @ gimbal_corrected_matrix(quaternion))
+    pose = torch.cat([moved, turned], dim=-1).to(target_pose.dtype)
+    # The cloud is turned by sums of products: a matrix product could run in reduced precision.
+    offset = points - position[:, None].to(points.dtype)
+    matrix = turn.to(points.dtype)[:, None]
+    rotated = (offset[..., :, None] * matrix).sum(dim=-2)  # turn^T applied to each offset
+    return rotated + moved[:, None].to(points.dtype), pose
+
+
+def jitter_colors(
+    rgb: Tensor, strength: float, generator: torch.Generator, *, hue: float | None = None
+) -> Tensor:
+    """Camera images with random brightness, contrast, saturation and hue; one draw per sample.
+
+    Args:
+        rgb: (B, K, H, W, 3) uint8; all cameras of a sample change alike.
+        strength: largest relative change of brightness, contrast and saturation; 0 = unchanged.
+        generator: source of the draws; a CPU generator avoids waiting for a device.
+        hue: largest turn of the hue in [0, 0.5]; default a quarter of `strength`, at most 0.5.
+
+    Returns:
+        (B, K, H, W, 3) uint8.
+
+    Raises:
+        RuntimeError: torchvision is not installed.
+        ValueError: negative strength.
+    """
+    if strength < 0:
+        raise ValueError(f"peract.color_jitter must not be negative (it is {strength})")
+    if strength == 0:
+        return rgb
+    functional = _torchvision_functional()
+    hue = min(strength / 4, 0.5) if hue is None else hue
+    draws = 2 * torch.rand(len(rgb), 4, generator=generator, device=generator.device) - 1
+    images = rgb.movedim(-1, -3)
+    jittered = []
+    # One sample after the other: the library takes one factor per call.
+    for image, row in zip(images, draws.tolist(), strict=True):
+        brightness, contrast, saturation = (max(0.0, 1 + strength * draw) for draw in row[:3])
+        image = functional.adjust_brightness(image, brightness)
+        image = functional.adjust_contrast(image, contrast)
+        image = functional.adjust_saturation(image, saturation)
+        jittered.append(functional.adjust_hue(image, hue * row[3]))
+    return torch.stack(jittered).movedim(-3, -1)
+
+
+def _torchvision_functional():
+    from sam2act.compat.torchvision_cpu import ensure_torchvision_importable
+
+    try:
+        ensure_torchvision_importable()
+        from torchvision.transforms import functional
+    except ImportError as error:
+        raise RuntimeError(
+            "peract.color_jitter needs torchvision, which cannot be imported "
+            f"({error}); install it or set peract.color_jitter to 0"
+        ) from error
+    return functional
