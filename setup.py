@@ -1,6 +1,6 @@
 """Packaging of sam2act; tool settings live in pyproject.toml.
 
-The top-level folder `configs/` is shipped as the data-only package `sam2act._configs`, so that an
+The top-level folder `configs/` is shipped as the data-only package `sam2act.default_configs`, so that an
 installed copy finds the experiment files without a checkout.
 """
 
@@ -75,12 +75,12 @@ setup(
     long_description_content_type="text/markdown",
     author="The sam2act authors",
     license="MIT",
-    packages=[*find_packages(include=["sam2act", "sam2act.*"]), "sam2act._configs"],
-    package_dir={"sam2act._configs": "configs"},
+    packages=[*find_packages(include=["sam2act", "sam2act.*"]), "sam2act.default_configs"],
+    package_dir={"sam2act.default_configs": "configs"},
     package_data={
         "": ["*.json", "*.c"],
         "sam2act": ["py.typed"],
-        "sam2act._configs": ["**/*.yaml"],
+        "sam2act.default_configs": ["**/*.yaml"],
     },
     python_requires=">=3.10",
     install_requires=CORE,

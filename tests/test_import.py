@@ -1,0 +1,83 @@
+"""Importing costs nothing: four packages suffice and no import has side effects."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+LIGHT_PACKAGES = ("sam2act.geometry", "sam2act.rendering", "sam2act.models")
+HEAVY = ("mujoco", "hydra", "omegaconf", "wandb", "tensorboard", "open_clip", "torchvision")
+HEAVY += ("peft", "transformers", "xformers", "pyrep", "rlbench", "yarr", "av", "pytorch3d")
+
+
+def report(folder: Path, *packages: str) -> dict[str, Any]:
+    """The report of a fresh interpreter that finds sam2act in `folder`."""
+    environment = {**os.environ, "PYTHONPATH": str(folder)}
+    done = subprocess.run(
+        [sys.executable, str(REPOSITORY / "tests" / "import_report.py"), *packages],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def plain() -> dict[str, Any]:
+    return report(REPOSITORY, "sam2act")
+
+
+@pytest.fixture(scope="module")
+def light() -> dict[str, Any]:
+    return report(REPOSITORY, *LIGHT_PACKAGES)
+
+
+def test_other_packages_are_really_hidden(plain: dict[str, Any]) -> None:
+    assert "pytest" in plain["hidden"] and "pluggy" in plain["hidden"]
+    assert not {"torch", "numpy", "scipy", "einops", "sam2act"} & set(plain["hidden"])
+
+
+def test_package_imports_with_four_packages(plain: dict[str, Any]) -> None:
+    assert plain["errors"] == {}
+
+
+def test_package_import_loads_nothing_else(plain: dict[str, Any]) -> None:
+    assert plain["imported"] == ["sam2act"]
+
+
+def test_geometry_rendering_and_models_import_with_four_packages(light: dict[str, Any]) -> None:
+    assert light["errors"] == {}
+    assert set(LIGHT_PACKAGES) <= set(light["imported"])
+
+
+@pytest.mark.parametrize("which", ["plain", "light"])
+def test_imports_have_no_side_effects(which: str, request: pytest.FixtureRequest) -> None:
+    result = request.getfixturevalue(which)
+    assert result["changed"] == []
+    assert result["cuda"] is False
+    assert not set(HEAVY) & set(result["loaded"])
+
+
+def test_report_notices_an_unwanted_import_and_side_effects(tmp_path: Path) -> None:
+    package = tmp_path / "sam2act" / "models"
+    package.mkdir(parents=True)
+    (tmp_path / "sam2act" / "__init__.py").touch()
+    (package / "__init__.py").touch()
+    (package / "bad.py").write_text("import pytest\n")
+    (package / "loud.py").write_text(
+        "import os, torch\ntorch.manual_seed(1)\nos.environ['SEEN'] = '1'\n"
+    )
+    result = report(tmp_path, "sam2act.models")
+    assert list(result["errors"]) == ["sam2act.models.bad"]
+    assert "hidden" in result["errors"]["sam2act.models.bad"]
+    assert result["changed"] == ["torch random", "environment"]
