@@ -243,8 +243,8 @@ def _read_png(path: Path, image_size: int) -> np.ndarray:
         with Image.open(path) as image:
             if image.size != (image_size, image_size):
                 raise DemoError(
-                    f"{path}: the image is {image.size[0]} x {image.size[1]} pixels, but image_size "
-                    f"is {image_size}; set image_size to the size of the recorded images"
+                    f"{path}: the image has {image.size[0]} x {image.size[1]} pixels, but "
+                    f"image_size is {image_size}; set it to the size of the recorded images"
                 )
             if image.mode not in ("RGB", "RGBA"):
                 raise DemoError(

@@ -2,7 +2,7 @@
 
 One folder per task, `<store_folder>/<split>/<task>/`:
 
-    frames.u8           raw bytes (F, 2, K, H, W, 3): colour, then 24-bit depth code, high byte first
+    frames.u8           raw bytes (F, 2, K, H, W, 3): colour, then depth code, high byte first
     arrays.safetensors  calibration per frame and the columns of the record table
     index.json          version, settings, episodes with the fingerprints of their sources
 

@@ -1,0 +1,91 @@
+"""Instruction features on disk, so that each instruction is encoded once.
+
+A safetensors file with one (L, D) array per instruction and encoder. The name of an entry joins the
+encoder's name, which covers model and weights, with a digest of the text, so features of other
+weights are never mistaken for current ones.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from sam2act.language.text_encoder import LanguageError, TextEncoder
+
+logger = logging.getLogger(__name__)
+
+
+class LanguageCache:
+    """Features of instructions, kept in the file `path`."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    def table(self, texts: Sequence[str], encoder: TextEncoder) -> Tensor:
+        """(N, L, D) float32 features of `texts`, on the CPU.
+
+        Only texts that the file lacks reach the encoder; they are added to it. With several
+        processes, let one call this first: the others then only read.
+
+        Raises:
+            LanguageError: the file is damaged, or weights are needed and absent.
+        """
+        stored = self._read()
+        name = self._encoder_name(stored, texts, encoder)
+        keys = [_key(text, name) for text in texts]
+        missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in stored}
+        if missing:
+            features = encoder.encode(list(missing.values())).float().cpu()
+            stored = self._read()  # another process may have added entries meanwhile
+            stored.update(zip(missing, features.unbind(0), strict=True))
+            self._write(stored)
+        return torch.stack([stored[key] for key in keys])
+
+    def _encoder_name(
+        self, stored: dict[str, Tensor], texts: Sequence[str], encoder: TextEncoder
+    ) -> str:
+        """The encoder's name; without its weights, the one that encoded all of `texts` before."""
+        try:
+            return encoder.name
+        except LanguageError:
+            names = {key.partition("/")[0] for key in stored}
+            for name in sorted(name for name in names if name.startswith(encoder.family)):
+                if all(_key(text, name) in stored for text in texts):
+                    logger.warning("%s: using features of %s without its weights", self.path, name)
+                    return name
+            raise
+
+    def _read(self) -> dict[str, Tensor]:
+        if not self.path.is_file():
+            return {}
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            return load_file(self.path)
+        except (OSError, SafetensorError) as error:
+            raise LanguageError(
+                f"{self.path}: damaged language cache ({error}); delete the file, it is rebuilt"
+            ) from error
+
+    def _write(self, entries: dict[str, Tensor]) -> None:
+        """Replaces the file at once; readers see the old or the new one."""
+        from safetensors.torch import save_file
+
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        draft = self.path.with_name(f".{self.path.name}.{os.getpid()}")
+        try:
+            save_file({key: value.clone() for key, value in entries.items()}, draft)
+            os.replace(draft, self.path)
+        finally:
+            draft.unlink(missing_ok=True)
+
+
+def _key(text: str, encoder_name: str) -> str:
+    return f"{encoder_name}/{hashlib.sha256(text.encode()).hexdigest()}"

@@ -1,0 +1,244 @@
+"""Turning instructions into token features.
+
+Legend: N instruction, L token position, D token width. Features are float32.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import pickle
+import re
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sam2act.config.schema import LanguageConfig
+
+CLIP_MODEL = "RN50-quickgelu"  # the plain "RN50" would run OpenAI's weights with another GELU
+CLIP_LENGTH, CLIP_WIDTH = 77, 512
+CLIP_DEFAULT_WEIGHTS = "assets/RN50.pt"
+_CLIP_METADATA = ("input_resolution", "context_length", "vocab_size")
+
+
+class LanguageError(ValueError):
+    """Instructions cannot be encoded as configured."""
+
+
+class TextEncoder(Protocol):
+    """Encodes instructions; `name` identifies model and weights in the cache.
+
+    `family` is the part of the name that does not depend on the weights.
+    """
+
+    family: str
+
+    @property
+    def name(self) -> str:
+        """Changes whenever the features would."""
+        ...
+
+    def encode(self, texts: Sequence[str]) -> Tensor:
+        """(N, L, D) float32 token features."""
+        ...
+
+
+class HashedTextEncoder:
+    """One fixed pseudo-random unit-variance vector per word, zeros behind the last word.
+
+    Needs no weights and gives the same features on every machine. It tells instructions apart but
+    carries no meaning, so it suits small experiments and tests.
+    """
+
+    def __init__(self, length: int, width: int) -> None:
+        self.length, self.width = length, width
+        self.family = self.name = f"hashed-v1-{length}x{width}"
+
+    def encode(self, texts: Sequence[str]) -> Tensor:
+        """(N, L, D) float32; the last position stands for all remaining words."""
+        features = np.zeros((len(texts), self.length, self.width), np.float32)
+        for row, text in enumerate(texts):
+            for position, word in enumerate(self._split(text)):
+                features[row, position] = self._vector(word, position)
+        return torch.from_numpy(features)
+
+    def _split(self, text: str) -> list[str]:
+        """At most L pieces: words, and the rest of a long text as one piece."""
+        words = re.findall(r"[\w']+", text.lower())
+        head, rest = words[: self.length - 1], words[self.length - 1 :]
+        return [*head, " ".join(rest)] if rest else head
+
+    def _vector(self, word: str, position: int) -> np.ndarray:
+        """(D,) float32 uniform of variance one, from as many digests as needed."""
+        digests = b"".join(
+            hashlib.sha256(f"{position}\0{block}\0{word}".encode()).digest()
+            for block in range(-(-2 * self.width // 32))
+        )
+        steps = np.frombuffer(digests, "<u2")[: self.width].astype(np.float64)
+        return ((steps + 0.5) / 65536 * 2 - 1) * np.sqrt(3.0)
+
+
+class ClipTextEncoder:
+    """CLIP RN50 token features: (N, 77, 512), after the final layer norm, not projected.
+
+    Runs in float32. All 77 positions are kept and padding is not masked, as in the released data.
+    """
+
+    family = f"clip-{CLIP_MODEL}"
+
+    def __init__(self, weights_path: str | Path) -> None:
+        """Takes the weights at `weights_path`; they are touched at first need.
+
+        The file may be OpenAI's TorchScript archive, a state dict (.pt) or .safetensors.
+        """
+        self._path = Path(weights_path)
+        self._model: Any = None
+
+    @cached_property
+    def name(self) -> str:
+        """Model and a digest of the weight file.
+
+        Raises:
+            LanguageError: the file is absent.
+        """
+        if not self._path.is_file():
+            raise LanguageError(
+                f"language.weights_path: {self._path} does not exist; run `python "
+                "scripts/download_assets.py clip_rn50`, set the key to an RN50 file, or set "
+                "language.encoder to hashed"
+            )
+        digest = hashlib.sha256()
+        with open(self._path, "rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+        return f"{self.family}-{digest.hexdigest()[:16]}"
+
+    @torch.no_grad()
+    def encode(self, texts: Sequence[str]) -> Tensor:
+        """(N, 77, 512) float32, on the CPU.
+
+        Raises:
+            LanguageError: open_clip is not installed, or the weights are no CLIP RN50.
+        """
+        if self._model is None:
+            model = build_clip_text_tower()
+            _load_clip_weights(model, self._path)
+            self._model = model
+        return clip_token_features(self._model, clip_tokens(texts))
+
+
+def clip_tokens(texts: Sequence[str]) -> Tensor:
+    """(N, 77) int64 token numbers of CLIP's tokenizer, zero padded."""
+    return _import_open_clip().get_tokenizer(CLIP_MODEL)(list(texts))
+
+
+def clip_token_features(model: Any, tokens: Tensor) -> Tensor:
+    """(N, 77, 512) features of the text tower after its final layer norm.
+
+    Args:
+        model: a CLIP model of open_clip.
+        tokens: (N, 77) int64.
+    """
+    hidden = model.token_embedding(tokens) + model.positional_embedding
+    hidden = model.transformer(hidden, attn_mask=model.attn_mask)
+    return model.ln_final(hidden)
+
+
+def build_clip_text_tower() -> Any:
+    """A CLIP RN50 of open_clip in float32 with random weights and without the visual tower.
+
+    Raises:
+        LanguageError: open_clip is not installed, or builds the tower with another activation.
+    """
+    open_clip = _import_open_clip()
+    root = logging.getLogger()
+    root.addFilter(_is_no_random_weights_warning)  # the weights are loaded right afterwards
+    try:
+        model = open_clip.create_model(CLIP_MODEL, pretrained=None, precision="fp32")
+    finally:
+        root.removeFilter(_is_no_random_weights_warning)
+    activation = type(model.transformer.resblocks[0].mlp.gelu).__name__
+    if activation != "QuickGELU":
+        raise LanguageError(
+            f"language.encoder: open_clip built {CLIP_MODEL} with {activation} instead of "
+            "QuickGELU, which changes the features; install open_clip_torch>=3.0"
+        )
+    del model.visual
+    return model.float().eval()
+
+
+def _is_no_random_weights_warning(record: logging.LogRecord) -> bool:
+    return "No pretrained weights loaded" not in record.getMessage()
+
+
+def _import_open_clip() -> Any:
+    from sam2act.compat.torchvision_cpu import ensure_torchvision_importable
+
+    ensure_torchvision_importable()
+    try:
+        import open_clip
+    except ImportError as error:
+        raise LanguageError(
+            "language.encoder: clip needs the package open_clip_torch to encode new instructions; "
+            'install the extra with `pip install -e ".[clip]"`, provide the language cache, or '
+            f"set language.encoder to hashed ({error})"
+        ) from error
+    return open_clip
+
+
+def _load_clip_weights(model: Any, path: Path) -> None:
+    state = {
+        key: value.float()
+        for key, value in _read_state_dict(path).items()
+        if key not in _CLIP_METADATA and not key.startswith("visual.")
+    }
+    try:
+        model.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        raise LanguageError(
+            f"language.weights_path: {path} does not hold CLIP RN50 ({error}); run `python "
+            "scripts/download_assets.py clip_rn50`"
+        ) from error
+
+
+def _read_state_dict(path: Path) -> dict[str, Tensor]:
+    """Weights from a TorchScript archive, a state dict or a safetensors file."""
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        return load_file(path)
+    try:
+        return torch.jit.load(str(path), map_location="cpu").state_dict()
+    except RuntimeError:  # no TorchScript archive
+        pass
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise LanguageError(
+            f"language.weights_path: {path} is no weight file ({error}); run `python "
+            "scripts/download_assets.py clip_rn50`"
+        ) from error
+    return content.get("state_dict", content)
+
+
+def build_text_encoder(config: LanguageConfig, lang_len: int, lang_dim: int) -> TextEncoder:
+    """The encoder that `language.encoder` names, giving (N, lang_len, lang_dim).
+
+    Absent CLIP weights are reported when features are asked for that no cache holds.
+
+    Raises:
+        LanguageError: CLIP's 77 x 512 do not fit the network.
+    """
+    if config.encoder == "hashed":
+        return HashedTextEncoder(lang_len, lang_dim)
+    if (lang_len, lang_dim) != (CLIP_LENGTH, CLIP_WIDTH):
+        raise LanguageError(
+            f"language.encoder: clip gives {CLIP_LENGTH} x {CLIP_WIDTH} features, but the network "
+            f"has lang_len {lang_len} and lang_dim {lang_dim}; change them or use hashed"
+        )
+    return ClipTextEncoder(config.weights_path or CLIP_DEFAULT_WEIGHTS)

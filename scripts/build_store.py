@@ -1,0 +1,129 @@
+"""Builds frame stores from recorded demos, or imports released replay folders."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import time
+from pathlib import Path
+
+from sam2act.data.demos import EPISODES_FOLDER
+from sam2act.data.published_replay import ReplayRequest, import_replay
+from sam2act.data.store import KeyframeStore
+from sam2act.data.store_builder import StoreRequest, ensure_store
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description="Build the frame stores that training reads. A store is reused while its "
+        "settings and demos stay the same, so running this again is cheap.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument(
+        "--data-folder",
+        type=Path,
+        help=f"folder that holds <split>/<task>/{EPISODES_FOLDER}/episode<N>",
+    )
+    source.add_argument(
+        "--replay-folder",
+        type=Path,
+        help="import released replay pickles instead: folder that holds one folder per task",
+    )
+    parser.add_argument(
+        "--store-folder", type=Path, required=True, help="where <split>/<task> is written"
+    )
+    parser.add_argument("--split", default="train", help="sub-folder of the demos and of the store")
+    parser.add_argument(
+        "--tasks", default="", help="comma-separated task names; empty = every task that is there"
+    )
+    parser.add_argument("--demo", type=int, default=100, help="demos per task")
+    parser.add_argument("--demo-start", type=int, default=0, help="first episode number")
+    parser.add_argument(
+        "--cameras",
+        default=",".join(StoreRequest.cameras),
+        help="comma-separated camera names, in the order of the network's input",
+    )
+    parser.add_argument(
+        "--image-size", type=int, default=StoreRequest.image_size, help="pixels per side"
+    )
+    parser.add_argument(
+        "--refresh", action="store_true", help="build again even if nothing has changed"
+    )
+    parser.add_argument(
+        "--skip-bad-episodes",
+        action="store_true",
+        help="leave broken episodes out and list them, instead of stopping at the first one",
+    )
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Builds or imports, and prints what the stores hold."""
+    options = parse_arguments(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    try:
+        started = time.perf_counter()
+        store = _build(options)
+        print(f"ready after {time.perf_counter() - started:.1f} s")
+        _print_summary(store)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _build(options: argparse.Namespace) -> KeyframeStore:
+    cameras = tuple(options.cameras.split(","))
+    if options.replay_folder is not None:
+        tasks = _tasks(options.tasks, options.replay_folder)
+        replay = ReplayRequest(
+            options.replay_folder,
+            options.store_folder,
+            split=options.split,
+            cameras=cameras,
+            image_size=options.image_size,
+        )
+        return import_replay(replay, tasks, refresh=options.refresh)
+    tasks = _tasks(options.tasks, options.data_folder / options.split)
+    request = StoreRequest(
+        options.data_folder,
+        options.store_folder,
+        split=options.split,
+        demo=options.demo,
+        demo_start=options.demo_start,
+        cameras=cameras,
+        image_size=options.image_size,
+    )
+    return ensure_store(
+        request, tasks, refresh=options.refresh, skip_bad_episodes=options.skip_bad_episodes
+    )
+
+
+def _tasks(names: str, folder: Path) -> list[str]:
+    if names:
+        return names.split(",")
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: no such folder; check the folder and --split")
+    found = sorted(path.name for path in folder.iterdir() if path.is_dir())
+    if not found:
+        raise ValueError(f"{folder}: holds no task folders")
+    return found
+
+
+def _print_summary(store: KeyframeStore) -> None:
+    print(f"{'task':32} {'demos':>6} {'frames':>7} {'records':>8} {'MB':>8} {'MB/record':>10}")
+    for row, part in enumerate(store.task_stores):
+        records = int((store.task_index[store.valid] == row).sum())
+        demos = len(set(store.table["episode"][store.task_index == row].tolist()))
+        size = part.num_bytes / 1e6
+        print(
+            f"{part.task:32} {demos:6} {part.num_frames:7} {records:8} {size:8.1f} "
+            f"{size / records:10.3f}"
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
