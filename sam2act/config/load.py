@@ -147,6 +147,8 @@ def _as_default_type(value: Any, default: Any) -> Any:
         return ""
     if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
+    if isinstance(default, list) and isinstance(value, str):
+        value = [item.strip() for item in value.strip("[]()").split(",") if item.strip()]
     if isinstance(default, list) and isinstance(value, (list, tuple)):
         return [_as_default_type(item, default[0]) if default else item for item in value]
     if isinstance(default, str) and isinstance(value, (int, float)):

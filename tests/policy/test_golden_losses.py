@@ -1,0 +1,52 @@
+"""Heat-map targets and losses against stored values."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from sam2act.models.heads import ActionLogits
+from sam2act.policy.losses import action_losses, heatmap_loss
+from sam2act.rendering.heatmaps import gaussian_heatmaps
+from tests.golden_files import GoldenFile, golden
+
+TOLERANCE = 1e-5
+SIGMA = 1.5  # published gt_hm_sigma, of which the arrays were made
+
+
+@golden("data_open_drawer.json")
+def test_losses_equal_the_published_ones(golden_file: GoldenFile) -> None:
+    stored = golden_file.json()["loss"]
+    arrays = golden_file.sibling(golden_file.path.stem + ".npz").arrays()
+    logits = torch.as_tensor(arrays["loss_trans_logits"])
+    batch, views, size = logits.shape[:3]
+    pixels = torch.as_tensor(arrays["loss_pts_xy"]).view(batch, views, 2)
+    target = gaussian_heatmaps(pixels, size, SIGMA)
+    terms = action_losses(
+        ActionLogits(
+            torch.as_tensor(arrays["loss_rot_logits"]).unflatten(1, (3, -1)),
+            torch.as_tensor(arrays["loss_grip_logits"]),
+            torch.as_tensor(arrays["loss_coll_logits"]),
+        ),
+        torch.as_tensor(stored["rot_targets"]),
+        torch.as_tensor(stored["grip_targets"]),
+        torch.as_tensor(stored["collision_targets"]),
+    )
+    terms["trans_loss"] = heatmap_loss(logits, target)
+    terms["total_loss"] = sum(terms.values())
+    assert terms.keys() == stored["values"].keys()
+    for name, value in stored["values"].items():
+        assert float(terms[name]) == pytest.approx(value, abs=TOLERANCE), name
+
+
+@golden("data_open_drawer.json")
+def test_loss_of_single_images_equals_the_published_one(golden_file: GoldenFile) -> None:
+    stored = golden_file.json()["loss"]["per_image_trans_ce"]
+    arrays = golden_file.sibling(golden_file.path.stem + ".npz").arrays()
+    logits = torch.as_tensor(arrays["loss_trans_logits"])
+    pixels = torch.as_tensor(arrays["loss_pts_xy"]).view(*logits.shape[:2], 2)
+    target = gaussian_heatmaps(pixels, logits.shape[2], SIGMA)
+    for sample, view in [(s, v) for s in range(len(logits)) for v in range(logits.shape[1])]:
+        part = (slice(sample, sample + 1), slice(view, view + 1))
+        value = float(heatmap_loss(logits[part], target[part]))
+        assert value == pytest.approx(stored[sample][view], abs=TOLERANCE)
