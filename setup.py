@@ -1,7 +1,7 @@
 """Packaging of sam2act; tool settings live in pyproject.toml.
 
-The top-level folder `configs/` is shipped as the data-only package `sam2act.default_configs`, so that an
-installed copy finds the experiment files without a checkout.
+The top-level folder `configs/` is shipped as the data-only package `sam2act.default_configs`, so
+that an installed copy finds the experiment files without a checkout.
 """
 
 import ast

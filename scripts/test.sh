@@ -61,9 +61,11 @@ install() {
     echo "$wanted" >"$stamp"
 }
 
-run() {
+# Runs one check and remembers a failure, so that the others still run.
+failed=()
+check() {
     echo "== $*"
-    "$@"
+    "$@" || failed+=("$(basename "$1")${2:+ $2} (exit code $?)")
 }
 
 check_machine
@@ -79,9 +81,14 @@ TEXT
 install
 export OMP_NUM_THREADS=1
 bin="$venv/bin"
-run "$bin/ruff" check .
-run "$bin/ruff" format --check .
-run "$bin/mypy"
-# pytest ends with code 5, and so does this script, if it finds no test to run.
-run "$bin/python" -m pytest -n "$cores" "$@"
+check "$bin/ruff" check .
+check "$bin/ruff" format --check .
+check "$bin/mypy"
+# pytest ends with code 5, a failure here too, if it finds no test to run.
+check "$bin/pytest" -n "$cores" "$@"
+
+if [ "${#failed[@]}" -gt 0 ]; then
+    printf '== Failed: %s\n' "${failed[@]}" >&2
+    exit 1
+fi
 echo "== All checks passed."
