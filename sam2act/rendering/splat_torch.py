@@ -1,0 +1,145 @@
+"""Point splatting in plain torch: the definition that every other backend must equal.
+
+A z-buffer pass keeps one point per pixel; a resolve pass lets points cover their neighbours.
+B batch, V view, N point, C feature channel, S image side in pixels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from sam2act.rendering.views import View, project, view_depth
+
+DEPTH_UNITS = 1000.0  # depth steps per cube unit (quirk Q3 of the renderer)
+FAR_LIMIT = 2.0**31 - 256  # largest depth in steps; a float32 below the code of "empty"
+EMPTY_DEPTH = 2**31 - 1  # depth code of an empty pixel inside this module
+EMPTY_KEY = 2**63 - 1
+WIDEST_SPLAT = 25  # pixels to each side
+
+
+def rasterize(
+    points: Tensor, valid: Tensor | None, views: Sequence[View], size: int, radius: float
+) -> tuple[Tensor, Tensor]:
+    """Which point each pixel shows, and how far away it is.
+
+    Points with a non-finite coordinate are invisible in every view. Nothing is cut off in depth:
+    points behind a camera count as depth 0 and win (quirk Q2). Points of one pixel with equal
+    depth in steps: the lowest index wins.
+
+    Args:
+        points: (B, N, 3) float32, cube frame.
+        valid: (B, N) bool, points to draw; None = all.
+        views: V views.
+        size: image side S.
+        radius: splat radius in cube units.
+
+    Returns:
+        index (B, V, S, S) int64 into the N points, -1 where empty;
+        depth (B, V, S, S) int64 in 1/1000 cube units, -1 where empty.
+    """
+    index, depth = spread(z_buffer(points, valid, views, size), splat_offsets(radius, size))
+    empty = depth == EMPTY_DEPTH
+    return index.to(torch.int64), depth.to(torch.int64).masked_fill(empty, -1)
+
+
+def z_buffer(points: Tensor, valid: Tensor | None, views: Sequence[View], size: int) -> Tensor:
+    """(B, V, S, S) int64: the least `depth steps << 32 | point index` per pixel, or `EMPTY_KEY`."""
+    points = points.to(torch.float32)
+    batch, count = points.shape[:2]
+    pixel = project(points, views, size)  # (B, N, V, 2)
+    visible = torch.isfinite(points).all(dim=-1)
+    if valid is not None:
+        visible = visible & valid
+    inside = ((pixel >= 0) & (pixel < size)).all(dim=-1) & visible[..., None]
+    column, row = pixel.to(torch.int64).unbind(-1)
+    order = torch.arange(count, device=points.device)
+    steps = (view_depth(points, views) * DEPTH_UNITS).clamp(0, FAR_LIMIT).to(torch.int64)
+    keys = (steps << 32) | order[:, None]
+    image = torch.arange(batch * len(views), device=points.device).view(batch, 1, len(views))
+    total = batch * len(views) * size * size
+    # Points without a pixel go to slots of their own behind the images: neither the shapes
+    # depend on the data nor do all these points queue for one slot.
+    slots = torch.where(inside, (image * size + row) * size + column, total + order[:, None])
+    buffer = keys.new_full((total + count,), EMPTY_KEY)
+    buffer = buffer.scatter_reduce(0, slots.flatten(), keys.flatten(), "amin")
+    return buffer[:total].view(batch, len(views), size, size)
+
+
+def splat_offsets(radius: float, size: int) -> tuple[tuple[int, int], ...]:
+    """The (column, row) offsets that a point covers, in the order in which ties are resolved."""
+    reach = _float32(size / 2 * _float32(radius))
+    half = min(math.ceil(size / 2 * radius), WIDEST_SPLAT)
+    window = range(-half, half + 1)
+    return tuple((dx, dy) for dx in window for dy in window if math.hypot(dx, dy) < reach)
+
+
+def spread(keys: Tensor, offsets: Sequence[tuple[int, int]]) -> tuple[Tensor, Tensor]:
+    """Lets every pixel take over the nearest point of its neighbourhood.
+
+    Of equally near points the last visited wins, which moves surfaces that face the camera by one
+    pixel (quirk Q5). Depth 0 neither spreads nor is covered (quirk Q4).
+
+    Args:
+        keys: (B, V, S, S) of `z_buffer`.
+        offsets: neighbours (column, row) in visiting order.
+
+    Returns:
+        point index (-1 where empty) and depth steps (`EMPTY_DEPTH` where empty), int32.
+    """
+    size = keys.shape[-1]
+    empty = keys == EMPTY_KEY
+    depth = (keys >> 32).to(torch.int32).masked_fill(empty, EMPTY_DEPTH)
+    index = (keys & 0xFFFFFFFF).to(torch.int32).masked_fill(empty, -1)
+    # Pixels that do not spread look empty to their neighbours. An empty neighbour may be
+    # "taken" by an empty pixel, which changes nothing.
+    still = depth == 0
+    margin = max((max(abs(dx), abs(dy)) for dx, dy in offsets), default=0)
+    around = (margin,) * 4
+    far_depth = F.pad(depth.masked_fill(still, EMPTY_DEPTH), around, value=EMPTY_DEPTH)
+    far_index = F.pad(index.masked_fill(still, -1), around, value=-1)
+    for dx, dy in offsets:  # a handful of offsets, fixed by radius and size
+        rows = slice(margin + dy, margin + dy + size)
+        columns = slice(margin + dx, margin + dx + size)
+        neighbour = far_depth[..., rows, columns]
+        take = neighbour <= depth
+        depth = torch.where(take, neighbour, depth)
+        index = torch.where(take, far_index[..., rows, columns], index)
+    return index, depth
+
+
+def draw(
+    points: Tensor,
+    features: Tensor,
+    valid: Tensor | None,
+    *,
+    views: Sequence[View],
+    size: int,
+    radius: float,
+) -> tuple[Tensor, Tensor]:
+    """Feature images and depth codes; the function that a backend supplies.
+
+    Args:
+        points: (B, N, 3) float32, cube frame.
+        features: (B, N, C) float32.
+        valid: (B, N) bool or None.
+
+    Returns:
+        features (B, V, C, S, S) float32, 0 where empty; depth (B, V, S, S) int64 as `rasterize`.
+    """
+    index, depth = rasterize(points, valid, views, size, radius)
+    batch, channels = features.shape[0], features.shape[2]
+    table = F.pad(features.transpose(1, 2), (1, 0))  # column 0: the background
+    picks = (index + 1).flatten(1)[:, None].expand(batch, channels, -1)
+    picked = table.gather(2, picks).view(batch, channels, len(views), size, size)
+    return picked.transpose(1, 2), depth
+
+
+def _float32(value: float) -> float:
+    """The float32 number nearest to a positive value, by arithmetic that needs no tensor."""
+    mantissa, exponent = math.frexp(value)
+    return math.ldexp(round(mantissa * 2**24), exponent - 24)
