@@ -65,7 +65,11 @@ install() {
 failed=()
 check() {
     echo "== $*"
-    "$@" || failed+=("$(basename "$1")${2:+ $2} (exit code $?)")
+    local code=0
+    "$@" || code=$?
+    if [ "$code" -ne 0 ]; then
+        failed+=("$(basename "$1") ${2:-} (exit code $code)")
+    fi
 }
 
 check_machine
