@@ -157,6 +157,11 @@ def _field(episode: Episode, name: str, shape: tuple[int, ...] | None) -> np.nda
         raise DemoError(
             f"{episode.folder / LOW_DIM_FILE}: {name} is missing or malformed in a frame ({error})"
         ) from error
+    if not np.isfinite(values).all():
+        raise DemoError(
+            f"{episode.folder / LOW_DIM_FILE}: {name} is missing in a frame; "
+            "record the episode again"
+        )
     if shape is not None and values.shape[1:] != shape:
         raise DemoError(
             f"{episode.folder / LOW_DIM_FILE}: {name} has shape {values.shape[1:]} per frame "

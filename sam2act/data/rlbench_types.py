@@ -84,6 +84,7 @@ def _permitted_names() -> dict[tuple[str, str], Any]:
     """Every global that recorded data may refer to."""
     array_parts = np.zeros(1).__reduce__()[0]
     scalar_parts = np.float64(0).__reduce__()[0]
+    buffer_parts = np.zeros(1).__reduce_ex__(5)[0]
     permitted: dict[tuple[str, str], Any] = {
         ("numpy", "ndarray"): np.ndarray,
         ("numpy", "dtype"): np.dtype,
@@ -94,6 +95,7 @@ def _permitted_names() -> dict[tuple[str, str], Any]:
     for core in ("numpy.core", "numpy._core"):
         permitted[f"{core}.multiarray", "_reconstruct"] = array_parts
         permitted[f"{core}.multiarray", "scalar"] = scalar_parts
+        permitted[f"{core}.numeric", "_frombuffer"] = buffer_parts
     for plain in (list, dict, set, frozenset, tuple, int, float, complex, bool, str):
         permitted["builtins", plain.__name__] = plain
         permitted["__builtin__", plain.__name__] = plain

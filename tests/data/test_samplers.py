@@ -1,0 +1,190 @@
+"""Sampling distributions, and their independence of ranks, workers and resuming."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from sam2act.data.samplers import (
+    SamplingError,
+    build_sampler,
+    first_chain_records,
+    first_chains,
+    uniform_draws,
+)
+from sam2act.data.store import KeyframeStore
+from sam2act.data.store_builder import StoreRequest, ensure_store
+from tests.data.synthetic_demos import CAMERAS, IMAGE_SIZE, write_synthetic_task
+
+MODES = ("transition_uniform", "task_uniform", "demo_uniform_temporal")
+WINDOW = 3
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> KeyframeStore:
+    """Two tasks of different size: chains of up to three and up to five keyframes."""
+    folder = tmp_path_factory.mktemp("sampling")
+    write_synthetic_task(folder, task="short", episodes=1, image_size=4)
+    write_synthetic_task(
+        folder, task="long", episodes=3, keyframes=(6, 12, 18, 24, 41), image_size=4
+    )
+    request = StoreRequest(folder, folder / "store", demo=3, cameras=CAMERAS, image_size=4)
+    return ensure_store(request, ["short", "long"], progress=False)
+
+
+def _sampler(store: KeyframeStore, mode: str, seed: int = 0, bs: int = 2 * WINDOW, **options):
+    return build_sampler(mode, store, bs=bs, seed=seed, num_maskmem=WINDOW - 1, **options)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_rows_do_not_depend_on_ranks(store: KeyframeStore, mode: str) -> None:
+    sampler = _sampler(store, mode)
+    for step in (0, 1, 77):
+        together = sampler.records(step, 0, 8 * WINDOW)
+        apart = [sampler.records(step, rank * 2 * WINDOW, 2 * WINDOW) for rank in range(4)]
+        np.testing.assert_array_equal(together, np.concatenate(apart))
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_steps_and_seeds_differ_and_repeat(store: KeyframeStore, mode: str) -> None:
+    draws = [
+        _sampler(store, mode, seed).records(step, 0, 10 * WINDOW).tolist()
+        for seed in (0, 1)
+        for step in (0, 1, 2**40)
+    ]
+    assert len({tuple(draw) for draw in draws}) == len(draws)
+    assert _sampler(store, mode, 1).records(2**40, 0, 10 * WINDOW).tolist() == draws[-1]
+
+
+def test_draws_are_pure_and_uniform() -> None:
+    draws = uniform_draws(3, 5, 0, 20000)
+    np.testing.assert_array_equal(uniform_draws(3, 5, 123, 7), draws[123:130])
+    assert abs(draws.mean() - 0.5) < 0.01 and draws.min() >= 0 and draws.max() < 1
+    assert abs(np.corrcoef(draws.T)[0, 1]) < 0.03
+    uniform_draws(-1, 0, 0, 1)  # any integer is a seed
+
+
+def _frequencies(sampler, rows: int = 60000) -> Counter:
+    return Counter(sampler.records(0, 0, rows).tolist())
+
+
+def _assert_distribution(counts: Counter, expected: dict[int, float]) -> None:
+    """Every frequency within five standard errors of its probability."""
+    total = sum(counts.values())
+    assert sum(expected.values()) == pytest.approx(1.0)
+    assert set(counts) == set(expected)
+    for key, probability in expected.items():
+        error = 5 * np.sqrt(probability * (1 - probability) / total)
+        assert abs(counts[key] / total - probability) < error, key
+
+
+def test_transition_uniform_distribution(store: KeyframeStore) -> None:
+    expected = {int(record): 1 / len(store.valid) for record in store.valid}
+    _assert_distribution(_frequencies(_sampler(store, "transition_uniform")), expected)
+
+
+def test_task_uniform_distribution(store: KeyframeStore) -> None:
+    tasks = store.task_index[store.valid]
+    counts = np.bincount(tasks)
+    assert counts[0] != counts[1]
+    expected = {int(r): 0.5 / counts[t] for r, t in zip(store.valid, tasks, strict=True)}
+    _assert_distribution(_frequencies(_sampler(store, "task_uniform")), expected)
+
+
+def _reference_windows(store: KeyframeStore, *, all_windows: bool) -> dict[int, float]:
+    """Probability of each window's first record, by enumerating the published procedure."""
+    probability: dict[int, float] = {}
+    table, tasks = store.table, store.task_index
+    for task in (0, 1):
+        episodes = np.unique(table["episode"][tasks == task])
+        for episode in episodes:
+            of_demo = (tasks == task) & (table["episode"] == episode)
+            starts = np.unique(table["initial_frame"][of_demo])
+            for start in starts:
+                chain = np.flatnonzero(
+                    of_demo & (table["initial_frame"] == start) & (table["terminal"] >= 0)
+                )
+                spare = len(chain) - WINDOW
+                if spare < 0:
+                    continue
+                options = spare + 1 if all_windows else max(spare, 1)
+                for first in chain[:options]:
+                    weight = 1 / (2 * len(episodes) * len(starts) * options)
+                    probability[int(first)] = weight
+    total = sum(probability.values())  # rejection draws everything again
+    return {first: weight / total for first, weight in probability.items()}
+
+
+@pytest.mark.parametrize("window_sampling", ["published", "all_windows"])
+def test_temporal_distribution(store: KeyframeStore, window_sampling: str) -> None:
+    sampler = _sampler(store, "demo_uniform_temporal", window_sampling=window_sampling)
+    windows = sampler.records(0, 0, 40000 * WINDOW).reshape(-1, WINDOW)
+    np.testing.assert_array_equal(np.diff(windows, axis=1), 1)
+    expected = _reference_windows(store, all_windows=window_sampling == "all_windows")
+    _assert_distribution(Counter(windows[:, 0].tolist()), expected)
+    assert set(expected) == set(sampler.all_windows()[:, 0].tolist())
+
+
+def test_published_windows_miss_the_last_keyframe_of_long_chains(store: KeyframeStore) -> None:
+    published = _sampler(store, "demo_uniform_temporal").all_windows()
+    corrected = _sampler(
+        store, "demo_uniform_temporal", window_sampling="all_windows"
+    ).all_windows()
+    added = {tuple(w) for w in corrected.tolist()} - {tuple(w) for w in published.tolist()}
+    assert added and len(corrected) == len(published) + len(added)
+    for window in added:
+        assert store.table["terminal"][window[-1]] == 1
+
+
+def test_windows_stay_within_a_chain(store: KeyframeStore) -> None:
+    windows = _sampler(store, "demo_uniform_temporal", window_sampling="all_windows").all_windows()
+    times = store.table["time_index"][windows]
+    np.testing.assert_array_equal(np.diff(times, axis=1), 1)
+    assert len(np.unique(windows, axis=0)) == len(windows)
+
+
+def test_window_longer_than_every_chain_is_refused(store: KeyframeStore) -> None:
+    with pytest.raises(SamplingError, match=r"longest chain has 5 \(long.*num_maskmem.*at most 4"):
+        build_sampler("demo_uniform_temporal", store, bs=6, seed=0, num_maskmem=5)
+
+
+def test_batch_size_must_be_a_multiple_of_the_window(store: KeyframeStore) -> None:
+    with pytest.raises(SamplingError, match=r"bs: 8.*num_maskmem \+ 1.*set bs to 9"):
+        build_sampler("demo_uniform_temporal", store, bs=8, seed=0, num_maskmem=2)
+
+
+@pytest.mark.parametrize(
+    ("mode", "options", "key"),
+    [
+        ("uniform", {}, "sample_distribution_mode"),
+        ("demo_uniform_temporal", {"window_sampling": "some"}, "peract.window_sampling"),
+    ],
+)
+def test_unknown_names_are_refused(store: KeyframeStore, mode: str, options, key: str) -> None:
+    with pytest.raises(SamplingError, match=key):
+        _sampler(store, mode, **options)
+
+
+def test_first_chain(store: KeyframeStore) -> None:
+    records = first_chain_records(store, 1, task="long")
+    rows = store.table[records]
+    assert rows["target_frame"].tolist() == [6, 12, 18, 24, 41]
+    assert rows["sample_frame"].tolist() == [0, 6, 12, 18, 24]
+    assert set(rows["episode"]) == {1} and rows["terminal"].tolist() == [0, 0, 0, 0, 1]
+    every = first_chains(store)
+    assert len(every) == 3 + 3 * 5 and set(records) <= set(every)
+
+
+@pytest.mark.parametrize(
+    ("episode", "task", "message"),
+    [(0, None, "short, long"), (0, "other", "other"), (9, "long", r"episode 9.*\[0, 1, 2\]")],
+)
+def test_first_chain_of_nothing(store: KeyframeStore, episode: int, task, message: str) -> None:
+    with pytest.raises(SamplingError, match=message):
+        first_chain_records(store, episode, task=task)
+
+
+def test_image_size_is_that_of_the_demos(store: KeyframeStore) -> None:
+    assert store.image_size == 4 != IMAGE_SIZE
