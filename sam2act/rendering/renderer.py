@@ -59,6 +59,7 @@ def render(  # noqa: PLR0913 (independent keyword options)
     Raises:
         ValueError: unknown backend, or shapes that do not fit together.
     """
+    _check_shapes(points, rgb, valid)
     points = points.to(torch.float32)
     xyz = points / _largest_coordinate(points, valid) if normalize_xyz else points
     return render_features(

@@ -98,7 +98,7 @@ def spread(keys: Tensor, offsets: Sequence[tuple[int, int]]) -> tuple[Tensor, Te
     # Pixels that do not spread look empty to their neighbours. An empty neighbour may be
     # "taken" by an empty pixel, which changes nothing.
     still = depth == 0
-    margin = max((max(abs(dx), abs(dy)) for dx, dy in offsets), default=0)
+    margin = max(max(abs(dx), abs(dy)) for dx, dy in offsets)
     around = (margin,) * 4
     far_depth = F.pad(depth.masked_fill(still, EMPTY_DEPTH), around, value=EMPTY_DEPTH)
     far_index = F.pad(index.masked_fill(still, -1), around, value=-1)
