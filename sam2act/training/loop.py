@@ -410,8 +410,6 @@ class _Meter:
 
 
 def _mean_output(outputs: list[LossOutput]) -> LossOutput:
-    if len(outputs) == 1:
-        return outputs[0]
     names = outputs[0].terms
     return LossOutput(
         torch.stack([output.total.detach() for output in outputs]).mean(),

@@ -203,6 +203,8 @@ def continue_or_start(trainer: Trainer, resume_from: Path | None, init_from: str
 def describe_run(trainer: Trainer) -> None:
     """Print what will be trained, and how far the batch is from the published one."""
     plan = trainer.plan
+    if trainer.bundle.network.xops and trainer.bundle.network.attention_backend == "sdpa":
+        LOGGER.info("xops: True is served by scaled_dot_product_attention, which computes the same")
     for name, (total, trainable) in parameter_counts(trainer.bundle).items():
         LOGGER.info("%-24s %12s parameters, %12s trained", name, f"{total:,}", f"{trainable:,}")
     LOGGER.info(
