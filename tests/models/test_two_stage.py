@@ -1,0 +1,128 @@
+"""The two-stage network: shapes, modes, determinism, compilation."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+
+from sam2act.config.load import load_network
+from sam2act.models.branch import round_to_half
+from sam2act.models.multiview_transformer import MultiViewTransformer
+from sam2act.models.two_stage import Cloud, Guidance, TwoStageNetwork
+from tests.models.inputs import random_cloud, random_guidance
+
+TINY = load_network("configs/mvt/tiny.yaml")
+PUBLISHED_STRUCTURE = load_network(
+    "configs/mvt/sam2act.yaml",
+    "sam2_ckpt '' depth 2 attn_dim 32 attn_heads 2 attn_dim_head 16 im_channels 16 "
+    "sam2_config sam2.1_hiera_t.yaml",
+)
+
+
+@pytest.fixture(scope="module", params=[TINY, PUBLISHED_STRUCTURE], ids=["tiny", "published"])
+def network(request) -> TwoStageNetwork:
+    torch.manual_seed(0)
+    return TwoStageNetwork(request.param).eval()
+
+
+def inputs(network: TwoStageNetwork, batch: int) -> tuple[Cloud, torch.Tensor, torch.Tensor]:
+    config, generator = network.config, torch.Generator().manual_seed(1)
+    language = torch.randn(batch, config.lang_len, config.lang_dim, generator=generator)
+    proprio = torch.rand(batch, config.proprio_dim, generator=generator)
+    return random_cloud(batch, 500, generator), proprio, language
+
+
+@torch.no_grad()
+def test_evaluation_predicts_inside_the_zoomed_cube(network: TwoStageNetwork) -> None:
+    output = network(*inputs(network, 2))
+    size, views = network.config.img_size, len(network.views)
+    assert output.coarse.heatmaps.shape == output.fine.heatmaps.shape == (2, views, size, size)
+    assert output.coarse.action is None
+    assert output.fine.action.rotation.shape == (2, 3, network.config.num_rot)
+    assert output.fine.action.gripper.shape == output.fine.action.collision.shape == (2, 2)
+    reach = 1 / network.config.st_sca
+    assert ((output.waypoint - output.zoom_center).abs() <= reach).all()
+
+
+@torch.no_grad()
+def test_samples_of_a_batch_do_not_influence_each_other(network: TwoStageNetwork) -> None:
+    cloud, proprio, language = inputs(network, 2)
+    together = network(cloud, proprio, language)
+    one = Cloud(cloud.points[1:], cloud.rgb[1:], cloud.valid[1:])
+    alone = network(one, proprio[1:], language[1:])
+    torch.testing.assert_close(
+        alone.coarse.heatmaps, together.coarse.heatmaps[1:], atol=1e-4, rtol=0
+    )
+    assert torch.equal(alone.zoom_center, together.zoom_center[1:])
+
+
+def test_training_zooms_about_the_noisy_waypoint(network: TwoStageNetwork) -> None:
+    cloud, proprio, language = inputs(network, 2)
+    guidance = random_guidance(network.config, 2)
+    network.train()
+    output = network(cloud, proprio, language, guidance)
+    network.eval()
+    expected = guidance.waypoint + 0.1 * guidance.zoom_noise  # 2 * st_wpt_loc_aug
+    torch.testing.assert_close(output.zoom_center, expected)
+    assert torch.equal(output.waypoint, guidance.waypoint)
+
+
+def test_every_trainable_parameter_gets_a_gradient(network: TwoStageNetwork) -> None:
+    cloud, proprio, language = inputs(network, 2)
+    network.train()
+    output = network(cloud, proprio, language, random_guidance(network.config, 2))
+    network.eval()
+    action = output.fine.action
+    loss = sum(
+        x.float().pow(2).sum() for x in (output.coarse.heatmaps, output.fine.heatmaps, *action)
+    )
+    loss.backward()
+    without = [n for n, p in network.named_parameters() if p.requires_grad and p.grad is None]
+    frozen = [
+        n for n, p in network.named_parameters() if not p.requires_grad and p.grad is not None
+    ]
+    network.zero_grad()
+    assert without == [] and frozen == []
+
+
+def test_published_defaults_train_lora_only() -> None:
+    network = TwoStageNetwork(PUBLISHED_STRUCTURE)
+    trained = {n for n, p in network.encoders.named_parameters() if p.requires_grad}
+    assert trained and all(".linear_" in name for name in trained)
+
+
+@pytest.mark.parametrize(("choice", "expected"), [("full", True), ("none", False)])
+def test_encoder_trainable_choices(choice: str, expected: bool) -> None:
+    config = dataclasses.replace(PUBLISHED_STRUCTURE, encoder_trainable=choice)
+    encoder = TwoStageNetwork(config).encoders[0]
+    assert all(p.requires_grad == expected for p in encoder.trunk.parameters())
+    assert not encoder.conv_s0.weight.requires_grad  # governed by skip_convs alone
+
+
+@pytest.mark.parametrize("mode", ["evaluation", "training"])
+def test_forward_has_no_graph_break(network: TwoStageNetwork, mode: str) -> None:
+    torch._dynamo.reset()
+    compiled = torch.compile(network, fullgraph=True, backend="eager")
+    cloud, proprio, language = inputs(network, 2)
+    guidance = random_guidance(network.config, 2) if mode == "training" else None
+    with torch.no_grad():
+        expected = network(cloud, proprio, language, guidance)
+        actual = compiled(cloud, proprio, language, guidance)
+    torch.testing.assert_close(actual.fine.heatmaps, expected.fine.heatmaps, atol=1e-5, rtol=0)
+    assert torch.equal(actual.waypoint, expected.waypoint)
+
+
+def test_half_rounding_keeps_the_gradient() -> None:
+    x = torch.tensor([1.0003, -7.12345, 1e-9, 0.0, 300.17], requires_grad=True)
+    rounded = round_to_half(x)
+    assert torch.equal(rounded, x.half().float())
+    rounded.sum().backward()
+    assert torch.equal(x.grad, torch.ones(5))
+
+
+def test_joint_attention_from_the_first_layer_is_an_option() -> None:
+    assert MultiViewTransformer(TINY, 3).within_view_layers == TINY.depth // 2
+    joint = dataclasses.replace(TINY, self_cross_ver=0)
+    assert MultiViewTransformer(joint, 3).within_view_layers == 0
