@@ -28,7 +28,7 @@ class GridPeak(NamedTuple):
     """The best grid point of each sample."""
 
     point: Tensor  # (B, 3) float32, cube frame
-    index: Tensor  # (B,) int64, flat grid index
+    index: Tensor  # type: ignore[assignment]  # (B,) int64, flat; hides tuple.index on purpose
     score: Tensor  # (B,) float32, mean over views
 
 

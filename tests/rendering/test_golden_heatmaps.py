@@ -10,11 +10,12 @@ from torch import Tensor
 
 from sam2act.rendering.grid_argmax import grid_argmax, grid_points, grid_top_k, view_tables
 from sam2act.rendering.heatmaps import corners, gaussian_heatmaps, sample_inverse_distance
-from sam2act.rendering.views import THREE_VIEWS
+from sam2act.rendering.views import THREE_VIEWS, project
 from tests.golden_files import GoldenFile, golden
 
 CLEAR_MARGIN = 1e-5  # relative distance of the two best scores above which the index is certain
 TOKEN_PITCH = 14  # pixels per token of the stored feature samples
+SIGMA = 1.5  # published, of the recorded sample
 SUPPRESSION_DISTANCE = 0.2  # of the stored non-maximum suppression
 
 
@@ -75,18 +76,16 @@ def test_inverse_distance_samples(golden_file: GoldenFile) -> None:
 @golden("renderer_targets.npz")
 def test_target_heatmaps(golden_file: GoldenFile) -> None:
     data = tensors(golden_file)
-    cases = [
-        ("hm_64_sigma15", "pt", 1.5),
-        ("hm_48x64_sigma2", "pt", 2.0),
-        ("hm_224_sigma15", "pt_224", 1.5),
-    ]
-    for name, points, sigma in cases:
-        expected = data[name]
+    cases = [match for name in data if (match := re.fullmatch(r"hm_(\w+)_sigma(\d)(\d*)", name))]
+    assert cases
+    for match in cases:
+        points = f"pt_{match[1]}" if f"pt_{match[1]}" in data else "pt"
+        expected, sigma = data[match[0]], float(f"{match[2]}.{match[3] or 0}")
         heat = gaussian_heatmaps(data[points], tuple(expected.shape[-2:]), sigma)
         edge = _on_the_edge(data[points], expected.shape[-2], expected.shape[-1], sigma)
         torch.testing.assert_close(heat[~edge], expected[~edge], rtol=0, atol=1e-6)
         assert torch.equal((heat > 0)[~edge], (expected > 0)[~edge])
-    expected = data["onehot_64"]
+    expected = next(array for name, array in data.items() if name.startswith("onehot_"))
     side = round(expected.shape[1] ** 0.5)
     onehot = gaussian_heatmaps(data["pt"][: len(expected)], side, -1)
     assert torch.equal(onehot.flatten(1), expected)
@@ -94,24 +93,23 @@ def test_target_heatmaps(golden_file: GoldenFile) -> None:
 
 @golden("data_open_drawer.json")
 def test_target_heatmaps_of_a_recorded_sample(golden_file: GoldenFile) -> None:
-    from sam2act.rendering.views import project
-
     stored = golden_file.json()
     arrays = golden_file.sibling(golden_file.path.stem + ".npz").arrays()
     expected = stored["heatmaps"]
     waypoint = torch.tensor([stored["heatmap_wpt_local"]])
-    pixels = project(waypoint, THREE_VIEWS, 224)[0]
     stored_pixels = torch.tensor(expected["pixel_xy_per_view_top_front_right"])
+    size = round(2 * stored_pixels[0, 0].item() / (1 + waypoint[0, 0].item()))
+    pixels = project(waypoint, THREE_VIEWS, size)[0]
     torch.testing.assert_close(pixels, stored_pixels, rtol=0, atol=2e-5)
     points = torch.tensor(expected["pts_xy"])
-    heat = gaussian_heatmaps(points, 224, 1.5)
+    heat = gaussian_heatmaps(points, size, SIGMA)
     dense = torch.zeros_like(heat)
     at = torch.from_numpy(arrays["hm_nonzero_index_n_row_col"]).long()
     dense[tuple(at.T)] = torch.from_numpy(arrays["hm_nonzero_value"])
     torch.testing.assert_close(heat, dense, rtol=0, atol=1e-5)
     torch.testing.assert_close(heat.sum((1, 2)), torch.tensor(expected["sum"]), rtol=0, atol=1e-5)
     peaks = heat.flatten(1).argmax(dim=1)
-    assert [[p // 224, p % 224] for p in peaks.tolist()] == expected["argmax_rowcol"]
+    assert [[p // size, p % size] for p in peaks.tolist()] == expected["argmax_rowcol"]
     assert (heat > 0).sum(dim=(1, 2)).tolist() == expected["nonzero"]
 
 

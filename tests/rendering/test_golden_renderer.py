@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -20,6 +22,13 @@ def tensors(golden_file: GoldenFile) -> dict[str, Tensor]:
     return {name: torch.from_numpy(array) for name, array in golden_file.arrays().items()}
 
 
+def matching(data: dict[str, Tensor], pattern: str) -> list[tuple[str, str]]:
+    """Array names that match, each with the pattern's group (or the whole name); never empty."""
+    matches = [match for name in data if (match := re.fullmatch(pattern, name))]
+    assert matches, f"no array is named {pattern}"
+    return [(match[0], match[match.lastindex or 0]) for match in matches]
+
+
 def assert_images_equal(images: Tensor, expected: Tensor) -> None:
     """All channels exact but the last, the depth."""
     assert torch.equal(images[..., :-1, :, :], expected[..., :-1, :, :])
@@ -31,26 +40,28 @@ def assert_images_equal(images: Tensor, expected: Tensor) -> None:
 def test_synthetic_cloud(golden_file: GoldenFile) -> None:
     data = tensors(golden_file)
     points, rgb = data["pc"][None], data["rgb"][None]
-    size, small = data["images"].shape[-1], data["images_five_64"].shape[-1]
+    size = data["images"].shape[-1]
     index, depth_mm = rasterize(points, None, THREE_VIEWS, size, RADIUS)
     assert torch.equal(index[0], data["index"].long())
     assert torch.equal(depth_mm[0], data["depth_mm"].long())
     images = render(points, rgb, views=THREE_VIEWS, size=size, radius=RADIUS)
     assert_images_equal(images[0], data["images"])
-    five = render(points, rgb, views=FIVE_VIEWS, size=small, radius=RADIUS)
-    assert_images_equal(five[0], data["images_five_64"])
+    expected = data[matching(data, r"images_five_\d+")[0][0]]
+    five = render(points, rgb, views=FIVE_VIEWS, size=expected.shape[-1], radius=RADIUS)
+    assert_images_equal(five[0], expected)
 
 
 @golden("renderer_synthetic.npz")
 def test_antialiasing_and_uncentred_depth(golden_file: GoldenFile) -> None:
     data = tensors(golden_file)
     points, rgb = data["pc"][None], data["rgb"][None]
-    expected = data["images_aa2_64"]
-    images = render(
-        points, rgb, views=THREE_VIEWS, size=expected.shape[-1], radius=RADIUS, antialias=2
-    )
-    assert_images_equal(images[0], expected)
-    expected = data["images_rawdepth_64"]
+    for name, factor in matching(data, r"images_aa(\d+)_\d+"):
+        size = data[name].shape[-1]
+        images = render(
+            points, rgb, views=THREE_VIEWS, size=size, radius=RADIUS, antialias=int(factor)
+        )
+        assert_images_equal(images[0], data[name])
+    expected = data[matching(data, r"images_rawdepth_\d+")[0][0]]
     images = render(
         points, rgb, views=THREE_VIEWS, size=expected.shape[-1], radius=RADIUS, center_depth=False
     )
@@ -106,20 +117,22 @@ def test_recorded_scene(golden_file: GoldenFile) -> None:
 @golden("renderer_points.npz")
 def test_projected_points(golden_file: GoldenFile) -> None:
     data = tensors(golden_file)
-    sizes = {"three_224": (THREE_VIEWS, 224), "five_220": (FIVE_VIEWS, 220)}
-    for name, (views, size) in sizes.items():
-        pixels = project(data["pt"], views, size)
-        torch.testing.assert_close(pixels, data[name], rtol=0, atol=PIXEL_TOLERANCE)
+    for views, label in ((THREE_VIEWS, "three"), (FIVE_VIEWS, "five")):
+        for name, size in matching(data, label + r"_(\d+)"):
+            pixels = project(data["pt"], views, int(size))
+            torch.testing.assert_close(pixels, data[name], rtol=0, atol=PIXEL_TOLERANCE)
     zoomed = data["stage2_sca"] * (data["pt"] - data["stage2_loc"][:, None])
-    pixels = project(zoomed, THREE_VIEWS, 224)
-    torch.testing.assert_close(pixels, data["stage2_three_224"], rtol=0, atol=4 * PIXEL_TOLERANCE)
+    for name, size in matching(data, r"stage2_three_(\d+)"):
+        pixels = project(zoomed, THREE_VIEWS, int(size))
+        torch.testing.assert_close(pixels, data[name], rtol=0, atol=4 * PIXEL_TOLERANCE)
 
 
 @golden("renderer_points.npz")
 def test_projected_points_in_half_precision(golden_file: GoldenFile) -> None:
     data = tensors(golden_file)
-    expected = data["three_224_half"]
-    pixels = project_half(data["pt"], THREE_VIEWS, 224)
+    ((name, size),) = matching(data, r"three_(\d+)_half")
+    expected = data[name]
+    pixels = project_half(data["pt"], THREE_VIEWS, int(size))
     unit = torch.nextafter(expected.abs(), torch.tensor(torch.inf).half()) - expected.abs()
     assert ((pixels - expected.float()).abs() <= unit.float()).all()
-    assert (pixels != project(data["pt"], THREE_VIEWS, 224)).any()
+    assert (pixels != project(data["pt"], THREE_VIEWS, int(size))).any()
