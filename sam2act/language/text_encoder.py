@@ -9,6 +9,7 @@ import hashlib
 import logging
 import pickle
 import re
+import warnings
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -106,26 +107,30 @@ class ClipTextEncoder:
         Raises:
             LanguageError: the file is absent.
         """
-        if not self._path.is_file():
-            raise LanguageError(
-                f"language.weights_path: {self._path} does not exist; run `python "
-                "scripts/download_assets.py clip_rn50`, set the key to an RN50 file, or set "
-                "language.encoder to hashed"
-            )
+        self._require_weights()
         digest = hashlib.sha256()
         with open(self._path, "rb") as stream:
             while block := stream.read(1 << 20):
                 digest.update(block)
         return f"{self.family}-{digest.hexdigest()[:16]}"
 
+    def _require_weights(self) -> None:
+        if not self._path.is_file():
+            raise LanguageError(
+                f"language.weights_path: {self._path} does not exist; run `python "
+                "scripts/download_assets.py clip_rn50`, set the key to an RN50 file, or set "
+                "language.encoder to hashed"
+            )
+
     @torch.no_grad()
     def encode(self, texts: Sequence[str]) -> Tensor:
         """(N, 77, 512) float32, on the CPU.
 
         Raises:
-            LanguageError: open_clip is not installed, or the weights are no CLIP RN50.
+            LanguageError: open_clip is not installed, or the weights are absent or no CLIP RN50.
         """
         if self._model is None:
+            self._require_weights()
             model = build_clip_text_tower()
             _load_clip_weights(model, self._path)
             self._model = model
@@ -213,7 +218,9 @@ def _read_state_dict(path: Path) -> dict[str, Tensor]:
 
         return load_file(path)
     try:
-        return torch.jit.load(str(path), map_location="cpu").state_dict()
+        with warnings.catch_warnings():  # the original file exists in this old format only
+            warnings.simplefilter("ignore", DeprecationWarning)
+            return torch.jit.load(str(path), map_location="cpu").state_dict()
     except RuntimeError:  # no TorchScript archive
         pass
     try:

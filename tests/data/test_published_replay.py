@@ -1,0 +1,124 @@
+"""Importing released replay folders."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sam2act.data.dataset import KeyframeDataset
+from sam2act.data.published_replay import ReplayError, ReplayRequest, import_replay
+from sam2act.data.rlbench_types import DemoError
+from sam2act.data.samplers import build_sampler
+from sam2act.data.store import KeyframeStore
+from sam2act.data.store_builder import StoreRequest, ensure_store
+from tests.data.published_replay_writer import assert_same_samples, write_replay
+from tests.data.synthetic_demos import CAMERAS, IMAGE_SIZE, write_synthetic_task
+
+TASK = "open_drawer"
+
+
+@pytest.fixture
+def original(tmp_path: Path) -> KeyframeStore:
+    write_synthetic_task(tmp_path / "demos", task=TASK, episodes=[0, 3])
+    request = StoreRequest(
+        tmp_path / "demos", tmp_path / "store", demo=4, cameras=CAMERAS, image_size=IMAGE_SIZE
+    )
+    return ensure_store(request, [TASK], progress=False)
+
+
+@pytest.fixture
+def request_(tmp_path: Path) -> ReplayRequest:
+    return ReplayRequest(
+        tmp_path / "replay", tmp_path / "imported", cameras=CAMERAS, image_size=IMAGE_SIZE
+    )
+
+
+def _import(request: ReplayRequest, **options) -> KeyframeStore:
+    return import_replay(request, [TASK], progress=False, **options)
+
+
+@pytest.mark.parametrize("temporal", [True, False])
+def test_imported_samples_equal_those_of_the_demos(
+    original: KeyframeStore, request_: ReplayRequest, temporal: bool
+) -> None:
+    write_replay(Path(request_.replay_folder) / TASK, original, temporal=temporal)
+    imported = _import(request_)
+    assert_same_samples(imported, original)
+    for mode in ("task_uniform", "demo_uniform_temporal"):
+        samplers = [
+            build_sampler(mode, s, bs=8, seed=1, num_maskmem=1) for s in (imported, original)
+        ]
+        np.testing.assert_array_equal(*(sampler.records(4, 0, 8) for sampler in samplers))
+
+
+def test_import_is_done_once(original: KeyframeStore, request_: ReplayRequest, caplog) -> None:
+    write_replay(Path(request_.replay_folder) / TASK, original)
+    caplog.set_level(logging.INFO)
+    _import(request_)
+    _import(request_)
+    assert caplog.text.count("importing") == 1
+    _import(request_, refresh=True)
+    assert caplog.text.count("importing") == 2
+
+
+def test_frames_are_stored_once(original: KeyframeStore, request_: ReplayRequest) -> None:
+    write_replay(Path(request_.replay_folder) / TASK, original)
+    imported = _import(request_)
+    assert imported.task_stores[0].num_frames == original.task_stores[0].num_frames
+
+
+def test_flag_of_the_coming_motion_is_not_available(
+    original: KeyframeStore, request_: ReplayRequest
+) -> None:
+    write_replay(Path(request_.replay_folder) / TASK, original)
+    imported = _import(request_)
+    sampler = build_sampler("task_uniform", imported, bs=4, seed=0)
+    with pytest.raises(ValueError, match=r"peract\.collision_label.*build the store from demos"):
+        KeyframeDataset(imported, sampler, bs=4, collision_label="next_keypoint")
+
+
+class _Attack:
+    def __reduce__(self):
+        return os.mkdir, ("pwned",)
+
+
+def test_malicious_record_is_refused(
+    original: KeyframeStore, request_: ReplayRequest, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = Path(request_.replay_folder) / TASK
+    write_replay(folder, original)
+    (folder / "4.replay").write_bytes(pickle.dumps({"sample_frame": _Attack()}))
+    with pytest.raises(DemoError, match=r"4\.replay"):
+        _import(request_)
+    assert not (tmp_path / "pwned").exists()
+
+
+def test_broken_folders_name_the_file(original: KeyframeStore, request_: ReplayRequest) -> None:
+    with pytest.raises(ReplayError, match="replay_folder"):
+        _import(request_)
+    folder = Path(request_.replay_folder) / TASK
+    write_replay(folder, original)
+    wrong_size = ReplayRequest(
+        request_.replay_folder, request_.store_folder, cameras=CAMERAS, image_size=8
+    )
+    with pytest.raises(ReplayError, match="image_size"):
+        _import(wrong_size)
+    other_camera = ReplayRequest(
+        request_.replay_folder, request_.store_folder, cameras=("top",), image_size=IMAGE_SIZE
+    )
+    with pytest.raises(ReplayError, match="cameras"):
+        _import(other_camera)
+    groups = pickle.loads((folder / "init_frame_to_idx.pkl").read_bytes())
+    groups[3][10] = groups[3][0]
+    (folder / "init_frame_to_idx.pkl").write_bytes(pickle.dumps(groups))
+    with pytest.raises(ReplayError, match=r"init_frame_to_idx\.pkl"):
+        _import(request_)
+    (folder / "3.replay").unlink()
+    with pytest.raises(ReplayError, match="gaps"):
+        _import(request_)
