@@ -47,9 +47,13 @@ def main(arguments: list[str] | None = None) -> int:
     options = parse_arguments(arguments)
     if options.quick:
         options.bs, options.batches, options.demo = 8, 30, min(options.demo, 2)
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as folder:
-        figures = _measure(options, Path(folder))
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            figures = _measure(options, Path(folder))
+    finally:
+        torch.set_num_threads(threads)
     print(json.dumps(figures, indent=1))
     if options.json is not None:
         options.json.write_text(json.dumps(figures, indent=1))

@@ -7,6 +7,7 @@ the number of workers or ranks changes what a row holds.
 
 from __future__ import annotations
 
+import logging
 from typing import Protocol
 
 import numpy as np
@@ -14,6 +15,7 @@ import numpy as np
 from sam2act.data.store import KeyframeStore
 from sam2act.data.transitions import PADDING
 
+logger = logging.getLogger(__name__)
 DRAWS_PER_ROW = 2
 _SEED_MASK = (1 << 64) - 1
 
@@ -105,6 +107,7 @@ class DemoUniformTemporal:
                 f"num_maskmem to at most {longest - 1} (a window holds num_maskmem + 1 keyframes) "
                 "and bs to a multiple of num_maskmem + 1"
             )
+        _warn_of_unused_tasks(store, chains.task[long_enough], window)
         weights = _chain_weights(chains.task, chains.episode)[long_enough]
         self._cumulative = np.cumsum(weights / weights.sum())
         self._first = chains.first[long_enough]
@@ -134,6 +137,16 @@ class DemoUniformTemporal:
             first + np.arange(count) for first, count in zip(self._first, self._starts, strict=True)
         ]
         return np.concatenate(starts)[:, None] + np.arange(self.window)
+
+
+def _warn_of_unused_tasks(store: KeyframeStore, used: np.ndarray, window: int) -> None:
+    for row in sorted(set(range(len(store.tasks))) - set(used.tolist())):
+        logger.warning(
+            "%s: every chain is shorter than the window of %d keyframes, so this task is never "
+            "sampled; lower num_maskmem to include it",
+            store.tasks[row],
+            window,
+        )
 
 
 def _chain_weights(task: np.ndarray, episode: np.ndarray) -> np.ndarray:

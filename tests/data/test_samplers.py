@@ -150,6 +150,12 @@ def test_window_longer_than_every_chain_is_refused(store: KeyframeStore) -> None
         build_sampler("demo_uniform_temporal", store, bs=6, seed=0, num_maskmem=5)
 
 
+def test_task_without_long_chains_is_reported(store: KeyframeStore, caplog) -> None:
+    sampler = build_sampler("demo_uniform_temporal", store, bs=5, seed=0, num_maskmem=4)
+    assert "short: every chain is shorter" in caplog.text and "long:" not in caplog.text
+    assert set(store.task_index[sampler.records(0, 0, 500)]) == {1}
+
+
 def test_batch_size_must_be_a_multiple_of_the_window(store: KeyframeStore) -> None:
     with pytest.raises(SamplingError, match=r"bs: 8.*num_maskmem \+ 1.*set bs to 9"):
         build_sampler("demo_uniform_temporal", store, bs=8, seed=0, num_maskmem=2)

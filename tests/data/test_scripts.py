@@ -1,0 +1,79 @@
+"""The command lines of the data part."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from sam2act.data.demos import episodes_folder
+from sam2act.data.store import KeyframeStore
+from tests.data.published_replay_writer import write_replay
+from tests.data.synthetic_demos import CAMERAS, IMAGE_SIZE, write_synthetic_task
+
+SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
+FORM = ["--cameras", ",".join(CAMERAS), "--image-size", str(IMAGE_SIZE)]
+
+
+def _script(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("name", ["build_store", "benchmark_loader"])
+def test_help(name: str, monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(SCRIPTS.parent))
+    command = [sys.executable, str(SCRIPTS / f"{name}.py"), "--help"]
+    printed = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True)
+    assert "--data-folder" in printed.stdout
+
+
+def test_build_store_takes_every_task(tmp_path: Path, capsys) -> None:
+    for task in ("open", "close"):
+        write_synthetic_task(tmp_path / "demos", task=task, episodes=2)
+    folders = ["--data-folder", str(tmp_path / "demos"), "--store-folder", str(tmp_path / "store")]
+    assert _script("build_store").main([*folders, *FORM, "--demo", "2"]) == 0
+    assert "open" in capsys.readouterr().out
+    store = KeyframeStore.open(tmp_path / "store", "train", ["close", "open"])
+    assert set(store.table["episode"]) == {0, 1}
+
+
+def test_build_store_reports_errors_without_traceback(tmp_path: Path, capsys) -> None:
+    write_synthetic_task(tmp_path / "demos", task="open", episodes=1)
+    script = _script("build_store")
+    store = ["--store-folder", str(tmp_path / "store"), *FORM]
+    assert script.main(["--data-folder", str(tmp_path / "nowhere"), *store]) == 1
+    assert "nowhere" in capsys.readouterr().err
+    episode = episodes_folder(tmp_path / "demos", "train", "open") / "episode0"
+    (episode / "low_dim_obs.pkl").write_bytes(b"")
+    assert script.main(["--data-folder", str(tmp_path / "demos"), *store]) == 1
+    assert "low_dim_obs.pkl" in capsys.readouterr().err
+
+
+def test_build_store_imports_replays(tmp_path: Path) -> None:
+    write_synthetic_task(tmp_path / "demos", task="open", episodes=1)
+    script = _script("build_store")
+    demos = ["--data-folder", str(tmp_path / "demos"), "--store-folder", str(tmp_path / "store")]
+    assert script.main([*demos, *FORM]) == 0
+    original = KeyframeStore.open(tmp_path / "store", "train", ["open"])
+    write_replay(tmp_path / "replay" / "open", original)
+    replay = ["--replay-folder", str(tmp_path / "replay"), "--store-folder", str(tmp_path / "new")]
+    assert script.main([*replay, *FORM]) == 0
+    assert len(KeyframeStore.open(tmp_path / "new", "train", ["open"])) == len(original)
+
+
+def test_benchmark_writes_its_figures(tmp_path: Path) -> None:
+    path = tmp_path / "loader.json"
+    assert _script("benchmark_loader").main(["--quick", "--json", str(path)]) == 0
+    figures = json.loads(path.read_text())
+    assert len(figures["samples_per_second"]) == 4
+    assert all(rate > 0 for rate in figures["samples_per_second"].values())
+    assert 0 < figures["store_megabytes_per_record"] < 0.35
