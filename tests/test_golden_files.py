@@ -68,3 +68,21 @@ def test_find_prefers_one_of_two_identical_files(
     monkeypatch.setenv("SAM2ACT_GOLDEN_SALT", "s")
     assert find("a.npz", "committed") == (GoldenFile(committed / "a.npz"), "")
     assert find("a.npz", "external")[0].salt == "s"
+
+
+def test_demos_folder_comes_from_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SAM2ACT_DEMOS_DIR", str(tmp_path))
+    assert golden_files.demos_dir() == tmp_path
+    monkeypatch.setenv("SAM2ACT_DEMOS_DIR", str(tmp_path / "nothing"))
+    with pytest.raises(pytest.skip.Exception, match="SAM2ACT_DEMOS_DIR"):
+        golden_files.demos_dir()
+
+
+def test_sibling_keeps_the_salt_or_skips(tmp_path: Path) -> None:
+    (tmp_path / "b.npz").touch()
+    file = GoldenFile(tmp_path / "a.npz", "s")
+    assert file.sibling("b.npz") == GoldenFile(tmp_path / "b.npz", "s")
+    with pytest.raises(pytest.skip.Exception, match=r"c\.npz is absent"):
+        file.sibling("c.npz")

@@ -51,16 +51,9 @@ class AugmentationDraws:
         Raises:
             ValueError: the batch is not a whole number of windows.
         """
-
-        def share(rows: Tensor) -> Tensor:
-            return rows.unflatten(0, (-1, window))[:, :1].expand(-1, window, -1).flatten(0, 1)
-
-        if window < 1 or len(self.translation) % window:
-            raise ValueError(
-                f"a batch of {len(self.translation)} frames does not consist of windows of "
-                f"{window}; bs must be a multiple of num_maskmem + 1"
-            )
-        return AugmentationDraws(share(self.translation), share(self.rotation))
+        return AugmentationDraws(
+            _first_of_windows(self.translation, window), _first_of_windows(self.rotation, window)
+        )
 
 
 def apply_se3(
@@ -70,11 +63,16 @@ def apply_se3(
     bounds: SceneBounds,
     translation_range: Sequence[float],
     rotation_range_degrees: Sequence[float],
+    *,
+    rigid_window: int = 1,
 ) -> tuple[Tensor, Tensor]:
     """Turns each cloud about its target position, shifts both and keeps the target in bounds.
 
     Points may leave the bounds. A target outside the bounds ends on their surface. Each row turns
     about its own target, so shared draws give the frames of a window different rigid motions.
+    With `rigid_window` all frames of a window make one rigid motion: that of the first row's
+    draws about the first row's target, with a shift that keeps the window's targets in bounds as
+    far as one shift can.
 
     Args:
         points: (B, N, 3) metres, world frame.
@@ -83,27 +81,33 @@ def apply_se3(
         bounds: box that limits the target position.
         translation_range: three fractions of the bounds' extent.
         rotation_range_degrees: largest roll, pitch and yaw.
+        rigid_window: number of consecutive rows that move as one.
 
     Returns:
         points (B, N, 3) and target pose (B, 7) with a canonical quaternion, in their input dtypes.
+
+    Raises:
+        ValueError: the batch is not a whole number of windows.
     """
+    draws = draws.shared_within(rigid_window)
     wide = target_pose.to(torch.float64)
     position, quaternion = wide[:, :3], wide[:, 3:]
+    pivot = _first_of_windows(position, rigid_window)
     fractions, degrees = (
         torch.stack([torch.full_like(wide[0, 0], value) for value in values])
         for values in (translation_range, rotation_range_degrees)
     )
-    lower, upper = bounds.lower(wide), bounds.upper(wide)
-    shift = bounds.extent(wide) * fractions * draws.translation.to(torch.float64)
-    moved = (position + shift).clamp(lower, upper)
     turn = matrix_from_euler_xyz(torch.deg2rad(degrees * draws.rotation.to(torch.float64)))
-    turned = quaternion_xyzw_from_matrix(turn.mT @ gimbal_corrected_matrix(quaternion))
-    pose = torch.cat([moved, turned], dim=-1).to(target_pose.dtype)
-    # The cloud is turned by sums of products: a matrix product could run in reduced precision.
-    offset = points - position[:, None].to(points.dtype)
-    matrix = turn.to(points.dtype)[:, None]
-    rotated = (offset[..., :, None] * matrix).sum(dim=-2)  # turn^T applied to each offset
-    return rotated + moved[:, None].to(points.dtype), pose
+    shift = bounds.extent(wide) * fractions * draws.translation.to(torch.float64)
+    turned = _turned(position - pivot, turn) + pivot
+    windows = turned.unflatten(0, (-1, rigid_window))
+    lowest = (bounds.lower(wide) - windows.amin(dim=1)).repeat_interleave(rigid_window, dim=0)
+    highest = (bounds.upper(wide) - windows.amax(dim=1)).repeat_interleave(rigid_window, dim=0)
+    shift = shift.clamp(lowest, highest)
+    rotation = quaternion_xyzw_from_matrix(turn.mT @ gimbal_corrected_matrix(quaternion))
+    pose = torch.cat([turned + shift, rotation], dim=-1).to(target_pose.dtype)
+    near, moved, matrix = (x[:, None].to(points.dtype) for x in (pivot, pivot + shift, turn))
+    return _turned(points - near, matrix) + moved, pose
 
 
 def jitter_colors(
@@ -155,3 +159,18 @@ def _torchvision_functional():
             f"({error}); install it or set peract.color_jitter to 0"
         ) from error
     return functional
+
+
+def _turned(offset: Tensor, matrix: Tensor) -> Tensor:
+    """`matrix^T offset` (..., 3), by sums: a matrix product could run in reduced precision."""
+    return (offset[..., :, None] * matrix).sum(dim=-2)
+
+
+def _first_of_windows(rows: Tensor, window: int) -> Tensor:
+    """(B, D) with every row replaced by the first of its window of consecutive rows."""
+    if window < 1 or len(rows) % window:
+        raise ValueError(
+            f"a batch of {len(rows)} frames does not consist of windows of {window}; bs must be "
+            "a multiple of num_maskmem + 1"
+        )
+    return rows.unflatten(0, (-1, window))[:, :1].expand(-1, window, -1).flatten(0, 1)

@@ -4,7 +4,7 @@ The grid has S points per axis, `linspace(-1 + 1/S, 1 - 1/S, S)`, with flat inde
 `(ix * S + iy) * S + iz`. The score of a grid point is the mean over views of the heat maps
 sampled where the point projects to (`heatmaps.sample_inverse_distance`). Since each view depends
 on two of the three coordinates, the S^3 scores are sums of S x S tables: nothing is sampled S^3
-times. Both methods give the exact arg-max, ties to the lowest index.
+times. Both methods give the exact arg-max of the sums, ties to the lowest index. No gradients.
 
 B batch, V view, S grid and image side.
 """
@@ -32,6 +32,7 @@ class GridPeak(NamedTuple):
     score: Tensor  # (B,) float32, mean over views
 
 
+@torch.no_grad()
 def grid_argmax(heat: Tensor, views: Sequence[View], method: str = "auto") -> GridPeak:
     """The grid point of highest score.
 
@@ -62,6 +63,7 @@ def grid_argmax(heat: Tensor, views: Sequence[View], method: str = "auto") -> Gr
     return GridPeak(grid_points(index, heat.shape[-1]), index, score / len(views))
 
 
+@torch.no_grad()
 def grid_top_k(
     heat: Tensor, views: Sequence[View], k: int, suppression_distance: float | None = None
 ) -> GridPeak:

@@ -70,6 +70,25 @@ def test_shared_draws_repeat_the_first_row_of_each_window() -> None:
         drawn.shared_within(4)
 
 
+def test_rigid_window_moves_all_its_frames_alike() -> None:
+    points, pose = sample_batch(6)
+    scene = points[:1].expand(6, -1, -1)  # one static scene seen in six frames
+    moved, moved_pose = apply_se3(scene, pose, draws(6), BOUNDS, *RANGES, rigid_window=3)
+    for start in (0, 3):
+        window = slice(start, start + 3)
+        assert torch.equal(moved[window], moved[start : start + 1].expand(3, -1, -1))
+        torch.testing.assert_close(
+            torch.cdist(moved_pose[window, :3], moved[start]),
+            torch.cdist(pose[window, :3], scene[start]),
+        )
+    assert (moved[0] - moved[3]).abs().max() > 1e-3
+    single = apply_se3(points, pose, draws(6), BOUNDS, *RANGES)
+    shared = apply_se3(points, pose, draws(6).shared_within(3), BOUNDS, *RANGES)
+    assert torch.equal(single[0][0], shared[0][0]) and not torch.equal(single[0][1], shared[0][1])
+    with pytest.raises(ValueError, match="windows of 4"):
+        apply_se3(points, pose, draws(6), BOUNDS, *RANGES, rigid_window=4)
+
+
 def test_ambient_autocast_does_not_change_the_result() -> None:
     points, pose = sample_batch(2)
     plain = apply_se3(points, pose, draws(2), BOUNDS, *RANGES)
