@@ -1,37 +1,39 @@
+#!/usr/bin/env python3
 """Measures the data path: building a store, gathering batches, and the loader with workers.
 
-Demos are taken from --data-folder, or made up if none is given. All figures of one run share
-hardware, store and batch size; the in-process loader is the baseline of the others.
+    python scripts/benchmark_loader.py --json FILE [--quick] [--data-folder DEMOS]
+
+Demos are taken from --data-folder, or made up at the published size if none is given. Baselines
+of the same run: decoding the PNGs of the same samples, and the loader without workers. The figures
+of the published replay buffer (build 0.8 s to 1.9 s per demo, 1.668 MB per record) were measured
+on two cores of another machine.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
 import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 import torch
+from benchmarking import Row, build_parser, report
 
 from sam2act.data.dataset import KeyframeDataset, make_loader
+from sam2act.data.demos import episodes_folder, read_images
 from sam2act.data.samplers import build_sampler
 from sam2act.data.store_builder import StoreRequest, ensure_store
 
 WARM_UP = 5  # batches before the clock starts
+DECODED_BATCHES = 5  # batches of the slow baseline
+PUBLISHED_BUILD_SECONDS, PUBLISHED_MEGABYTES = 0.8, 1.668
+PUBLISHED = "published replay buffer"
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--json", type=Path, help="also write the figures to this file")
-    parser.add_argument("--quick", action="store_true", help="few batches, small bs")
+    parser = build_parser(__doc__)
     parser.add_argument("--data-folder", type=Path, help="recorded demos, <split>/<task>/...")
     parser.add_argument("--split", default="train", help="sub-folder of the demos")
     parser.add_argument("--task", default="open_drawer", help="task to measure with")
@@ -43,50 +45,51 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs all measurements and prints them."""
+    """Measures and reports."""
     options = parse_arguments(arguments)
     if options.quick:
         options.bs, options.batches, options.demo = 8, 30, min(options.demo, 2)
+    source = "recorded" if options.data_folder else "made-up"
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         with tempfile.TemporaryDirectory() as folder:
-            figures = _measure(options, Path(folder))
+            rows = _measure(options, Path(folder))
+        report(f"data path, {source} demos, batches of {options.bs}", rows, options.json)
     finally:
         torch.set_num_threads(threads)
-    print(json.dumps(figures, indent=1))
-    if options.json is not None:
-        options.json.write_text(json.dumps(figures, indent=1))
     return 0
 
 
-def _measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    data_folder, source = options.data_folder, "recorded demos"
-    if data_folder is None:
-        data_folder, source = folder / "demos", "made-up demos"
-        _make_demos(data_folder, options)
+def _measure(options: argparse.Namespace, folder: Path) -> list[Row]:
+    data_folder = options.data_folder or _make_demos(folder / "demos", options)
     request = StoreRequest(data_folder, folder / "store", split=options.split, demo=options.demo)
     started = time.perf_counter()
     store = ensure_store(request, [options.task], progress=False)
-    seconds = time.perf_counter() - started
+    seconds = (time.perf_counter() - started) / len(set(store.table["episode"].tolist()))
+    megabytes = store.task_stores[0].num_bytes / 1e6 / len(store.valid)
     sampler = build_sampler("task_uniform", store, bs=options.bs, seed=0)
     dataset = KeyframeDataset(store, sampler, bs=options.bs)
-    figures: dict[str, Any] = {
-        "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
-        "source": source,
-        "bs": options.bs,
-        "batches": options.batches,
-        "build_seconds_per_demo": seconds / options.demo,
-        "store_megabytes_per_record": store.task_stores[0].num_bytes / 1e6 / len(store.valid),
-        "samples_per_second": {"batch() alone": _rate_alone(dataset, options)},
-    }
-    for workers in (0, *map(int, options.workers.split(","))):
-        name = f"loader, {workers} workers" if workers else "loader, in process (baseline)"
-        figures["samples_per_second"][name] = _rate_of_loader(dataset, options, workers)
-    return figures
+    in_process = _loader_rate(dataset, options, 0)
+    decoding = _decoding_rate(dataset, request, options)
+    rows = [
+        Row("build", seconds, "s/demo", PUBLISHED_BUILD_SECONDS, PUBLISHED),
+        Row("store", megabytes, "MB/record", PUBLISHED_MEGABYTES, PUBLISHED),
+        _rate_row("batch() alone", _batch_rate(dataset, options), decoding, "decoding PNGs"),
+        _rate_row("loader, in process", in_process, decoding, "decoding PNGs"),
+    ]
+    for workers in map(int, options.workers.split(",")):
+        rate = _loader_rate(dataset, options, workers)
+        rows.append(_rate_row(f"loader, workers: {workers}", rate, in_process, "in process"))
+    return rows
 
 
-def _make_demos(folder: Path, options: argparse.Namespace) -> None:
+def _rate_row(name: str, rate: float, baseline: float, baseline_name: str) -> Row:
+    return Row(name, rate, "samples/s", baseline, baseline_name, higher_is_better=True)
+
+
+def _make_demos(folder: Path, options: argparse.Namespace) -> Path:
+    """Demos with the image size, cameras and length of recorded ones."""
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
     from tests.data.synthetic_demos import write_synthetic_task
 
@@ -99,9 +102,10 @@ def _make_demos(folder: Path, options: argparse.Namespace) -> None:
         cameras=StoreRequest.cameras,
         image_size=StoreRequest.image_size,
     )
+    return folder
 
 
-def _rate_alone(dataset: KeyframeDataset, options: argparse.Namespace) -> float:
+def _batch_rate(dataset: KeyframeDataset, options: argparse.Namespace) -> float:
     for step in range(WARM_UP):
         dataset.batch(step)
     started = time.perf_counter()
@@ -110,7 +114,7 @@ def _rate_alone(dataset: KeyframeDataset, options: argparse.Namespace) -> float:
     return options.bs * options.batches / (time.perf_counter() - started)
 
 
-def _rate_of_loader(dataset: KeyframeDataset, options: argparse.Namespace, workers: int) -> float:
+def _loader_rate(dataset: KeyframeDataset, options: argparse.Namespace, workers: int) -> float:
     loader = make_loader(dataset, 0, WARM_UP + options.batches, num_workers=workers)
     batches = iter(loader)
     for _ in range(WARM_UP):
@@ -118,6 +122,19 @@ def _rate_of_loader(dataset: KeyframeDataset, options: argparse.Namespace, worke
     started = time.perf_counter()
     count = sum(1 for _ in batches)
     return options.bs * count / (time.perf_counter() - started)
+
+
+def _decoding_rate(
+    dataset: KeyframeDataset, request: StoreRequest, options: argparse.Namespace
+) -> float:
+    """Images only, straight from the PNGs."""
+    root = episodes_folder(request.data_folder, request.split, options.task)
+    started = time.perf_counter()
+    for step in range(DECODED_BATCHES):
+        for sample in dataset.batch(step).identities:
+            folder = root / f"episode{sample.episode}"
+            read_images(folder, [sample.frame], request.cameras, request.image_size)
+    return options.bs * DECODED_BATCHES / (time.perf_counter() - started)
 
 
 if __name__ == "__main__":
