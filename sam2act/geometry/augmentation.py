@@ -111,14 +111,14 @@ def apply_se3(
 
 
 def jitter_colors(
-    rgb: Tensor, strength: float, generator: torch.Generator, *, hue: float | None = None
+    rgb: Tensor, strength: float, draws: Tensor, *, hue: float | None = None
 ) -> Tensor:
     """Camera images with random brightness, contrast, saturation and hue; one draw per sample.
 
     Args:
         rgb: (B, K, H, W, 3) uint8; all cameras of a sample change alike.
         strength: largest relative change of brightness, contrast and saturation; 0 = unchanged.
-        generator: source of the draws; a CPU generator avoids waiting for a device.
+        draws: (B, 4) uniform in [-1, 1]: brightness, contrast, saturation, hue.
         hue: largest turn of the hue in [0, 0.5]; default a quarter of `strength`, at most 0.5.
 
     Returns:
@@ -134,7 +134,6 @@ def jitter_colors(
         return rgb
     functional = _torchvision_functional()
     hue = min(strength / 4, 0.5) if hue is None else hue
-    draws = 2 * torch.rand(len(rgb), 4, generator=generator, device=generator.device) - 1
     images = rgb.movedim(-1, -3)
     jittered = []
     # One sample after the other: the library takes one factor per call.

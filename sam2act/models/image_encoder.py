@@ -6,14 +6,14 @@ Legend: M rendered views of a batch (B * V), P tokens per side of a view.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sam2act.config.schema import ConfigError, NetworkConfig
-from sam2act.models.hiera import Hiera
+from sam2act.models.hiera import Hiera, WindowAttention
 from sam2act.models.lora import LoRAQKV, adapter_parameters
 from sam2act.models.sam2_sizes import HieraSizes, hiera_sizes
 
@@ -27,6 +27,20 @@ class FeaturePyramid(NamedTuple):
     fine: Tensor  # s0, (M, C0, 4P, 4P), skip connection of the second upsampling
     middle: Tensor  # s1, (M, C1, 2P, 2P), skip connection of the first upsampling
     coarse: Tensor  # s2, (M, C2, P, P), part of the image tokens
+
+
+class ImageEncoder(Protocol):
+    """What every image encoder offers."""
+
+    channels: tuple[int, ...]  # widths of the three levels, finest first
+
+    def __call__(self, rgb: Tensor) -> FeaturePyramid:
+        """(M, 3, side, side) in [0, 1] -> pyramid."""
+        ...
+
+    def input_size(self, grid_size: int) -> int:
+        """Side of the input image for P = `grid_size`."""
+        ...
 
 
 class NeckConvolution(nn.Module):
@@ -88,8 +102,10 @@ class Sam2ImageEncoder(nn.Module):
 
     def insert_lora(self, rank: int, cover: str) -> None:
         """Wrap the fused qkv projection of every trunk block."""
-        for block in self.trunk.blocks:
-            block.attn.qkv = LoRAQKV(block.attn.qkv, rank, cover)
+        for module in self.trunk.modules():
+            if isinstance(module, WindowAttention):
+                assert isinstance(module.qkv, nn.Linear), "LoRA is inserted once"
+                module.qkv = LoRAQKV(module.qkv, rank, cover)
 
     @torch.no_grad()
     def load_pretrained(self, path: Path, *, with_skip_convs: bool) -> None:
@@ -109,11 +125,13 @@ class Sam2ImageEncoder(nn.Module):
         }
         for name in ("conv_s0", "conv_s1"):
             for leaf in ("weight", "bias"):
-                own = getattr(getattr(self, name), leaf)
-                source = file_state.get(f"sam_mask_decoder.{name}.{leaf}")
-                if with_skip_convs and source is None:
-                    raise ConfigError(f"{path} holds no sam_mask_decoder.{name}.{leaf}")
-                state[f"{name}.{leaf}"] = source if with_skip_convs else own
+                published = f"sam_mask_decoder.{name}.{leaf}"
+                if not with_skip_convs:
+                    state[f"{name}.{leaf}"] = getattr(getattr(self, name), leaf)
+                elif published in file_state:
+                    state[f"{name}.{leaf}"] = file_state[published]
+                else:
+                    raise ConfigError(f"sam2_ckpt: {path} holds no {published}")
         try:
             self.load_state_dict(state)
         except RuntimeError as error:
@@ -164,7 +182,8 @@ def build_encoders(config: NetworkConfig, *, pretrained: bool = False) -> nn.Mod
         ConfigError: sizes do not fit each other, or the file is absent or does not fit.
     """
     if config.encoder == "tiny_conv":
-        encoders = nn.ModuleList(TinyConvEncoder(config.tiny_conv_channels) for _ in range(2))
+        tiny = [TinyConvEncoder(config.tiny_conv_channels) for _ in range(2)]
+        channels, encoders = tiny[0].channels, nn.ModuleList(tiny)
     else:
         encoder = Sam2ImageEncoder(hiera_sizes(config.sam2_config))
         with_skip_convs = config.skip_convs != "random_frozen"
@@ -176,8 +195,8 @@ def build_encoders(config: NetworkConfig, *, pretrained: bool = False) -> nn.Mod
             raise ConfigError(f"skip_convs: {config.skip_convs} needs sam2_ckpt to name a file")
         if config.lora_finetune:
             encoder.insert_lora(config.lora_r, config.lora_cover)
-        encoders = nn.ModuleList([encoder])
-    _check_skip_widths(config, encoders[0].channels)
+        channels, encoders = encoder.channels, nn.ModuleList([encoder])
+    _check_skip_widths(config, channels)
     set_encoder_trainable(encoders, config)
     return encoders
 

@@ -41,11 +41,9 @@ class LoRAQKV(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(..., in) -> (..., 3 * out)."""
         y, n = self.qkv(x), self.covered
-        query_update = self.linear_b_q(self.linear_a_q(x))
-        value_update = self.linear_b_v(self.linear_a_v(x))
-        return torch.cat(
-            [y[..., :n] + query_update, y[..., n:-n], y[..., -n:] + value_update], dim=-1
-        )
+        y[..., :n] += self.linear_b_q(self.linear_a_q(x))
+        y[..., -n:] += self.linear_b_v(self.linear_a_v(x))
+        return y
 
     @torch.no_grad()
     def merge(self) -> nn.Linear:

@@ -51,6 +51,7 @@ class Tokenizer(nn.Module):
             self.language_projection,
         ):
             nn.init.kaiming_uniform_(layer.weight, a=LEAKY_SLOPE, nonlinearity="leaky_relu")
+            assert layer.bias is not None
             nn.init.zeros_(layer.bias)
 
     def image_tokens(self, images: Tensor, features: Tensor, proprio: Tensor) -> Tensor:

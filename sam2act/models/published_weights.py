@@ -188,7 +188,7 @@ def import_state(
 
 
 def _canonical(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
-    """Without DDP prefix, constants and the second and third copies; also the copies that differ."""
+    """Without DDP prefix, constants and second copies of a tensor; also copies that differ."""
     state = {name.removeprefix("module."): value for name, value in state.items()}
     state.pop(BIN_ENCODING, None)
     canonical: dict[str, Tensor] = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -73,10 +73,12 @@ def _read_sam2_yaml(path: Path) -> HieraSizes:
     trunk: dict[str, Any] = {key: encoder.trunk[key] for key in encoder.trunk if key in known}
     trunk["neck_width"] = encoder.get("neck", {}).get("d_model", 256)
     trunk["_target_"] = f"{__name__}.HieraSizes"
-    sizes = instantiate(trunk, _convert_="all")
-    return HieraSizes(
-        **{
-            key: tuple(value) if isinstance(value, list) else value
-            for key, value in vars(sizes).items()
-        }
+    sizes: HieraSizes = instantiate(trunk, _convert_="all")
+    rows, columns = sizes.window_pos_embed_bkg_spatial_size
+    return replace(
+        sizes,
+        stages=tuple(sizes.stages),
+        global_att_blocks=tuple(sizes.global_att_blocks),
+        window_spec=tuple(sizes.window_spec),
+        window_pos_embed_bkg_spatial_size=(rows, columns),
     )

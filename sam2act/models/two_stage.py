@@ -7,6 +7,7 @@ Legend: B batch, N point, V view, S side of a rendered view. Positions are in th
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from sam2act.config.schema import NetworkConfig
 from sam2act.models.branch import Branch, BranchOutput
-from sam2act.models.image_encoder import FeaturePyramid, build_encoders
+from sam2act.models.image_encoder import FeaturePyramid, ImageEncoder, build_encoders
 from sam2act.rendering.grid_argmax import grid_argmax
 from sam2act.rendering.renderer import append_pixel_location, render
 from sam2act.rendering.views import project, project_half, select_views
@@ -67,10 +68,20 @@ class TwoStageNetwork(nn.Module):
         self.config = config
         self.views = select_views(config.rend_three_views)
         self.encoders = build_encoders(config, pretrained=pretrained)
-        channels = self.encoders[0].channels[2]
+        channels = self.coarse_encoder.channels[2]
         views = len(self.views)
         self.coarse = Branch(config, feature_channels=channels, views=views, with_head=False)
         self.fine = Branch(config, feature_channels=channels, views=views, with_head=True)
+
+    @property
+    def coarse_encoder(self) -> ImageEncoder:
+        """The image encoder of the coarse branch."""
+        return cast(ImageEncoder, self.encoders[0])
+
+    @property
+    def fine_encoder(self) -> ImageEncoder:
+        """The image encoder of the fine branch (with SAM2 the same one)."""
+        return cast(ImageEncoder, self.encoders[-1])
 
     def forward(
         self, cloud: Cloud, proprio: Tensor, language: Tensor, guidance: Guidance | None = None
@@ -117,7 +128,7 @@ class TwoStageNetwork(nn.Module):
     ) -> tuple[BranchOutput, Tensor]:
         """Coarse heat maps and the rendered images (B, V, 10, S, S)."""
         images = self.render(cloud, image_noise)
-        pyramid = self.encode(images, self.encoders[0])
+        pyramid = self.encode(images, self.coarse_encoder)
         tokens = self.coarse.tokens(images, pyramid, proprio, language)
         return BranchOutput(self.coarse.heatmaps(tokens, pyramid), None), images
 
@@ -140,7 +151,7 @@ class TwoStageNetwork(nn.Module):
                 arg-max, which is then also the returned position (B, 3).
             teacher_bins: (B, 2) bins to condition on; None = the head's own arg-max.
         """
-        pyramid = self.encode(images, self.encoders[-1])
+        pyramid = self.encode(images, self.fine_encoder)
         tokens = self.fine.tokens(images, pyramid, proprio, language)
         heatmaps = self.fine.heatmaps(tokens, pyramid)
         position = self.peak(heatmaps) if waypoint_px is None else images.new_zeros(len(images), 3)
@@ -171,7 +182,7 @@ class TwoStageNetwork(nn.Module):
                 images = images.clamp(-1, 1)
             return append_pixel_location(images)
 
-    def encode(self, images: Tensor, encoder: nn.Module) -> FeaturePyramid:
+    def encode(self, images: Tensor, encoder: ImageEncoder) -> FeaturePyramid:
         """Image features of all views of a batch; colours are resized, not normalised (Q2)."""
         rgb = images[:, :, RGB].flatten(0, 1)
         side = encoder.input_size(self.config.grid_size)

@@ -5,6 +5,7 @@ Legend: B batch, V view, S side of a rendered view.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import torch
@@ -133,7 +134,7 @@ class SAM2ActPolicy(nn.Module):
         """Augment, crop and place a batch in the cube; targets move with it."""
         settings = self.settings
         with torch.autocast(batch.rgb.device.type, enabled=False):
-            cloud = self._colored_cloud(batch)
+            cloud = self._colored_cloud(batch, draws)
             pose = batch.target_pose
             if settings.augment and self.training:
                 points, pose = apply_se3(
@@ -149,17 +150,11 @@ class SAM2ActPolicy(nn.Module):
             bins = bins_from_quaternion(canonical_quaternion(pose[:, 3:]), settings.bins)
             return placed, Targets(frame.to_cube(pose[:, :3]), bins)
 
-    def _colored_cloud(self, batch: Batch) -> WorldCloud:
+    def _colored_cloud(self, batch: Batch, draws: LossDraws) -> WorldCloud:
         observation = batch.observation()
         if self.settings.color_jitter and self.training:
-            rgb = jitter_colors(batch.rgb, self.settings.color_jitter)
-            observation = Observation(
-                rgb,
-                observation.depth,
-                observation.intrinsics,
-                observation.extrinsics,
-                observation.proprioception,
-            )
+            rgb = jitter_colors(batch.rgb, self.settings.color_jitter, draws.color)
+            observation = dataclasses.replace(observation, rgb=rgb)
         cloud = world_cloud(observation)
         if self.settings.color_noise and self.training:
             noise = (2 * torch.rand_like(cloud.rgb) - 1) * self.settings.color_noise

@@ -23,6 +23,7 @@ class LossDraws:
     """All random numbers of one training step, one row per sample of the global batch."""
 
     augmentation: AugmentationDraws
+    color: Tensor  # (B, 4) uniform in [-1, 1]
     zoom: Tensor  # (B, 3) uniform in [-1, 1]
     bin_jitter: Tensor  # (B, 2) int64
     subset_seed: Tensor  # (B,) int64
@@ -32,6 +33,7 @@ class LossDraws:
         """Draw for `batch` samples on the generator's device."""
         return cls(
             augmentation=AugmentationDraws.sample(batch, generator),
+            color=2 * torch.rand(batch, 4, generator=generator) - 1,
             zoom=2 * torch.rand(batch, 3, generator=generator) - 1,
             bin_jitter=torch.randint(*BIN_JITTER, (batch, 2), generator=generator),
             subset_seed=torch.randint(2**31, (batch,), generator=generator),
@@ -44,6 +46,7 @@ class LossDraws:
             AugmentationDraws(
                 self.augmentation.translation[part], self.augmentation.rotation[part]
             ),
+            self.color[part],
             self.zoom[part],
             self.bin_jitter[part],
             self.subset_seed[part],
@@ -52,12 +55,11 @@ class LossDraws:
     def to(self, device: torch.device | str) -> LossDraws:
         """The same draws on `device`."""
         return LossDraws(
-            AugmentationDraws(
-                self.augmentation.translation.to(device), self.augmentation.rotation.to(device)
-            ),
-            self.zoom.to(device),
-            self.bin_jitter.to(device),
-            self.subset_seed.to(device),
+            self.augmentation.to(device),
+            self.color.to(device, non_blocking=True),
+            self.zoom.to(device, non_blocking=True),
+            self.bin_jitter.to(device, non_blocking=True),
+            self.subset_seed.to(device, non_blocking=True),
         )
 
 

@@ -91,7 +91,7 @@ class StopRequest:
 
         def note(signum: int, _frame: object) -> None:
             self.requested = True
-            signal.signal(signum, previous[signum])
+            signal.signal(signum, previous[signal.Signals(signum)])
 
         signals = (signal.SIGINT, signal.SIGTERM)
         previous = {signum: signal.getsignal(signum) for signum in signals}

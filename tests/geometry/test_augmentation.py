@@ -101,9 +101,9 @@ def test_colour_jitter_without_torchvision_names_the_key(monkeypatch: pytest.Mon
     monkeypatch.setitem(sys.modules, "torchvision", None)
     monkeypatch.setitem(sys.modules, "torchvision.transforms", None)
     rgb = torch.zeros(1, 1, 2, 2, 3, dtype=torch.uint8)
-    assert jitter_colors(rgb, 0.0, torch.Generator()) is rgb
+    assert jitter_colors(rgb, 0.0, torch.zeros(len(rgb), 4)) is rgb
     with pytest.raises(RuntimeError, match="peract.color_jitter"):
-        jitter_colors(rgb, 0.3, torch.Generator())
+        jitter_colors(rgb, 0.3, torch.zeros(len(rgb), 4))
 
 
 def test_colour_jitter_is_reproducible_and_alike_for_all_cameras() -> None:
@@ -111,8 +111,9 @@ def test_colour_jitter_is_reproducible_and_alike_for_all_cameras() -> None:
     generator = torch.Generator().manual_seed(0)
     image = torch.randint(0, 256, (2, 1, 8, 8, 3), generator=generator, dtype=torch.uint8)
     rgb = image.expand(2, 3, 8, 8, 3)
-    first = jitter_colors(rgb, 0.4, torch.Generator().manual_seed(5))
-    again = jitter_colors(rgb, 0.4, torch.Generator().manual_seed(5))
+    factors = 2 * torch.rand(2, 4, generator=generator) - 1
+    first = jitter_colors(rgb, 0.4, factors)
+    again = jitter_colors(rgb, 0.4, factors)
     assert first.dtype == torch.uint8 and first.shape == rgb.shape
     assert torch.equal(first, again) and not torch.equal(first, rgb)
     assert torch.equal(first[:, 0], first[:, 1])

@@ -77,7 +77,7 @@ def test_encoder_gives_the_published_pyramid(network: TwoStageNetwork, golden_fi
 def test_coarse_branch_gives_the_published_heatmaps(network: TwoStageNetwork, golden_file) -> None:
     stored = tensors(golden_file)
     branch, images = network.coarse, stored["img"]
-    pyramid = network.encode(images, network.encoders[0])
+    pyramid = network.encode(images, network.coarse_encoder)
     tokenizer = branch.tokenizer
     image_tokens = tokenizer.image_tokens(images, pyramid.coarse, stored["proprio"])
     language_tokens = tokenizer.language_tokens(stored["lang_emb"])
@@ -113,7 +113,7 @@ def test_fine_branch_gives_the_published_action(network: TwoStageNetwork, golden
 def test_head_reads_the_published_features(network: TwoStageNetwork, golden_file) -> None:
     stored = tensors(golden_file)
     images = stored["img"]
-    pyramid = network.encode(images, network.encoders[-1])
+    pyramid = network.encode(images, network.fine_encoder)
     tokens = network.fine.tokens(images, pyramid, stored["proprio"], stored["lang_emb"])
     features = network.fine.head.features(tokens, stored["wpt_img"][:, 0])
     assert_close(features, stored["feat"])

@@ -10,7 +10,7 @@ import torch
 from sam2act.config.load import load_network
 from sam2act.models.branch import round_to_half
 from sam2act.models.multiview_transformer import MultiViewTransformer
-from sam2act.models.two_stage import Cloud, Guidance, TwoStageNetwork
+from sam2act.models.two_stage import Cloud, TwoStageNetwork
 from tests.models.inputs import random_cloud, random_guidance
 
 TINY = load_network("configs/mvt/tiny.yaml")

@@ -1,0 +1,122 @@
+"""What the benchmark scripts share: the form of their output and careful timing."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import datetime
+import json
+import os
+import platform
+import statistics
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy
+import torch
+
+import sam2act
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One measurement beside its baseline."""
+
+    name: str
+    value: float
+    unit: str
+    baseline: float | None = None
+    baseline_name: str = ""
+    higher_is_better: bool = False
+
+    @property
+    def ratio(self) -> float | None:
+        """How many times better than the baseline (above 1 = better)."""
+        if not self.baseline or not self.value:
+            return None
+        ratio = self.baseline / self.value
+        return 1 / ratio if self.higher_is_better else ratio
+
+
+def build_parser(description: str | None) -> argparse.ArgumentParser:
+    """The flags that every benchmark has."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
+    parser.add_argument("--quick", action="store_true", help="small sizes, few repetitions")
+    return parser
+
+
+def median_seconds(
+    function: Callable[[], object], *, repeats: int, warm_up: int = 1, device: str = "cpu"
+) -> float:
+    """Median wall time of `function` after `warm_up` calls; waits for a GPU."""
+    times = []
+    for number in range(warm_up + repeats):
+        _wait(device)
+        started = time.perf_counter()
+        function()
+        _wait(device)
+        if number >= warm_up:
+            times.append(time.perf_counter() - started)
+    return statistics.median(times)
+
+
+def report(title: str, rows: Sequence[Row], path: Path | None) -> None:
+    """Print a table and, if `path` is given, write the same as json (atomically)."""
+    print(f"{title}\n")
+    width = max(len(row.name) for row in rows)
+    for row in rows:
+        line = f"{row.name:{width}s}  {row.value:10.3f} {row.unit:10s}"
+        if row.ratio is not None:
+            line += f"  {row.ratio:6.2f} x  against {row.baseline:.3f} ({row.baseline_name})"
+        print(line)
+    if path is None:
+        return
+    content = {
+        "title": title,
+        "machine": machine(),
+        "rows": [dataclasses.asdict(row) | {"ratio": row.ratio} for row in rows],
+    }
+    partial = path.with_name(path.name + ".part")
+    partial.write_text(json.dumps(content, indent=1) + "\n")
+    os.replace(partial, path)
+
+
+def machine() -> dict[str, object]:
+    """Hardware kind, versions, commit and date of a measurement."""
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+    ).stdout.strip()
+    return {
+        "date": datetime.date.today().isoformat(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpu": gpu,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": numpy.__version__,
+        "sam2act": sam2act.__version__,
+        "commit": commit or None,
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":")[1].strip() for line in lines if "model name" in line), "unknown")
+
+
+def _wait(device: str) -> None:
+    if device.startswith("cuda"):
+        torch.cuda.synchronize()
