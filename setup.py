@@ -24,7 +24,7 @@ CORE = [
 ]
 
 # The simulator stack (PyRep, RLBench, YARR) is absent on purpose: the package index holds unrelated
-# projects under two of these names. scripts/install_rlbench.sh installs the right ones.
+# projects under two of these names. They are installed from their own repositories.
 EXTRAS = {
     "clip": ["open_clip_torch>=3.0"],
     "train": ["wandb>=0.18", "tensorboard>=2.15"],

@@ -51,10 +51,15 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def check_stage_one(network: NetworkConfig) -> None:
-    """Raise `ConfigError` where the network belongs to the second stage."""
+def check_stage_one(experiment: ExperimentConfig, network: NetworkConfig) -> None:
+    """Raise `ConfigError` where a key belongs to the second stage."""
     if network.use_memory:
         raise ConfigError("use_memory: True is for the second stage; train.py trains without it")
+    if experiment.peract.same_trans_aug_per_seq:
+        raise ConfigError(
+            "peract.same_trans_aug_per_seq: True is for windows of keyframes (second stage); "
+            "train.py draws independent samples"
+        )
 
 
 def train(
@@ -96,7 +101,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         experiment = load_experiment(args.exp_cfg_path, args.exp_cfg_opts)
         network = load_network(args.mvt_cfg_path, args.mvt_cfg_opts)
-        check_stage_one(network)
+        check_stage_one(experiment, network)
         device = "" if args.device.replace(",", "").isdigit() else args.device
         with distributed_world(device) as world:
             return 0 if train(args, experiment, network, world) else INTERRUPTED

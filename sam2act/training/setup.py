@@ -14,6 +14,7 @@ from sam2act.config.load import to_dict
 from sam2act.config.schema import ConfigError, ExperimentConfig, NetworkConfig
 from sam2act.config.tasks import data_folder, store_folder, task_names
 from sam2act.data.dataset import KeyframeDataset, gather_batch, make_loader
+from sam2act.data.published_replay import ReplayRequest, import_replay
 from sam2act.data.rlbench_types import DemoError
 from sam2act.data.samplers import SamplingError, build_sampler, first_chains
 from sam2act.data.store import KeyframeStore, StoreError
@@ -72,7 +73,11 @@ def open_stores(
         _require_disjoint(*requests)
     tasks = task_names(experiment)
     if world.is_main:
-        for request in requests:
+        from_demos = requests
+        if experiment.replay_folder:
+            import_replay(_replay_request(experiment), tasks, refresh=options.refresh)
+            from_demos = requests[1:]
+        for request in from_demos:
             ensure_store(
                 request,
                 tasks,
@@ -93,6 +98,15 @@ def _store_request(
         split=split,
         demo=demo,
         demo_start=demo_start,
+        cameras=experiment.cameras,
+        image_size=experiment.image_size,
+    )
+
+
+def _replay_request(experiment: ExperimentConfig) -> ReplayRequest:
+    return ReplayRequest(
+        replay_folder=experiment.replay_folder,
+        store_folder=store_folder(experiment),
         cameras=experiment.cameras,
         image_size=experiment.image_size,
     )

@@ -1,0 +1,85 @@
+#!/usr/bin/env bash
+# From nothing to trained: installs, trains the tiny network on recorded demonstrations and shows
+# what it predicts.
+#
+#   bash scripts/quickstart.sh [--quick] [--data DIR] [--output DIR]
+#
+# Needs python3 (3.10 or newer) with its venv module. Settings: see scripts/environment.sh.
+set -euo pipefail
+caller="$PWD"
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+source scripts/environment.sh
+
+usage() {
+    cat <<TEXT
+usage: bash scripts/quickstart.sh [--quick] [--data DIR] [--output DIR]
+
+  --quick       a fifth of the training: shows that everything works; its figures mean little
+  --data DIR    demonstrations, DIR/train/<task>/all_variations/episodes/episode<N>
+                (default: \$SAM2ACT_DEMOS_DIR, else ../shared/rlbench_demos)
+  --output DIR  where stores, checkpoints and the page go (default: quickstart_output)
+
+Trains on episodes 0 and 1 of the first task, holds episode 2 out, and predicts all three.
+TEXT
+}
+
+data="${SAM2ACT_DEMOS_DIR:-../shared/rlbench_demos}"
+output="$PWD/quickstart_output"
+epochs=5 minutes=10
+while [ $# -gt 0 ]; do
+    case "$1" in
+        --quick) epochs=1 minutes=4 ;;
+        --data) data="$(cd "$caller" && realpath -m "${2:?--data needs a folder}")" && shift ;;
+        --output) output="$(cd "$caller" && realpath -m "${2:?--output needs a folder}")" && shift ;;
+        -h | --help) usage && exit 0 ;;
+        *) usage >&2 && fail "unknown argument $1" ;;
+    esac
+    shift
+done
+
+first_task() {
+    local episodes
+    for episodes in "$data"/train/*/all_variations/episodes; do
+        if [ -d "$episodes/episode0" ] && [ -d "$episodes/episode1" ]; then
+            basename "$(dirname "$(dirname "$episodes")")"
+            return
+        fi
+    done
+}
+
+task="$(first_task)"
+if [ -z "$task" ]; then
+    cat >&2 <<TEXT
+No demonstrations in $data: expected train/<task>/all_variations/episodes/episode0 and episode1.
+
+Get recorded RLBench demonstrations (the PerAct data set, one archive per task) as described by
+    python3 scripts/download_assets.py --list
+unpack one task, for example open_drawer, so that the folders are named as above, and run
+    bash scripts/quickstart.sh --data DIR
+TEXT
+    exit 2
+fi
+
+held_out=()
+options="tasks $task exp_id quickstart exp_name tiny demo 2 epochs $epochs log_every 10"
+options+=" data_folder $(realpath "$data") store_folder $output/store"
+if [ -d "$data/train/$task/all_variations/episodes/episode2" ]; then
+    held_out=(2)
+    options+=" validation.split train validation.demo_start 2 validation.demo 1"
+fi
+
+cat <<TEXT
+Quick start on $task, about $minutes minutes on two CPU cores (longer on a slow network):
+  1. installation into $venv: about a minute and 1.2 GB without a GPU, 6 GB with one
+  2. training of the tiny network on episodes 0 and 1, $((epochs * 100)) updates of 16 samples
+  3. prediction of episodes 0, 1${held_out:+ and, never trained on, 2}
+Running it again resumes. Everything is written below $output.
+TEXT
+
+check_machine
+prepare_environment ""
+"$venv/bin/python" -m sam2act.train --exp_cfg_path configs/tiny.yaml \
+    --mvt_cfg_path configs/mvt/tiny.yaml --exp_cfg_opts "$options" --log-dir "$output/runs"
+"$venv/bin/python" scripts/predict_demo.py --checkpoint "$output/runs/quickstart_tiny/model_last.pth" \
+    --episodes 0 1 "${held_out[@]}" --task "$task" --output "$output/predictions"
+echo "Open $output/predictions/index.html in a browser."
