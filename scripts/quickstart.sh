@@ -25,10 +25,10 @@ TEXT
 
 data="${SAM2ACT_DEMOS_DIR:-../shared/rlbench_demos}"
 output="$PWD/quickstart_output"
-epochs=5 minutes=10
+name=tiny epochs=5 minutes=8
 while [ $# -gt 0 ]; do
     case "$1" in
-        --quick) epochs=1 minutes=4 ;;
+        --quick) name=quick epochs=1 minutes=3 ;;
         --data) data="$(cd "$caller" && realpath -m "${2:?--data needs a folder}")" && shift ;;
         --output) output="$(cd "$caller" && realpath -m "${2:?--output needs a folder}")" && shift ;;
         -h | --help) usage && exit 0 ;;
@@ -47,6 +47,9 @@ first_task() {
     done
 }
 
+case "$data$output" in
+    *" "*) fail "the paths of --data and --output must not contain spaces" ;;
+esac
 task="$(first_task)"
 if [ -z "$task" ]; then
     cat >&2 <<TEXT
@@ -61,7 +64,7 @@ TEXT
 fi
 
 held_out=()
-options="tasks $task exp_id quickstart exp_name tiny demo 2 epochs $epochs log_every 10"
+options="tasks $task exp_id quickstart exp_name $name demo 2 epochs $epochs log_every 10"
 options+=" data_folder $(realpath "$data") store_folder $output/store"
 if [ -d "$data/train/$task/all_variations/episodes/episode2" ]; then
     held_out=(2)
@@ -80,6 +83,6 @@ check_machine
 prepare_environment ""
 "$venv/bin/python" -m sam2act.train --exp_cfg_path configs/tiny.yaml \
     --mvt_cfg_path configs/mvt/tiny.yaml --exp_cfg_opts "$options" --log-dir "$output/runs"
-"$venv/bin/python" scripts/predict_demo.py --checkpoint "$output/runs/quickstart_tiny/model_last.pth" \
-    --episodes 0 1 "${held_out[@]}" --task "$task" --output "$output/predictions"
-echo "Open $output/predictions/index.html in a browser."
+"$venv/bin/python" scripts/predict_demo.py --checkpoint "$output/runs/quickstart_$name/model_last.pth" \
+    --episodes 0 1 "${held_out[@]}" --task "$task" --output "$output/predictions_$name"
+echo "Open $output/predictions_$name/index.html in a browser."

@@ -118,7 +118,7 @@ class ClipTextEncoder:
         if not self._path.is_file():
             raise LanguageError(
                 f"language.weights_path: {self._path} does not exist; run `python "
-                "scripts/download_assets.py clip_rn50`, set the key to an RN50 file, or set "
+                "scripts/download_assets.py clip-rn50`, set the key to an RN50 file, or set "
                 "language.encoder to hashed"
             )
 
@@ -207,7 +207,7 @@ def _load_clip_weights(model: Any, path: Path) -> None:
     except RuntimeError as error:
         raise LanguageError(
             f"language.weights_path: {path} does not hold CLIP RN50 ({error}); run `python "
-            "scripts/download_assets.py clip_rn50`"
+            "scripts/download_assets.py clip-rn50`"
         ) from error
 
 
@@ -228,7 +228,7 @@ def _read_state_dict(path: Path) -> dict[str, Tensor]:
     except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise LanguageError(
             f"language.weights_path: {path} is no weight file ({error}); run `python "
-            "scripts/download_assets.py clip_rn50`"
+            "scripts/download_assets.py clip-rn50`"
         ) from error
     return content.get("state_dict", content)
 

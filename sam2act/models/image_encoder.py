@@ -224,7 +224,7 @@ def find_sam2_file(sam2_ckpt: str) -> Path:
             return candidate
     raise ConfigError(
         f"sam2_ckpt: {sam2_ckpt} not found (also looked in assets/). Get it with "
-        "`python scripts/download_assets.py sam2_base_plus`, give its path, or set "
+        "`python scripts/download_assets.py sam2-base-plus`, give its path, or set "
         "`sam2_ckpt ''` for a random encoder"
     )
 

@@ -1,0 +1,52 @@
+"""What README says can be run is run; what it names exists."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from sam2act.assets import ASSETS
+from sam2act.config.load import load_experiment, load_network, to_dict
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+README = (REPOSITORY / "README.md").read_text()
+
+
+def flat_keys(values: dict, prefix: str = "") -> set[str]:
+    keys = set()
+    for name, value in values.items():
+        keys |= {f"{prefix}{name}"}
+        if isinstance(value, dict):
+            keys |= flat_keys(value, f"{prefix}{name}.")
+    return keys
+
+
+def test_python_example_gives_an_action() -> None:
+    (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    names: dict = {}
+    exec(example, names)
+    assert names["position"].shape == (3,) and names["quaternion_xyzw"].norm() == pytest.approx(1)
+
+
+def test_named_files_exist() -> None:
+    links = re.findall(r"\]\((?!http)([^)#]+)\)", README)
+    commands = re.findall(r"(?:scripts|configs|sam2act|requirements|docs)/[\w./-]+\w", README)
+    missing = [name for name in {*links, *commands} if not (REPOSITORY / name).exists()]
+    assert missing == []
+
+
+def test_named_assets_exist() -> None:
+    named = re.findall(r"download_assets\.py ([a-z0-9-]+)", README)
+    assert named and set(named) <= {asset.name for asset in ASSETS} | {"--list"}
+
+
+def test_options_of_the_quirk_table_exist() -> None:
+    known = flat_keys(to_dict(load_experiment("configs/sam2act.yaml")))
+    known |= flat_keys(to_dict(load_network("configs/mvt/sam2act.yaml")))
+    table = README.split("## Quirks")[1].split("## Citation")[0]
+    cells = [line.split("|")[2] for line in table.splitlines() if line.startswith("|")]
+    options = re.findall(r"`([\w.]+)(?:[:` ])", " ".join(cells[2:]))
+    values = {"pretrained_frozen"}
+    assert len(options) > 8 and set(options) - values <= known
