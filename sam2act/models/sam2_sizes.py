@@ -34,6 +34,11 @@ BUILT_IN_SIZES = {
     "l": HieraSizes(144, 2, (2, 6, 36, 4), (23, 33, 43), (8, 4, 16, 8), (7, 7)),
 }
 
+TRUNK_KEYS = {"embed_dim", "num_heads", "stages", "global_att_blocks", "window_spec"}
+TRUNK_KEYS |= {"window_pos_embed_bkg_spatial_size"}
+IGNORED_KEYS = {"_target_", "drop_path_rate", "weights_path", "return_interm_layers"}
+ORIGINAL_DEFAULTS = {"embed_dim": 96, "num_heads": 1}  # where they differ from those above
+
 
 def hiera_sizes(sam2_config: str) -> HieraSizes:
     """The sizes named by the config key `sam2_config`.
@@ -42,11 +47,12 @@ def hiera_sizes(sam2_config: str) -> HieraSizes:
     path of an existing SAM2 yaml, which is then read (extra `hydra`).
 
     Raises:
-        ConfigError: neither a known name nor a readable file.
+        ConfigError: neither a known name nor a readable file, or a file of another architecture.
     """
     if Path(sam2_config).is_file():
         return _read_sam2_yaml(Path(sam2_config))
-    size = Path(sam2_config).stem.removeprefix("sam2.1_hiera_").removeprefix("sam2_hiera_")
+    size = Path(sam2_config).name.removesuffix(".yaml")
+    size = size.removeprefix("sam2.1_hiera_").removeprefix("sam2_hiera_")
     if size not in BUILT_IN_SIZES:
         raise ConfigError(
             f"sam2_config: {sam2_config!r} is neither a file nor one of the published names "
@@ -68,9 +74,14 @@ def _read_sam2_yaml(path: Path) -> HieraSizes:
     encoder = OmegaConf.select(OmegaConf.load(path), "model.image_encoder")
     if encoder is None or "trunk" not in encoder:
         raise ConfigError(f"sam2_config: {path} has no model.image_encoder.trunk section")
-    known = {"embed_dim", "num_heads", "stages", "global_att_blocks", "window_spec"}
-    known |= {"window_pos_embed_bkg_spatial_size"}
-    trunk: dict[str, Any] = {key: encoder.trunk[key] for key in encoder.trunk if key in known}
+    unknown = sorted(set(encoder.trunk) - TRUNK_KEYS - IGNORED_KEYS)
+    if unknown:
+        raise ConfigError(
+            f"sam2_config: {path} sets {', '.join(unknown)} of the trunk, which this encoder does "
+            "not have; remove the lines if they only repeat the default"
+        )
+    trunk: dict[str, Any] = {**ORIGINAL_DEFAULTS}
+    trunk |= {key: encoder.trunk[key] for key in encoder.trunk if key in TRUNK_KEYS}
     trunk["neck_width"] = encoder.get("neck", {}).get("d_model", 256)
     trunk["_target_"] = f"{__name__}.HieraSizes"
     sizes: HieraSizes = instantiate(trunk, _convert_="all")
