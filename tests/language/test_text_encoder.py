@@ -93,7 +93,7 @@ def test_missing_weights_name_keys_and_remedy(tmp_path: Path) -> None:
     with pytest.raises(LanguageError) as caught:
         encoder.encode(TEXTS)
     message = str(caught.value)
-    for part in ("RN50.pt", "language.weights_path", "download_assets.py clip_rn50"):
+    for part in ("RN50.pt", "language.weights_path", "download_assets.py clip-rn50"):
         assert part in message
     with pytest.raises(LanguageError, match=r"language\.encoder to hashed"):
         encoder.name  # noqa: B018

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from sam2act.config.load import load_network
+from sam2act.config.schema import NetworkConfig
 from sam2act.models.branch import round_to_half
 from sam2act.models.multiview_transformer import MultiViewTransformer
 from sam2act.models.two_stage import Cloud, TwoStageNetwork
@@ -101,8 +102,13 @@ def test_encoder_trainable_choices(choice: str, expected: bool) -> None:
     assert not encoder.conv_s0.weight.requires_grad  # governed by skip_convs alone
 
 
-@pytest.mark.parametrize("mode", ["evaluation", "training"])
-def test_forward_has_no_graph_break(network: TwoStageNetwork, mode: str) -> None:
+@pytest.mark.parametrize(
+    ("config", "mode"),
+    [(TINY, "evaluation"), (TINY, "training"), (PUBLISHED_STRUCTURE, "training")],
+    ids=["tiny-evaluation", "tiny-training", "published-training"],
+)
+def test_forward_has_no_graph_break(config: NetworkConfig, mode: str) -> None:
+    network = TwoStageNetwork(config).eval()
     torch._dynamo.reset()
     compiled = torch.compile(network, fullgraph=True, backend="eager")
     cloud, proprio, language = inputs(network, 2)

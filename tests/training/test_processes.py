@@ -74,10 +74,10 @@ def start(folder: Path, name: str, more: str = "") -> subprocess.Popen:
     )
 
 
-def wait_for(path: Path, process: subprocess.Popen) -> None:
-    """Until `path` exists; fails if the process ends first."""
+def wait_for(path: Path, process: subprocess.Popen, lines: int = 0) -> None:
+    """Until `path` exists and has `lines` lines; fails if the process ends first."""
     deadline = time.monotonic() + PATIENCE
-    while not path.exists():
+    while not path.exists() or (lines and path.read_text().count("\n") < lines):
         assert process.poll() is None, process.stderr.read().decode()
         assert time.monotonic() < deadline, f"{path} did not appear"
         time.sleep(0.005)
@@ -103,7 +103,7 @@ def test_resume_after_kill_continues_with_identical_losses(folder: Path) -> None
 def test_interrupt_saves_and_resumes_in_mid_epoch(folder: Path) -> None:
     more = "train_iter 400 epochs 1"
     process = start(folder, "interrupted", more)
-    wait_for(tiny_run.run_folder(folder, "interrupted") / "metrics.csv", process)
+    wait_for(tiny_run.run_folder(folder, "interrupted") / "metrics.csv", process, lines=3)
     process.send_signal(signal.SIGINT)
     assert process.wait(PATIENCE) == 130
     run = tiny_run.run_folder(folder, "interrupted")
