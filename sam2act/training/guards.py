@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,10 +25,10 @@ class NonFiniteGuard:
     losses in between are kept on the device.
     """
 
-    def __init__(self, folder: Path, history: int = 1000) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._recent: deque[tuple[int, Tensor, Mapping[str, Tensor], tuple[SampleIdentity, ...]]]
-        self._recent = deque(maxlen=history)
+        self._recent: list[tuple[int, Tensor, Mapping[str, Tensor], tuple[SampleIdentity, ...]]]
+        self._recent = []
 
     def record(
         self,

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 from sam2act.config.schema import ExperimentConfig
 from sam2act.policy.checkpoint import PolicyBundle, config_extra, save_checkpoint
@@ -27,7 +28,7 @@ from sam2act.training.distributed import World
 from sam2act.training.ema import WeightAverage
 from sam2act.training.guards import NonFiniteGuard, StopRequest
 from sam2act.training.optimizer import build_optimizer
-from sam2act.training.run_log import RunLog
+from sam2act.training.run_log import PACKAGE_LOGGER, RunLog
 from sam2act.training.schedule import WarmupCosine
 from sam2act.training.seeding import seed_step, step_generator
 
@@ -178,7 +179,11 @@ class Trainer:
             return True
         accumulation = self.plan.accumulation
         batches = self.data.training(self.step * accumulation, remaining * accumulation)
-        with StopRequest().listening() as stop, self._progress() as progress:
+        with (
+            StopRequest().listening() as stop,
+            self._progress() as progress,
+            logging_redirect_tqdm([logging.getLogger(PACKAGE_LOGGER)]),
+        ):
             while self.step < self.plan.total_updates:
                 epoch = self.step // self.plan.updates_per_epoch
                 try:
@@ -204,7 +209,7 @@ class Trainer:
             progress.update()
             epoch_ends = self.step % self.plan.updates_per_epoch == 0
             if self.step % every == 0 or epoch_ends:
-                self._log(meter.read(), log, progress)
+                self._log(meter.read(), log, progress, console=epoch_ends)
             if epoch_ends:
                 return True
             if stop:
@@ -278,10 +283,10 @@ class Trainer:
             mininterval=1.0,
         )
 
-    def _log(self, values: dict[str, float], log: RunLog, progress: tqdm) -> None:
+    def _log(self, values: dict[str, float], log: RunLog, progress: tqdm, *, console: bool) -> None:
         self.guard.check()
         values["lr"] = self.schedule.last_lrs()[0]
-        log.log(self.step, values, console=False)
+        log.log(self.step, values, console=console)
         progress.set_postfix(
             loss=f"{values['total_loss']:.3f}", samples_per_s=f"{values['samples_per_second']:.1f}"
         )
@@ -331,6 +336,7 @@ class Trainer:
         self._save(f"{self.prefix}_last.pth", epoch)
 
     def _save(self, name: str, epoch: int) -> None:
+        self.guard.check()  # a broken state must not replace a sound file
         if self.world.is_main:
             save_checkpoint(self.folder / name, self._content(epoch))
 
