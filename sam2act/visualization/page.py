@@ -72,6 +72,7 @@ class Page:
             '<meta name="viewport" content="width=device-width, initial-scale=1">'
             f"<title>{escape(self.title)}</title><style>{STYLE}</style></head><body>"
             + "\n".join(self.parts)
-            + "</body></html>\n"
+            + "</body></html>\n",
+            encoding="utf-8",
         )
         os.replace(partial, path)

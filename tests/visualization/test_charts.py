@@ -1,0 +1,111 @@
+"""Line charts: positions of points, gaps, scales, escaping."""
+
+from __future__ import annotations
+
+import math
+from xml.etree import ElementTree
+
+import pytest
+
+from sam2act.visualization.charts import (
+    MARGIN_BOTTOM,
+    MARGIN_LEFT,
+    MARGIN_RIGHT,
+    MARGIN_TOP,
+    line_chart,
+)
+
+WIDTH, HEIGHT = 400, 200
+LEFT, RIGHT = MARGIN_LEFT, WIDTH - MARGIN_RIGHT
+TOP, BOTTOM = MARGIN_TOP, HEIGHT - MARGIN_BOTTOM
+
+
+def chart(series, **options) -> ElementTree.Element:
+    """The chart, parsed; fails if it is not well-formed."""
+    labels = {"x_label": "updates", "y_label": "loss"} | options
+    return ElementTree.fromstring(line_chart(series, width=WIDTH, height=HEIGHT, **labels))
+
+
+def curves(root: ElementTree.Element) -> list[list[tuple[float, float]]]:
+    """Pixel positions of every curve."""
+    return [
+        [tuple(map(float, point.split(","))) for point in line.attrib["points"].split()]
+        for line in root.iter("polyline")
+    ]
+
+
+def texts(root: ElementTree.Element) -> list[str]:
+    return [element.text or "" for element in root.iter("text")]
+
+
+def test_extremes_touch_the_frame() -> None:
+    (points,) = curves(chart({"a": [(10, 0.0), (20, 5.0), (30, 10.0)]}))
+    middle = ((LEFT + RIGHT) / 2, (TOP + BOTTOM) / 2)
+    assert points == [(LEFT, BOTTOM), pytest.approx(middle), (RIGHT, TOP)]
+
+
+def test_linear_axis_starts_at_zero() -> None:
+    (points,) = curves(chart({"a": [(0, 5.0), (1, 10.0)]}))
+    assert points[0] == (LEFT, pytest.approx((TOP + BOTTOM) / 2))
+
+
+def test_curves_share_the_axes_and_differ_in_color() -> None:
+    root = chart({"a": [(0, 0.0), (10, 4.0)], "b": [(5, 2.0), (10, 2.0)]})
+    first, second = curves(root)
+    assert second[0] == pytest.approx(((LEFT + RIGHT) / 2, (TOP + BOTTOM) / 2))
+    colors = [line.attrib["stroke"] for line in root.iter("polyline")]
+    assert len(set(colors)) == 2
+    assert [box.attrib["fill"] for box in root.iter("rect")] == colors
+    assert {"a", "b", "updates", "loss"} <= set(texts(root))
+
+
+def test_non_finite_points_are_left_out() -> None:
+    nan, inf = math.nan, math.inf
+    (points,) = curves(chart({"a": [(0, 1.0), (1, nan), (2, inf), (3, -inf), (4, 2.0)]}))
+    assert [x for x, _ in points] == [LEFT, RIGHT]
+
+
+def test_logarithmic_axis() -> None:
+    (points,) = curves(
+        chart({"a": [(0, 0.01), (1, 1.0), (2, 0.0), (3, -1.0), (4, 0.1)]}, log_y=True)
+    )
+    assert len(points) == 3  # zero and below have no logarithm
+    assert [y for _, y in points] == pytest.approx([BOTTOM, TOP, (TOP + BOTTOM) / 2])
+    labels = texts(chart({"a": [(0, 0.01), (1, 1.0)]}, log_y=True))
+    assert {"0.01", "0.1", "1"} <= set(labels)
+
+
+@pytest.mark.parametrize("value", [0.0, 3.0, -2.0])
+@pytest.mark.parametrize("log_y", [False, True])
+def test_constant_curve_is_drawn_inside_the_frame(value: float, log_y: bool) -> None:
+    if log_y and value <= 0:
+        assert (
+            line_chart({"a": [(0, value)]}, x_label="", y_label="", log_y=True) == "<p>no data</p>"
+        )
+        return
+    (points,) = curves(chart({"a": [(0, value), (1, value)]}, log_y=log_y))
+    assert len({y for _, y in points}) == 1
+    assert all(TOP <= y <= BOTTOM for _, y in points)
+
+
+def test_single_point_and_huge_ranges_are_drawn() -> None:
+    (points,) = curves(chart({"a": [(7, 3.0)]}))
+    assert points == [(pytest.approx((LEFT + RIGHT) / 2), TOP)]
+    (points,) = curves(chart({"a": [(0, 1e-9), (1e9, 1e12)]}))
+    assert points[-1] == (RIGHT, TOP)
+
+
+@pytest.mark.parametrize("series", [{}, {"a": []}, {"a": [(0, math.nan)]}])
+def test_nothing_to_draw(series) -> None:
+    assert line_chart(series, x_label="x", y_label="y") == "<p>no data</p>"
+
+
+def test_empty_curves_have_no_legend() -> None:
+    root = chart({"full": [(0, 1.0), (1, 2.0)], "empty": []})
+    assert "empty" not in texts(root) and len(curves(root)) == 1
+
+
+def test_names_are_escaped() -> None:
+    root = chart({"<b>&": [(0, 1.0), (1, 2.0)]}, x_label='"<x>"', y_label='"<y>"')
+    assert {"<b>&", '"<x>"', '"<y>"'} <= set(texts(root))
+    assert root.attrib["aria-label"] == '"<y>" over "<x>"'
