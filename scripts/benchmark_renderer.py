@@ -1,152 +1,131 @@
-"""Measures the torch renderer and the 3-D arg-max, each against a baseline in the same run.
+#!/usr/bin/env python3
+"""Measures the torch renderer and the 3-D arg-max, each beside a baseline of the same run.
 
     python scripts/benchmark_renderer.py --json FILE [--quick] [--device cuda]
 
-Baselines: z-buffer by sorting for the renderer, the dense arg-max for the pruned one. Times are
-milliseconds per sample, the best of several rounds; ratios above 1 mean faster than the baseline.
+Baselines: a z-buffer made by sorting for the z-buffer, the dense arg-max for the pruned one. The
+whole rendering call has no counterpart and stands alone. Times are medians per sample.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
-import time
+import sys
 from collections.abc import Callable
-from pathlib import Path
+from typing import NamedTuple
 
 import torch
+from benchmarking import Row, build_parser, median_seconds, report
 from torch import Tensor
 
 from sam2act.rendering.grid_argmax import grid_argmax
 from sam2act.rendering.heatmaps import gaussian_heatmaps
 from sam2act.rendering.renderer import render
-from sam2act.rendering.splat_torch import (
-    DEPTH_UNITS,
-    EMPTY_KEY,
-    FAR_LIMIT,
-    z_buffer,
-)
+from sam2act.rendering.splat_torch import DEPTH_UNITS, EMPTY_KEY, FAR_LIMIT, z_buffer
 from sam2act.rendering.views import THREE_VIEWS, project, view_depth
 
 RADIUS = 0.012
+UNIT = "ms/sample"
 
 
-def main() -> None:
-    """Runs all measurements and writes them as JSON."""
-    arguments = parse_arguments()
-    device = torch.device(arguments.device)
-    shape = {"batch": 2, "points": 16384, "size": 64} if arguments.quick else {}
-    shape = {"batch": 4, "points": 65536, "size": 224} | shape
-    rounds = 2 if arguments.quick else 5
-    report = {
-        "device": device_name(device),
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        **shape,
-        "renderer": measure_renderer(device, rounds, **shape),
-        "argmax": measure_argmax(device, rounds, shape["batch"], shape["size"]),
-    }
-    text = json.dumps(report, indent=2)
-    print(text)
-    if arguments.json is not None:
-        partial = arguments.json.with_name(arguments.json.name + ".partial")
-        partial.write_text(text + "\n")
-        os.replace(partial, arguments.json)
+class Sizes(NamedTuple):
+    """What is measured."""
+
+    batch: int
+    points: int
+    side: int
+    repeats: int
 
 
-def parse_arguments() -> argparse.Namespace:
+FULL = Sizes(batch=4, points=65536, side=224, repeats=7)  # four cameras of 128 pixels
+QUICK = Sizes(batch=2, points=16384, side=64, repeats=3)
+
+
+class Clock:
+    """Times a function in milliseconds per sample."""
+
+    def __init__(self, sizes: Sizes, device: str) -> None:
+        self.sizes, self.device = sizes, device
+
+    def __call__(self, function: Callable[[], object]) -> float:
+        """Median over the repeats."""
+        seconds = median_seconds(function, repeats=self.sizes.repeats, device=self.device)
+        return 1000 * seconds / self.sizes.batch
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--json", type=Path, help="file to write")
-    parser.add_argument("--quick", action="store_true", help="small sizes, two rounds")
-    parser.add_argument("--device", default="cpu")
-    return parser.parse_args()
+    parser = build_parser(__doc__)
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    return parser.parse_args(arguments)
 
 
-def measure_renderer(
-    device: torch.device, rounds: int, batch: int, points: int, size: int
-) -> dict[str, float]:
-    """Per-sample milliseconds of one rendering call and of its z-buffer against the baseline."""
+def main(arguments: list[str] | None = None) -> int:
+    """Measures and reports."""
+    options = parse_arguments(arguments)
+    sizes = QUICK if options.quick else FULL
+    rows = measure_renderer(sizes, options.device) + measure_argmax(sizes, options.device)
+    title = f"renderer and arg-max, {options.device}, batch {sizes.batch}, {sizes.points} points, "
+    report(f"{title}{len(THREE_VIEWS)} views of {sizes.side} px", rows, options.json)
+    return 0
+
+
+def measure_renderer(sizes: Sizes, device: str) -> list[Row]:
+    """One rendering call, and its z-buffer against sorting."""
     generator = torch.Generator().manual_seed(0)
-    cloud = (torch.rand(batch, points, 3, generator=generator) * 2 - 1).to(device)
-    rgb = torch.rand(batch, points, 3, generator=generator).to(device)
-    assert torch.equal(z_buffer(cloud, None, THREE_VIEWS, size), z_buffer_by_sorting(cloud, size))
-    picture = {"views": THREE_VIEWS, "size": size, "radius": RADIUS}
-    times = {
-        "render_ms": per_sample(lambda: render(cloud, rgb, **picture), batch, rounds),
-        "z_buffer_ms": per_sample(lambda: z_buffer(cloud, None, THREE_VIEWS, size), batch, rounds),
-        "baseline_sorting_z_buffer_ms": per_sample(
-            lambda: z_buffer_by_sorting(cloud, size), batch, rounds
-        ),
-    }
-    ratio = times["baseline_sorting_z_buffer_ms"] / times["z_buffer_ms"]
-    return times | {"z_buffer_speedup": round(ratio, 2)}
+    shape = (sizes.batch, sizes.points, 3)
+    cloud = (2 * torch.rand(shape, generator=generator) - 1).to(device)
+    rgb = torch.rand(shape, generator=generator).to(device)
+    side, clock = sizes.side, Clock(sizes, device)
+    assert torch.equal(z_buffer(cloud, None, THREE_VIEWS, side), z_buffer_by_sorting(cloud, side))
+    options = {"views": THREE_VIEWS, "size": side, "radius": RADIUS}
+    rendering = clock(lambda: render(cloud, rgb, **options))
+    ours = clock(lambda: z_buffer(cloud, None, THREE_VIEWS, side))
+    sorting = clock(lambda: z_buffer_by_sorting(cloud, side))
+    return [
+        Row("render", rendering, UNIT),
+        Row("z-buffer", ours, UNIT, sorting, "sorting"),
+    ]
 
 
-def measure_argmax(device: torch.device, rounds: int, batch: int, size: int) -> dict[str, object]:
-    """Per-sample milliseconds of both methods for peaked heat maps and for noise."""
+def measure_argmax(sizes: Sizes, device: str) -> list[Row]:
+    """The pruned method against the dense one, for peaked heat maps and for noise."""
     generator = torch.Generator().manual_seed(1)
-    target = torch.rand(batch, 3, generator=generator) * 1.6 - 0.8
-    peaked = gaussian_heatmaps(project(target, THREE_VIEWS, size), size, 4.0)
-    noise = torch.randn(batch, 3, size * size, generator=generator)
-    maps = {"peaked": peaked, "noise": noise.softmax(dim=-1).view_as(peaked)}
-    report: dict[str, object] = {}
-    for name, heat in maps.items():
-        report[name] = compare_methods(heat.to(device), batch, rounds)
-    return report
+    target = 1.6 * torch.rand(sizes.batch, 3, generator=generator) - 0.8
+    peaked = gaussian_heatmaps(project(target, THREE_VIEWS, sizes.side), sizes.side, 4.0)
+    noise = torch.randn(sizes.batch, 3, sizes.side**2, generator=generator)
+    maps = {"peaked maps": peaked, "noise": noise.softmax(dim=-1).view_as(peaked)}
+    return [
+        compare_methods(name, heat.to(device), Clock(sizes, device)) for name, heat in maps.items()
+    ]
 
 
-def compare_methods(heat: Tensor, batch: int, rounds: int) -> dict[str, float]:
-    """Times of the pruned method and of its baseline, the dense one."""
-    times = {
-        f"{method}_ms": per_sample(
-            lambda method=method: grid_argmax(heat, THREE_VIEWS, method), batch, rounds
-        )
-        for method in ("pruned", "dense")
-    }
-    return times | {"speedup": round(times["dense_ms"] / times["pruned_ms"], 2)}
+def compare_methods(name: str, heat: Tensor, clock: Clock) -> Row:
+    """Pruned beside dense for (B, V, S, S) heat maps."""
+    pruned = clock(lambda: grid_argmax(heat, THREE_VIEWS, "pruned"))
+    dense = clock(lambda: grid_argmax(heat, THREE_VIEWS, "dense"))
+    return Row(f"pruned arg-max, {name}", pruned, UNIT, dense, "dense")
 
 
-def z_buffer_by_sorting(cloud: Tensor, size: int) -> Tensor:
+def z_buffer_by_sorting(cloud: Tensor, side: int) -> Tensor:
     """Baseline: sort all points by depth and index, then by pixel, and keep each pixel's first."""
     batch, count = cloud.shape[:2]
-    pixel = project(cloud, THREE_VIEWS, size)
-    inside = ((pixel >= 0) & (pixel < size)).all(dim=-1)
+    pixel = project(cloud, THREE_VIEWS, side)
+    inside = ((pixel >= 0) & (pixel < side)).all(dim=-1)
     column, row = pixel.to(torch.int64).unbind(-1)
     steps = view_depth(cloud, THREE_VIEWS) * DEPTH_UNITS
     order = torch.arange(count, device=cloud.device)[:, None]
     keys = (steps.clamp(0, FAR_LIMIT).to(torch.int64) << 32) | order
     image = torch.arange(batch * 3, device=cloud.device).view(batch, 1, 3)
-    slots = ((image * size + row) * size + column)[inside]
+    slots = ((image * side + row) * side + column)[inside]
     keys, by_key = keys[inside].sort()
     slots, by_slot = slots[by_key].sort(stable=True)
     first = torch.ones_like(slots, dtype=torch.bool)
     first[1:] = slots[1:] != slots[:-1]
-    buffer = keys.new_full((batch * 3 * size * size,), EMPTY_KEY)
+    buffer = keys.new_full((batch * 3 * side * side,), EMPTY_KEY)
     buffer[slots[first]] = keys[by_slot][first]
-    return buffer.view(batch, 3, size, size)
-
-
-def per_sample(function: Callable[[], object], batch: int, rounds: int) -> float:
-    """Milliseconds per sample of the fastest round, after one round of warming up."""
-    fastest = float("inf")
-    for _ in range(rounds + 1):
-        start = time.perf_counter()
-        function()
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        fastest = min(fastest, time.perf_counter() - start)
-    return round(1000 * fastest / batch, 3)
-
-
-def device_name(device: torch.device) -> str:
-    """Name of the hardware that ran the measurement."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return platform.processor() or platform.machine()
+    return buffer.view(batch, 3, side, side)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

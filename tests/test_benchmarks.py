@@ -1,0 +1,83 @@
+"""Every benchmark script runs and reports measurements beside baselines in one form."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+SCRIPTS = sorted((REPOSITORY / "scripts").glob("benchmark_*.py"))
+SLOW = {"benchmark_policy"}  # a network at the full image size
+ROW_KEYS = {"name", "value", "unit", "baseline", "baseline_name", "higher_is_better", "ratio"}
+MACHINE_KEYS = {"date", "processor", "cores", "threads", "gpu", "python", "torch", "commit"}
+
+
+def parameter(script: Path):
+    marks = [pytest.mark.slow] if script.stem in SLOW else []
+    return pytest.param(script, id=script.stem, marks=marks)
+
+
+def run(script: Path, *flags: str) -> str:
+    """What the script prints; it must run from a checkout that is not installed, too."""
+    paths = [str(REPOSITORY), os.environ.get("PYTHONPATH", "")]
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+        "OMP_NUM_THREADS": "1",
+    }
+    done = subprocess.run(
+        [sys.executable, str(script), *flags],
+        cwd=REPOSITORY,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_there_are_benchmarks() -> None:
+    stems = {script.stem for script in SCRIPTS}
+    assert stems >= SLOW | {"benchmark_renderer", "benchmark_loader"}
+
+
+@pytest.mark.parametrize("script", [pytest.param(s, id=s.stem) for s in SCRIPTS])
+def test_help_names_the_common_flags(script: Path) -> None:
+    printed = run(script, "--help")
+    assert "--json" in printed and "--quick" in printed
+    assert "aseline" in printed  # says what it compares with
+
+
+@pytest.mark.parametrize("script", [parameter(script) for script in SCRIPTS])
+def test_quick_run_writes_rows_with_baselines(script: Path, tmp_path: Path) -> None:
+    path = tmp_path / "figures.json"
+    printed = run(script, "--quick", "--json", str(path))
+    content = json.loads(path.read_text())
+    assert set(content) == {"title", "machine", "rows"}
+    assert content["machine"].keys() >= MACHINE_KEYS
+    assert content["title"] in printed
+    names = [row["name"] for row in content["rows"]]
+    assert len(set(names)) == len(names)
+    for row in content["rows"]:
+        assert set(row) == ROW_KEYS and row["value"] > 0 and row["unit"]
+        assert row["name"] in printed
+        check_ratio(row)
+    assert any(row["ratio"] for row in content["rows"])
+    assert [file.name for file in tmp_path.iterdir()] == ["figures.json"]
+
+
+def check_ratio(row: dict) -> None:
+    """Above 1 means better than the baseline."""
+    if row["baseline"] is None:
+        assert row["ratio"] is None and not row["baseline_name"]
+        return
+    assert row["baseline_name"]
+    better, worse = row["baseline"], row["value"]
+    if row["higher_is_better"]:
+        better, worse = worse, better
+    assert row["ratio"] == pytest.approx(better / worse)
