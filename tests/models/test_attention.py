@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from sam2act.config.schema import ConfigError
 from sam2act.models.attention import (
     Attention,
     GatedFeedForward,
@@ -120,7 +121,7 @@ def test_xformers_gets_tokens_before_heads(fake_xformers) -> None:
 
 def test_xformers_on_the_cpu_is_an_error_with_a_remedy(fake_xformers) -> None:
     layer = Attention(WIDTH, HEADS, HEAD_WIDTH, dropout=0.0, backend="xformers")
-    with pytest.raises(RuntimeError, match=r"xformers runs on CUDA.*attention_backend: sdpa"):
+    with pytest.raises(ConfigError, match=r"xformers runs on CUDA.*attention_backend: sdpa"):
         layer(torch.randn(1, 4, WIDTH))
     assert fake_xformers == []
 
@@ -128,7 +129,7 @@ def test_xformers_on_the_cpu_is_an_error_with_a_remedy(fake_xformers) -> None:
 def test_missing_xformers_names_the_extra(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "xformers", None)
     monkeypatch.setitem(sys.modules, "xformers.ops", None)
-    with pytest.raises(RuntimeError, match=r"extra xformers.*attention_backend: sdpa"):
+    with pytest.raises(ConfigError, match=r"extra xformers.*attention_backend: sdpa"):
         attend(*heads_tensors(), 0.0, "xformers")
 
 

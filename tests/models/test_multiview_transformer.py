@@ -37,7 +37,7 @@ def random_tokens() -> tuple[Tensor, Tensor]:
 def joint_input(network: MultiViewTransformer, image: Tensor, language: Tensor) -> Tensor:
     """What the first joint layer receives: (B, L + T, D), language first."""
     seen: list[Tensor] = []
-    layer = network.layers[network.within_view_layers]
+    layer = network.layers[CONFIG.depth // 2]
     handle = layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     network(image, language)
     handle.remove()
@@ -104,7 +104,8 @@ def test_joint_option_mixes_views_from_the_first_layer() -> None:
 
 @torch.no_grad()
 def test_token_order_is_view_row_column() -> None:
-    network, (image, language) = build(depth=0), random_tokens()
+    network, (image, language) = build(), random_tokens()
+    network.layers = torch.nn.ModuleList()  # leaves the two projections
     out = network(image, language).unflatten(0, (BATCH, VIEWS))
     expected = network.output_projection(network.input_projection(image))
     for view, row, column in ((0, 0, 0), (1, 2, 3), (2, 3, 1)):

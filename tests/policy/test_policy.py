@@ -106,19 +106,47 @@ def test_action_losses_can_be_left_out(policy: SAM2ActPolicy) -> None:
 def test_loss_of_a_batch_is_the_mean_over_its_parts(policy: SAM2ActPolicy) -> None:
     policy.network.fine.head.norm.eval()  # statistics of the batch would couple the samples
     whole = policy.loss(batch(4), language(4), draws(4))
-    parts = [
-        policy.loss(
-            rows(batch(4), start, stop), language(4)[start:stop], draws(4).rows(start, stop)
-        )
-        for start, stop in ((0, 2), (2, 4))
-    ]
+    parts = []
+    for part in (slice(0, 2), slice(2, 4)):
+        half = policy.loss(rows(batch(4), part), language(4)[part], draws(4).select(part))
+        parts.append(half.terms)
     for name, value in whole.terms.items():
-        mean = (parts[0].terms[name] + parts[1].terms[name]) / 2
+        mean = (parts[0][name] + parts[1][name]) / 2
         torch.testing.assert_close(value, mean, atol=1e-5, rtol=1e-5)
 
 
-def rows(full: Batch, start: int, stop: int) -> Batch:
-    part = slice(start, stop)
+def test_network_is_guided_by_the_draws(policy: SAM2ActPolicy, monkeypatch) -> None:
+    seen = []
+    forward = policy.network.forward
+    monkeypatch.setattr(
+        policy.network, "forward", lambda *inputs: seen.append(inputs[-1]) or forward(*inputs)
+    )
+    policy.loss(batch(), language(), draws())
+    (guidance,), (_, targets) = seen, policy.prepare(batch(), draws())
+    assert torch.equal(guidance.zoom_noise, draws().zoom)
+    assert torch.equal(guidance.waypoint, targets.waypoint)
+    jittered = (targets.bins[:, :2] + draws().bin_jitter) % policy.settings.bins
+    assert draws().bin_jitter.any() and torch.equal(guidance.teacher_bins, jittered)
+
+
+def test_heatmap_loss_is_smallest_for_the_targets_of_both_branches(
+    policy: SAM2ActPolicy, monkeypatch
+) -> None:
+    _, targets = policy.prepare(batch(), draws())
+    center = targets.waypoint + 2 * NETWORK.st_wpt_loc_aug * draws().zoom
+    maps = [
+        policy.heatmaps(position)
+        for position in (targets.waypoint, NETWORK.st_sca * (targets.waypoint - center))
+    ]
+    for branch, target in zip((policy.network.coarse, policy.network.fine), maps, strict=True):
+        logits = target.clamp(min=1e-30).log()
+        monkeypatch.setattr(branch, "heatmaps", lambda tokens, pyramid, logits=logits: logits)
+    entropy = sum(torch.special.entr(target).sum(dim=(2, 3)).mean() for target in maps) / 2
+    loss = policy.loss(batch(), language(), draws()).terms["trans_loss"]
+    torch.testing.assert_close(loss, entropy, atol=1e-4, rtol=0)
+
+
+def rows(full: Batch, part: slice) -> Batch:
     return Batch(*(getattr(full, item.name)[part] for item in dataclasses.fields(Batch)))
 
 
@@ -192,7 +220,7 @@ def test_acting_changes_neither_mode_nor_statistics(policy: SAM2ActPolicy) -> No
 
 def test_environments_do_not_influence_each_other(policy: SAM2ActPolicy) -> None:
     together = policy.act(batch().observation(), language()).values
-    alone = policy.act(rows(batch(), 1, 2).observation(), language()[1:2]).values
+    alone = policy.act(rows(batch(), slice(1, 2)).observation(), language()[1:2]).values
     torch.testing.assert_close(alone, together[1:2])
 
 

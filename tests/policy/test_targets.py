@@ -54,15 +54,24 @@ def test_same_generator_same_draws() -> None:
 @pytest.mark.parametrize("cuts", [(0, 6), (0, 2, 6), (0, 3, 4, 6)])
 def test_parts_of_a_batch_get_the_rows_of_the_whole(cuts: tuple[int, ...]) -> None:
     whole = sample(6)
-    parts = [whole.rows(start, stop) for start, stop in zip(cuts[:-1], cuts[1:], strict=True)]
+    parts = [whole.select(slice(*ends)) for ends in zip(cuts[:-1], cuts[1:], strict=True)]
     joined = [torch.cat(pieces) for pieces in zip(*map(tensors, parts), strict=True)]
     assert all(torch.equal(a, b) for a, b in zip(joined, tensors(whole), strict=True))
+
+
+def test_samples_can_be_picked_one_by_one() -> None:
+    index = torch.tensor([4, 0, 4])
+    picked = tensors(sample(6).select(index))
+    assert all(torch.equal(a, b[index]) for a, b in zip(picked, tensors(sample(6)), strict=True))
 
 
 def test_moving_keeps_the_values() -> None:
     draws = sample(3)
     assert all(map(torch.equal, tensors(draws.to("cpu")), tensors(draws)))
-    assert all(part.is_meta for part in tensors(draws.to("meta")))
+    moved = draws.to("meta")
+    # Colour factors are needed as numbers, so they stay where no device has to be waited for.
+    assert moved.color is draws.color
+    assert all(part.is_meta for part in tensors(moved) if part is not moved.color)
 
 
 # ---------------------------------------------------------------------------------- heat maps
