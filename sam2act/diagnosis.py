@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-INSTALL_RLBENCH = "bash scripts/install_rlbench.sh"
+INSTALL_RLBENCH = "from its own repository (github.com/stepjam), see its README"
 OLDEST_PYTHON = (3, 10)
 
 

@@ -12,16 +12,20 @@ from __future__ import annotations
 import argparse
 import sys
 
+import torch
+
 from sam2act.config.load import load_experiment, load_network, to_dict
 from sam2act.config.schema import ConfigError, ExperimentConfig, NetworkConfig
 from sam2act.policy.checkpoint import build_policy
 from sam2act.training.distributed import World, distributed_world
-from sam2act.training.loop import Trainer, autocast_dtype
+from sam2act.training.loop import Trainer
+from sam2act.training.plan import autocast_dtype
 from sam2act.training.run_log import RunLog, configure_console
 from sam2act.training.setup import (
     USER_ERRORS,
     DataOptions,
     build_training_data,
+    check_available,
     checkpoint_to_resume,
     continue_or_start,
     describe_run,
@@ -69,13 +73,20 @@ def train(
     configure_console(world.rank)
     folder = run_folder(args.log_dir, experiment)
     resume_from = checkpoint_to_resume(folder, experiment, "model")
-    amp = autocast_dtype(experiment, world.device) is not None
+    check_available(experiment, network, world.device)
+    dtype = autocast_dtype(experiment, world.device)
     fresh = resume_from is None and not args.init_from
-    bundle = build_policy(experiment, network, amp=amp, pretrained=fresh, seed=experiment.seed)
+    bundle = build_policy(
+        experiment,
+        network,
+        float16=dtype == torch.float16,
+        pretrained=fresh,
+        seed=experiment.seed,
+    )
     options = DataOptions(args.refresh_replay, args.skip_bad_episodes)
     data = build_training_data(experiment, network, world, options)
     bundle.policy.to(world.device)
-    trainer = Trainer(bundle, data, world, folder)
+    trainer = Trainer(bundle, data, world, folder, dtype=dtype)
     continue_or_start(trainer, resume_from, args.init_from)
     if world.is_main:
         write_run_configs(folder, bundle, vars(args))

@@ -85,6 +85,9 @@ def test_published_structure_takes_two_steps_with_released_keys(tmp_path, caplog
         ("bs 1", "", "BatchNorm"),
         ("sample_distribution_mode demo_uniform_temporal bs 8", "num_maskmem 7", "num_maskmem"),
         ("resume absent.pth", "", "absent.pth"),
+        ("", "renderer.backend cuda", "renderer.backend"),
+        ("", "attention_backend xformers", "attention_backend"),
+        ("peract.same_trans_aug_per_seq True", "", "same_trans_aug_per_seq"),
         ("language.encoder clip", "", "language"),
     ],
 )

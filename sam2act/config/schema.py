@@ -41,7 +41,7 @@ class PeractConfig:
     add_rgc_loss: bool = True  # rotation, gripper and collision losses
     num_rotation_classes: int = 72
     amp: bool = False
-    amp_dtype: str = "float16"  # added: float16 | bfloat16
+    amp_dtype: str = "float16"  # added: float16 | bfloat16 | auto (what the device does best)
     grad_accumulation: int = 1  # added: micro-batches per update
     grad_clip: float = 0.0  # added: maximum gradient norm, 0 = off
     ema: float = 0.0  # added: decay of the averaged weights, 0 = off
@@ -55,12 +55,20 @@ class PeractConfig:
 
     def __post_init__(self) -> None:
         require_choice("peract.optimizer_type", self.optimizer_type, ("lamb", "adam", "adamw"))
-        require_choice("peract.amp_dtype", self.amp_dtype, ("float16", "bfloat16"))
+        require_choice("peract.amp_dtype", self.amp_dtype, ("float16", "bfloat16", "auto"))
         require_choice(
             "peract.collision_label", self.collision_label, ("current_obs", "next_keypoint")
         )
         require_choice("peract.window_sampling", self.window_sampling, ("published", "all_windows"))
         require(self.lr > 0, "peract.lr must be positive")
+        require(self.warmup_steps >= 0, "peract.warmup_steps must not be negative")
+        require(self.lambda_weight_l2 >= 0, "peract.lambda_weight_l2 must not be negative")
+        require(self.grad_clip >= 0, "peract.grad_clip must be 0 (off) or positive")
+        require(self.color_jitter >= 0, "peract.color_jitter must be 0 (off) or positive")
+        require(
+            len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas),
+            "peract.betas needs two values in [0, 1)",
+        )
         require(self.grad_accumulation >= 1, "peract.grad_accumulation must be at least 1")
         require(0 <= self.ema < 1, "peract.ema must be in [0, 1)")
         require(
@@ -80,6 +88,11 @@ class RvtConfig:
     point_color_noise: float = 0.0  # added: the working form of the released no-op img_aug_2
     place_with_mean: bool = True  # centre the cloud by its own extent instead of the bounds
     move_pc_in_bound: bool = True  # drop points outside the bounds
+
+    def __post_init__(self) -> None:
+        require(self.gt_hm_sigma > 0, "rvt.gt_hm_sigma must be positive (published: 1.5 pixels)")
+        for key in ("img_aug", "point_color_noise"):
+            require(getattr(self, key) >= 0, f"rvt.{key} must be 0 (off) or positive")
 
 
 @dataclass(frozen=True)
@@ -102,6 +115,10 @@ class ValidationConfig:
     demo: int = 0  # demos per task; 0 = no validation
     demo_start: int = 0
     every: int = 1  # epochs between two validations
+
+    def __post_init__(self) -> None:
+        require(self.demo >= 0, "validation.demo must be 0 (off) or positive")
+        require(self.every >= 1, "validation.every must be at least 1")
 
 
 @dataclass(frozen=True)
@@ -154,9 +171,10 @@ class ExperimentConfig:
             "bs: 1 cannot train, because BatchNorm in the action head needs at least two samples "
             "per process; use bs 2 with peract.grad_accumulation for large images",
         )
-        require(self.epochs >= 1, "epochs must be at least 1")
-        require(self.train_iter >= 1, "train_iter must be at least 1")
-        require(self.demo >= 1, "demo must be at least 1")
+        for key in ("epochs", "train_iter", "demo", "log_every", "image_size"):
+            require(getattr(self, key) >= 1, f"{key} must be at least 1")
+        for key in ("num_workers", "demo_start", "seed"):
+            require(getattr(self, key) >= 0, f"{key} must not be negative")
         require(len(self.cameras) >= 1, "cameras needs at least one camera name")
         require(len(set(self.cameras)) == len(self.cameras), "cameras: a name appears twice")
         bounds = self.scene_bounds
@@ -186,6 +204,22 @@ class PointsConfig:
 
     def __post_init__(self) -> None:
         require(self.points >= 0, "data.points must be 0 (all points) or positive")
+
+
+POSITIVE_NETWORK_KEYS = (
+    "depth",
+    "img_patch_size",
+    "attn_dim",
+    "attn_heads",
+    "attn_dim_head",
+    "num_rot",
+    "lora_r",
+    "lang_len",
+    "lang_dim",
+    "num_maskmem",
+    "feed_forward_multiplier",
+    "upsampler_hidden_multiplier",
+)
 
 
 @dataclass(frozen=True)
@@ -281,6 +315,8 @@ class NetworkConfig:
         return 2 * self.im_channels
 
     def _check_values(self) -> None:
+        for key in POSITIVE_NETWORK_KEYS:
+            require(getattr(self, key) >= 1, f"{key} must be at least 1")
         require_choice("activation", self.activation, ("lrelu", "relu"))
         require_choice("self_cross_ver", self.self_cross_ver, (0, 1))
         require_choice("target_projection", self.target_projection, ("float16", "float32"))
@@ -315,6 +351,11 @@ class NetworkConfig:
             self.encoder_trainable != "lora" or self.lora_finetune,
             "lora_finetune: False contradicts encoder_trainable: lora; set encoder_trainable to "
             "full or none",
+        )
+        require(
+            self.encoder_trainable != "full" or not self.lora_finetune,
+            "encoder_trainable: full trains the encoder itself; set lora_finetune: False, so that "
+            "no adapters are inserted beside it",
         )
 
     def _check_fixed_switches(self) -> None:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import ModuleType
 
 import torch
 from torch import Tensor
 
+from sam2act.config.schema import ConfigError
 from sam2act.geometry.rotations import (
     gimbal_corrected_matrix,
     matrix_from_euler_xyz,
@@ -125,14 +127,14 @@ def jitter_colors(
         (B, K, H, W, 3) uint8.
 
     Raises:
-        RuntimeError: torchvision is not installed.
+        ConfigError: torchvision is not installed.
         ValueError: negative strength.
     """
     if strength < 0:
         raise ValueError(f"peract.color_jitter must not be negative (it is {strength})")
     if strength == 0:
         return rgb
-    functional = _torchvision_functional()
+    functional = torchvision_functional()
     hue = min(strength / 4, 0.5) if hue is None else hue
     images = rgb.movedim(-1, -3)
     jittered = []
@@ -146,16 +148,21 @@ def jitter_colors(
     return torch.stack(jittered).movedim(-3, -1)
 
 
-def _torchvision_functional():
+def torchvision_functional() -> ModuleType:
+    """torchvision's functional transforms, imported on demand.
+
+    Raises:
+        ConfigError: torchvision is absent.
+    """
     from sam2act.compat.torchvision_cpu import ensure_torchvision_importable
 
     try:
         ensure_torchvision_importable()
         from torchvision.transforms import functional
     except ImportError as error:
-        raise RuntimeError(
-            "peract.color_jitter needs torchvision, which cannot be imported "
-            f"({error}); install it or set peract.color_jitter to 0"
+        raise ConfigError(
+            f"peract.color_jitter needs torchvision, which cannot be imported ({error}); install "
+            "the extra clip, which brings it, or set peract.color_jitter 0"
         ) from error
     return functional
 

@@ -5,9 +5,13 @@ Legend: B batch, N token, D model width.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
+
+from sam2act.config.schema import ConfigError
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, dropout: float, backend: str) -> Tensor:
@@ -17,20 +21,30 @@ def attend(query: Tensor, key: Tensor, value: Tensor, dropout: float, backend: s
     return F.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
 
 
-def _attend_xformers(query: Tensor, key: Tensor, value: Tensor, dropout: float) -> Tensor:
+def xformers_attention() -> Callable[..., Tensor]:
+    """xformers' kernel, imported on demand.
+
+    Raises:
+        ConfigError: xformers is absent.
+    """
     try:
         from xformers.ops import memory_efficient_attention
     except ImportError as error:
-        raise RuntimeError(
+        raise ConfigError(
             "attention_backend: xformers needs the extra xformers; set attention_backend: sdpa, "
             "which computes the same"
         ) from error
+    return memory_efficient_attention
+
+
+def _attend_xformers(query: Tensor, key: Tensor, value: Tensor, dropout: float) -> Tensor:
+    kernel = xformers_attention()
     query, key, value = (rearrange(t, "b h n d -> b n h d") for t in (query, key, value))
     if not query.is_cuda:
-        raise RuntimeError(
+        raise ConfigError(
             "attention_backend: xformers runs on CUDA devices only; set attention_backend: sdpa"
         )
-    return rearrange(memory_efficient_attention(query, key, value, p=dropout), "b n h d -> b h n d")
+    return rearrange(kernel(query, key, value, p=dropout), "b n h d -> b h n d")
 
 
 class Attention(nn.Module):

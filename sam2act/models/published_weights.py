@@ -2,7 +2,7 @@
 
 The released layout lists every SAM2 tensor three times (`sam2.X`, `mvt1.sam2.X`, `mvt2.sam2.X`)
 and holds tensors that the policy never uses: heads of SAM2, `fusion_up`, and in stage 1 the memory
-modules. Those are carried along unchanged (`TwoStageNetwork.carried`), so that a file survives a
+modules. Those are carried along unchanged (`PolicyBundle.carried`), so that a file survives a
 round trip; a network that never saw a file exports zeros for them.
 """
 
@@ -68,6 +68,7 @@ class LoadReport:
 
     loaded: list[str] = field(default_factory=list)
     carried: list[str] = field(default_factory=list)
+    absent: list[str] = field(default_factory=list)  # unused tensors that the file lacks
     missing: list[str] = field(default_factory=list)
     unexpected: list[str] = field(default_factory=list)
     mismatched: list[str] = field(default_factory=list)
@@ -78,7 +79,10 @@ class LoadReport:
         return not (self.missing or self.unexpected or self.mismatched)
 
     def __str__(self) -> str:
-        lines = [f"{len(self.loaded)} tensors loaded, {len(self.carried)} carried unused"]
+        lines = [
+            f"{len(self.loaded)} tensors loaded, {len(self.carried)} carried unused, "
+            f"{len(self.absent)} unused ones absent"
+        ]
         for title in ("missing", "unexpected", "mismatched"):
             names = getattr(self, title)
             if names:
@@ -180,6 +184,7 @@ def import_state(
         else:
             (report.loaded if name in names else report.carried).append(name)
     report.missing = [name for name in names if name not in state]
+    report.absent = [name for name in carried if name not in state]
     if not report.complete:
         raise WeightsError(f"the weights do not fit the network\n{report}")
     network.load_state_dict({ours: state[name] for name, ours in names.items()})

@@ -13,11 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sam2act.config.schema import NetworkConfig
+from sam2act.config.schema import ConfigError, NetworkConfig
 from sam2act.models.branch import Branch, BranchOutput
 from sam2act.models.image_encoder import FeaturePyramid, ImageEncoder, build_encoders
 from sam2act.rendering.grid_argmax import grid_argmax
-from sam2act.rendering.renderer import append_pixel_location, render
+from sam2act.rendering.renderer import append_pixel_location, backend_names, render
 from sam2act.rendering.views import project, project_half, select_views
 
 RGB = slice(3, 6)
@@ -65,6 +65,11 @@ class TwoStageNetwork(nn.Module):
             ConfigError: impossible sizes, or the pretrained file is absent or does not fit.
         """
         super().__init__()
+        if config.renderer.backend not in backend_names():
+            raise ConfigError(
+                f"renderer.backend: {config.renderer.backend!r} is not one of "
+                + ", ".join(backend_names())
+            )
         self.config = config
         self.views = select_views(config.rend_three_views)
         self.encoders = build_encoders(config, pretrained=pretrained)
@@ -100,6 +105,7 @@ class TwoStageNetwork(nn.Module):
         center = self.peak(coarse.heatmaps)
         fine_images = self.render(self.zoom(cloud, center))
         fine, in_zoom = self.run_fine(fine_images, proprio, language)
+        assert in_zoom is not None
         waypoint = self.from_zoom(in_zoom, center)
         return TwoStageOutput(coarse, fine, center, waypoint, coarse_images, fine_images)
 
@@ -140,22 +146,23 @@ class TwoStageNetwork(nn.Module):
         *,
         waypoint_px: Tensor | None = None,
         teacher_bins: Tensor | None = None,
-    ) -> tuple[BranchOutput, Tensor]:
-        """Fine heat maps, action logits and the position in the zoomed cube.
+    ) -> tuple[BranchOutput, Tensor | None]:
+        """Fine heat maps, action logits and the branch's own position in the zoomed cube.
 
         Args:
             images: (B, V, 10, S, S) of the zoomed cloud.
             proprio: (B, 4).
             language: (B, L, lang_dim).
-            waypoint_px: (B, V, 2) pixels to read the action features at; None = the branch's own
-                arg-max, which is then also the returned position (B, 3).
+            waypoint_px: (B, V, 2) pixels to read the action features at; None = those of the
+                branch's own arg-max, which is then the returned position (B, 3).
             teacher_bins: (B, 2) bins to condition on; None = the head's own arg-max.
         """
         pyramid = self.encode(images, self.fine_encoder)
         tokens = self.fine.tokens(images, pyramid, proprio, language)
         heatmaps = self.fine.heatmaps(tokens, pyramid)
-        position = self.peak(heatmaps) if waypoint_px is None else images.new_zeros(len(images), 3)
+        position = None
         if waypoint_px is None:
+            position = self.peak(heatmaps)
             waypoint_px = project(position, self.views, self.config.img_size)
         assert self.fine.head is not None
         action = self.fine.head(tokens, waypoint_px, teacher_bins)
@@ -200,7 +207,7 @@ class TwoStageNetwork(nn.Module):
         """Pixels of the true waypoint, noisy by `wpt_img_aug` and clamped into the image."""
         size = self.config.img_size
         pixels = (project_half if half_projection else project)(position, self.views, size)
-        if self.config.wpt_img_aug:
+        if self.config.wpt_img_aug and self.training:
             noise = 2 * torch.rand_like(pixels) - 1
             pixels = pixels + noise * self.config.wpt_img_aug * size
         return pixels.clamp(0, size - 1)

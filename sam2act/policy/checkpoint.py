@@ -8,6 +8,7 @@ needs `extra`.
 from __future__ import annotations
 
 import os
+import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,7 +61,7 @@ def build_policy(
     experiment: ExperimentConfig,
     network: NetworkConfig,
     *,
-    amp: bool = False,
+    float16: bool = False,
     pretrained: bool = False,
     seed: int = 0,
 ) -> PolicyBundle:
@@ -69,7 +70,7 @@ def build_policy(
     Args:
         experiment: experiment config.
         network: network config.
-        amp: training really runs under float16 autocast.
+        float16: training really runs under float16 autocast.
         pretrained: read the image encoder from `sam2_ckpt`.
         seed: seed of the initial weights.
 
@@ -80,7 +81,7 @@ def build_policy(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         module = TwoStageNetwork(network, pretrained=pretrained)
-    settings = PolicySettings.from_configs(experiment, network, amp=amp)
+    settings = PolicySettings.from_configs(experiment, network, float16=float16)
     return PolicyBundle(
         SAM2ActPolicy(module, settings), experiment, network, unused_tensors(network)
     )
@@ -107,22 +108,24 @@ def save_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
     os.replace(partial, path)
 
 
-def read_checkpoint(path: str | Path, *, allow_pickle: bool = False) -> dict[str, Any]:
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """The content of a checkpoint file, on the CPU.
 
-    Args:
-        path: the file.
-        allow_pickle: also read files that hold more than tensors and plain containers. Such a file
-            can run any code: only for files from a source you trust.
+    Only tensors and plain containers are read: a pickle can run any code.
 
     Raises:
-        CheckpointError: absent, unreadable or not a checkpoint.
+        CheckpointError: absent, unreadable, not a checkpoint, or holding other objects.
     """
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"no checkpoint {path}")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=not allow_pickle)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"checkpoint {path} holds objects other than tensors and plain containers, which could "
+            f"run any code ({error}); save it again with its `model_state` only"
+        ) from error
     except Exception as error:
         raise CheckpointError(
             f"checkpoint {path} cannot be read ({type(error).__name__}: {error}); is the download "
@@ -136,7 +139,7 @@ def read_checkpoint(path: str | Path, *, allow_pickle: bool = False) -> dict[str
 
 
 def load_policy(path: str | Path, *, device: str | torch.device = "cpu") -> PolicyBundle:
-    """The policy of a checkpoint, in evaluation mode.
+    """The policy of a checkpoint, in evaluation mode, with averaged weights where it has them.
 
     The configuration comes from the file's `extra`, else from the yaml files beside it
     (`exp_cfg.yaml`, `mvt_cfg.yaml`), else the published one is assumed.
@@ -149,6 +152,9 @@ def load_policy(path: str | Path, *, device: str | torch.device = "cpu") -> Poli
     experiment, network = stored_configs(Path(path), content)
     bundle = build_policy(experiment, network)
     bundle.load_model_state(content["model_state"])
+    average = content.get("extra", {}).get("average")
+    if average is not None:
+        bundle.policy.load_state_dict(average["average"], strict=False)
     bundle.policy.to(device).eval()
     return bundle
 

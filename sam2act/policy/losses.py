@@ -7,6 +7,9 @@ from torch import Tensor
 
 from sam2act.models.heads import ActionLogits
 
+HEATMAP_TERM = "trans_loss"
+ACTION_TERMS = ("rot_loss_x", "rot_loss_y", "rot_loss_z", "grip_loss", "collision_loss")
+
 
 def heatmap_loss(logits: Tensor, target: Tensor) -> Tensor:
     """Cross-entropy between soft target maps and the soft-max over the pixels of each view.
@@ -25,7 +28,7 @@ def heatmap_loss(logits: Tensor, target: Tensor) -> Tensor:
 def action_losses(
     logits: ActionLogits, bins: Tensor, gripper_open: Tensor, ignore_collisions: Tensor
 ) -> dict[str, Tensor]:
-    """Cross-entropies of the discrete action parts.
+    """Cross-entropies of the discrete action parts, by the names of `ACTION_TERMS`.
 
     Args:
         logits: scores of the action head.
@@ -33,11 +36,9 @@ def action_losses(
         gripper_open: (B,) 0 or 1.
         ignore_collisions: (B,) 0 or 1.
     """
-    rotation = logits.rotation.float()
-    losses = {
-        f"rot_loss_{axis}": F.cross_entropy(rotation[:, i], bins[:, i])
-        for i, axis in enumerate("xyz")
+    scores = [*logits.rotation.unbind(1), logits.gripper, logits.collision]
+    labels = [*bins.unbind(1), gripper_open, ignore_collisions]
+    return {
+        name: F.cross_entropy(score.float(), label)
+        for name, score, label in zip(ACTION_TERMS, scores, labels, strict=True)
     }
-    losses["grip_loss"] = F.cross_entropy(logits.gripper.float(), gripper_open)
-    losses["collision_loss"] = F.cross_entropy(logits.collision.float(), ignore_collisions)
-    return losses

@@ -21,7 +21,7 @@ from sam2act.geometry.rotations import (
 from sam2act.geometry.scene_bounds import CubeFrame, SceneBounds
 from sam2act.models.two_stage import Cloud, Guidance, TwoStageNetwork, TwoStageOutput
 from sam2act.policy.contracts import ActionChunk, Batch, LossOutput, Observation
-from sam2act.policy.losses import action_losses, heatmap_loss
+from sam2act.policy.losses import ACTION_TERMS, HEATMAP_TERM, action_losses, heatmap_loss
 from sam2act.policy.preprocessing import WorldCloud, place_in_cube, world_cloud
 from sam2act.policy.targets import LossDraws, position_heatmaps
 
@@ -47,9 +47,9 @@ class PolicySettings:
 
     @classmethod
     def from_configs(
-        cls, experiment: ExperimentConfig, network: NetworkConfig, *, amp: bool
+        cls, experiment: ExperimentConfig, network: NetworkConfig, *, float16: bool
     ) -> PolicySettings:
-        """Collect the settings; `amp` says whether training really runs under float16 autocast."""
+        """Collect the settings; `float16` = training really runs under float16 autocast."""
         optimisation = experiment.peract
         return cls(
             bounds=SceneBounds.from_sequence(experiment.scene_bounds),
@@ -65,7 +65,7 @@ class PolicySettings:
             rotation_range=optimisation.transform_augmentation_rpy,
             action_losses=optimisation.add_rgc_loss,
             bins=network.num_rot,
-            half_projection=amp and network.target_projection == "float16",
+            half_projection=float16 and network.target_projection == "float16",
         )
 
 
@@ -94,6 +94,11 @@ class SAM2ActPolicy(nn.Module):
         self.network = network
         self.settings = settings
 
+    @property
+    def term_names(self) -> tuple[str, ...]:
+        """Names of the loss terms, in the order in which `loss` gives them."""
+        return (HEATMAP_TERM, *(ACTION_TERMS if self.settings.action_losses else ()))
+
     # ------------------------------------------------------------------------------- training
     def forward(self, batch: Batch, language: Tensor, draws: LossDraws) -> LossOutput:
         """`loss` (the form that distributed wrappers call)."""
@@ -120,7 +125,7 @@ class SAM2ActPolicy(nn.Module):
             half_projection=self.settings.half_projection,
         )
         output = self.network(cloud, batch.proprioception, language, guidance)
-        terms = {"trans_loss": self._heatmap_loss(output, targets.waypoint)}
+        terms = {HEATMAP_TERM: self._heatmap_loss(output, targets.waypoint)}
         if self.settings.action_losses:
             assert output.fine.action is not None
             terms |= action_losses(
@@ -205,9 +210,11 @@ class SAM2ActPolicy(nn.Module):
         """
         was_training = self.training
         self.eval()
-        cloud, frame = self._place(world_cloud(observation))
-        output = self.network(cloud, observation.proprioception, language)
-        self.train(was_training)
+        try:
+            cloud, frame = self._place(world_cloud(observation))
+            output = self.network(cloud, observation.proprioception, language)
+        finally:
+            self.train(was_training)
         return Prediction(self._decode(output, frame), output, frame)
 
     def _decode(self, output: TwoStageOutput, frame: CubeFrame) -> ActionChunk:

@@ -39,9 +39,8 @@ class LossDraws:
             subset_seed=torch.randint(2**31, (batch,), generator=generator),
         )
 
-    def rows(self, start: int, stop: int) -> LossDraws:
-        """The draws of samples `start` to `stop - 1` (those of one rank or micro-batch)."""
-        part = slice(start, stop)
+    def select(self, part: slice | Tensor) -> LossDraws:
+        """The draws of some samples, for example those of one rank."""
         return LossDraws(
             AugmentationDraws(
                 self.augmentation.translation[part], self.augmentation.rotation[part]
@@ -53,10 +52,10 @@ class LossDraws:
         )
 
     def to(self, device: torch.device | str) -> LossDraws:
-        """The same draws on `device`."""
+        """The same draws on `device`; colour factors stay, since they are needed as numbers."""
         return LossDraws(
             self.augmentation.to(device),
-            self.color.to(device, non_blocking=True),
+            self.color,
             self.zoom.to(device, non_blocking=True),
             self.bin_jitter.to(device, non_blocking=True),
             self.subset_seed.to(device, non_blocking=True),

@@ -17,7 +17,7 @@ from sam2act.rendering import splat_torch
 from sam2act.rendering.splat_torch import rasterize
 from sam2act.rendering.views import View
 
-__all__ = ["append_pixel_location", "rasterize", "render", "render_features"]
+__all__ = ["append_pixel_location", "backend_names", "rasterize", "render", "render_features"]
 
 DEPTH_STEP = 0.001  # cube units
 BACKGROUND_DEPTH = -1.0
@@ -116,12 +116,16 @@ def append_pixel_location(images: Tensor) -> Tensor:
     return torch.cat([images, *location], dim=2)
 
 
+def backend_names() -> tuple[str, ...]:
+    """Values of the config key `renderer.backend`."""
+    return ("torch", *COMPILED_BACKENDS)
+
+
 def _backend(name: str) -> Callable[..., tuple[Tensor, Tensor]]:
     if name == "torch":
         return splat_torch.draw
     if name not in COMPILED_BACKENDS:
-        known = ", ".join(["torch", *COMPILED_BACKENDS])
-        raise ValueError(f"renderer.backend: {name!r} is not one of {known}")
+        raise ValueError(f"renderer.backend: {name!r} is not one of {', '.join(backend_names())}")
     return importlib.import_module(COMPILED_BACKENDS[name]).draw
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -11,16 +11,24 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 
+from sam2act.config.schema import ConfigError
+
 PREPARATION_TIMEOUT = timedelta(hours=6)  # rank 0 may build stores of thousands of demos
+TORCHRUN_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
 
 
 @dataclass(frozen=True)
 class World:
-    """This process among all processes of the run."""
+    """This process among all processes of the run.
+
+    `control` is a group on the CPU for what must not wait for the GPU or time out while data is
+    prepared; None in a single process.
+    """
 
     rank: int
     size: int
     device: torch.device
+    control: dist.ProcessGroup | None = None
 
     @property
     def is_main(self) -> bool:
@@ -28,9 +36,17 @@ class World:
         return self.rank == 0
 
     def barrier(self) -> None:
-        """Wait for all processes."""
+        """Wait for all processes, however long they prepare."""
         if self.size > 1:
-            dist.barrier()
+            dist.barrier(group=self.control)
+
+    def any(self, flag: bool) -> bool:
+        """Whether `flag` is set on any process; all get the same answer. CPU only."""
+        if self.size == 1:
+            return flag
+        flags = torch.tensor([int(flag)])
+        dist.all_reduce(flags, dist.ReduceOp.MAX, group=self.control)
+        return bool(flags)
 
     def sum(self, values: torch.Tensor) -> torch.Tensor:
         """Sum of a tensor over all processes (in place)."""
@@ -38,41 +54,62 @@ class World:
             dist.all_reduce(values)
         return values
 
+    def copy_from_main(self, tensors: Iterable[torch.Tensor]) -> None:
+        """Overwrite tensors by those of the main process."""
+        if self.size > 1:
+            for tensor in tensors:
+                dist.broadcast(tensor, src=0)
+
 
 @contextmanager
 def distributed_world(device: str = "") -> Iterator[World]:
     """Join the process group that torchrun describes; a single process without torchrun.
 
     Args:
-        device: for example "cpu" or "cuda:1"; empty = a GPU per process where there are any.
+        device: for example "cpu" or "cuda:1"; empty or "cuda" = one GPU per process, empty also
+            "cpu" where there is no GPU.
 
     Raises:
-        RuntimeError: torchrun set only some of its variables.
+        ConfigError: torchrun set only some of its variables, or there is no such device.
     """
-    present = [name for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK") if name in os.environ]
-    if 0 < len(present) < 3:
-        raise RuntimeError(
-            f"only {', '.join(present)} of RANK, WORLD_SIZE and LOCAL_RANK are set; start with "
+    present = [name for name in TORCHRUN_VARIABLES if name in os.environ]
+    if 0 < len(present) < len(TORCHRUN_VARIABLES):
+        raise ConfigError(
+            f"only {', '.join(present)} of {', '.join(TORCHRUN_VARIABLES)} are set; start with "
             "torchrun, or unset them to train in one process"
         )
     rank, size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    chosen = _choose_device(device, int(os.environ.get("LOCAL_RANK", 0)))
+    chosen = choose_device(device, int(os.environ.get("LOCAL_RANK", 0)))
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
     if size == 1:
         yield World(rank, size, chosen)
         return
-    backend = "nccl" if chosen.type == "cuda" else "gloo"
-    dist.init_process_group(backend, timeout=PREPARATION_TIMEOUT)
+    dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
     try:
-        yield World(rank, size, chosen)
+        control = dist.new_group(backend="gloo", timeout=PREPARATION_TIMEOUT)
+        yield World(rank, size, chosen, control)
     finally:
         dist.destroy_process_group()
 
 
-def _choose_device(device: str, local_rank: int) -> torch.device:
-    if device:
-        return torch.device(device)
-    if torch.cuda.is_available():
+def choose_device(device: str, local_rank: int = 0) -> torch.device:
+    """The device a user means; see `distributed_world`.
+
+    Raises:
+        ConfigError: not a device of this machine.
+    """
+    if not device and not torch.cuda.is_available():
+        return torch.device("cpu")
+    if device in ("", "cuda") and torch.cuda.is_available():
         return torch.device("cuda", local_rank % torch.cuda.device_count())
-    return torch.device("cpu")
+    try:
+        chosen = torch.device(device)
+    except RuntimeError as error:
+        raise ConfigError(f"--device {device}: not a device; use cpu, cuda or cuda:N") from error
+    if chosen.type == "cuda" and (chosen.index or 0) not in range(torch.cuda.device_count()):
+        raise ConfigError(
+            f"--device {device}: this machine has {torch.cuda.device_count()} usable GPUs; "
+            "`python -m sam2act.doctor` says why; use --device cpu"
+        )
+    return chosen

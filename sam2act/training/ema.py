@@ -31,6 +31,10 @@ class WeightAverage:
         if not self.average:
             raise ValueError("peract.ema: the network has no trainable parameter to average")
 
+    def reset(self, module: nn.Module) -> None:
+        """Starts the average anew from the present weights (after loading a file)."""
+        _copy({name: value.detach() for name, value in _trainable(module).items()}, self.average)
+
     @torch.no_grad()
     def update(self, module: nn.Module) -> None:
         """Moves the average towards the present weights; call once after each optimiser step."""

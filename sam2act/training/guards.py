@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,60 +19,59 @@ class NonFiniteLossError(RuntimeError):
     """The loss became NaN or infinite; the message names the step and its samples."""
 
 
+class _Entry(NamedTuple):
+    """What is known about one micro-batch."""
+
+    step: int
+    values: Mapping[str, Tensor]
+    identities: tuple[SampleIdentity, ...]
+
+
 class NonFiniteGuard:
     """Remembers the samples of recent steps and checks their losses, late on a GPU.
 
-    Reading a loss waits for the device, so on a GPU `check` is called on logging steps only; the
-    losses in between are kept on the device.
+    Reading a value waits for the device, so on a GPU `check` is called on logging steps and before
+    saving only; the values in between are kept on the device.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._recent: list[tuple[int, Tensor, Mapping[str, Tensor], tuple[SampleIdentity, ...]]]
-        self._recent = []
+        self._recent: list[_Entry] = []
 
     def record(
-        self,
-        step: int,
-        total: Tensor,
-        terms: Mapping[str, Tensor],
-        identities: tuple[SampleIdentity, ...],
+        self, step: int, values: Mapping[str, Tensor], identities: tuple[SampleIdentity, ...]
     ) -> None:
-        """Note one micro-batch; does not wait for the device."""
-        self._recent.append((step, total.detach(), terms, identities))
+        """Note the losses (and the gradient norm) of one micro-batch; does not wait."""
+        detached = {name: value.detach() for name, value in values.items()}
+        self._recent.append(_Entry(step, detached, identities))
 
     def check(self) -> None:
-        """Raise if a recorded loss is not finite, and write what is known about it as json.
+        """Raise if a recorded value is not finite, and write what is known about it as json.
 
         Raises:
             NonFiniteLossError: names the step, the loss terms and the samples.
         """
         if not self._recent:
             return
-        finite = torch.stack([total for _, total, _, _ in self._recent]).isfinite().tolist()
+        sums = [torch.stack(list(entry.values.values())).sum() for entry in self._recent]
+        finite = torch.stack(sums).isfinite().tolist()
         for is_finite, entry in zip(finite, self._recent, strict=True):
             if not is_finite:
-                self._fail(*entry)
+                self._fail(entry)
         self._recent.clear()
 
-    def _fail(
-        self,
-        step: int,
-        total: Tensor,
-        terms: Mapping[str, Tensor],
-        identities: tuple[SampleIdentity, ...],
-    ) -> None:
-        values = {"total_loss": float(total)} | {key: float(value) for key, value in terms.items()}
-        path = self.folder / f"non_finite_loss_step_{step}.json"
-        samples = [identity._asdict() for identity in identities]
-        path.write_text(json.dumps({"step": step, "losses": str(values), "samples": samples}))
+    def _fail(self, entry: _Entry) -> None:
+        values = {name: float(value) for name, value in entry.values.items()}
+        path = self.folder / f"non_finite_loss_step_{entry.step}.json"
+        samples = [identity._asdict() for identity in entry.identities]
+        path.write_text(json.dumps({"step": entry.step, "values": values, "samples": samples}))
         named = "; ".join(
-            f"{item.task} episode {item.episode} frame {item.frame}" for item in identities
+            f"{item.task} episode {item.episode} frame {item.frame}" for item in entry.identities
         )
         raise NonFiniteLossError(
-            f"the loss of step {step} is not finite: {values}. Samples: {named}. Written to {path}."
-            " Look at these samples, lower peract.lr, set peract.grad_clip, or use "
-            "peract.amp_dtype bfloat16; the last checkpoint is intact"
+            f"the loss or gradient of step {entry.step} is not finite: {values}. "
+            f"Samples: {named}. Written to {path}. Look at these samples, lower peract.lr, set "
+            "peract.grad_clip, or use peract.amp_dtype bfloat16; the last checkpoint is intact"
         )
 
 

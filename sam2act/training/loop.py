@@ -20,56 +20,26 @@ from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from sam2act.config.schema import ExperimentConfig
-from sam2act.policy.checkpoint import PolicyBundle, config_extra, save_checkpoint
+from sam2act.models.published_weights import LoadReport
+from sam2act.policy.checkpoint import (
+    CheckpointError,
+    PolicyBundle,
+    config_extra,
+    save_checkpoint,
+)
 from sam2act.policy.contracts import Batch, LossOutput
 from sam2act.policy.targets import LossDraws
 from sam2act.training.distributed import World
 from sam2act.training.ema import WeightAverage
 from sam2act.training.guards import NonFiniteGuard, StopRequest
 from sam2act.training.optimizer import build_optimizer
-from sam2act.training.run_log import PACKAGE_LOGGER, RunLog
+from sam2act.training.plan import RunPlan
+from sam2act.training.run_log import PACKAGE_LOGGER, RunLog, as_numbers
 from sam2act.training.schedule import WarmupCosine
 from sam2act.training.seeding import seed_step, step_generator
+from sam2act.training.validation import ValidationData, validation_losses
 
 LOGGER = logging.getLogger(__name__)
-AUTOCAST_DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
-
-
-@dataclass(frozen=True)
-class RunPlan:
-    """Numbers that follow from the experiment config and the number of processes."""
-
-    rows: int  # samples per process and micro-batch
-    accumulation: int  # micro-batches per update
-    world_size: int
-    updates_per_epoch: int
-    epochs: int
-    learning_rate: float
-
-    @classmethod
-    def from_config(cls, experiment: ExperimentConfig, world_size: int) -> RunPlan:
-        """Derive the plan; the learning rate grows with the samples per update."""
-        accumulation = experiment.peract.grad_accumulation
-        samples = experiment.bs * world_size * accumulation
-        return cls(
-            rows=experiment.bs,
-            accumulation=accumulation,
-            world_size=world_size,
-            updates_per_epoch=max(1, experiment.train_iter // samples),
-            epochs=experiment.epochs,
-            learning_rate=experiment.peract.lr * samples,
-        )
-
-    @property
-    def samples_per_update(self) -> int:
-        """Samples of all processes that one update sees."""
-        return self.rows * self.accumulation * self.world_size
-
-    @property
-    def total_updates(self) -> int:
-        """Updates of the whole run."""
-        return self.updates_per_epoch * self.epochs
 
 
 @dataclass(frozen=True)
@@ -77,22 +47,8 @@ class TrainingData:
     """Where batches come from; batch number i is the same whoever asks for it."""
 
     training: Callable[[int, int], Iterator[Batch]]  # (first number, count) -> batches
-    validation: Callable[[], Iterator[Batch]] | None  # this rank's share of the held-out samples
+    validation: ValidationData | None
     language: Tensor  # (instructions, L, lang_dim) on the device
-
-
-def autocast_dtype(experiment: ExperimentConfig, device: torch.device) -> torch.dtype | None:
-    """The reduced precision that this device really trains in; None = float32.
-
-    float16 autocast needs a GPU; on a CPU it is left off with one log line.
-    """
-    if not experiment.peract.amp:
-        return None
-    dtype = AUTOCAST_DTYPES[experiment.peract.amp_dtype]
-    if device.type == "cpu" and dtype == torch.float16:
-        LOGGER.info("peract.amp: float16 needs a GPU; training in float32 on this device")
-        return None
-    return dtype
 
 
 class Trainer:
@@ -105,6 +61,7 @@ class Trainer:
         world: World,
         folder: Path,
         *,
+        dtype: torch.dtype | None = None,
         prefix: str = "model",
     ) -> None:
         """The policy must be on `world.device` already.
@@ -114,13 +71,14 @@ class Trainer:
             data: batches and language table.
             world: this process.
             folder: run folder.
+            dtype: reduced precision of the forward pass (`autocast_dtype`); None = float32.
             prefix: start of the checkpoint names.
         """
         self.bundle, self.data, self.world = bundle, data, world
         self.folder, self.prefix = folder, prefix
         self.experiment = bundle.experiment
         self.plan = RunPlan.from_config(self.experiment, world.size)
-        self.dtype = autocast_dtype(self.experiment, world.device)
+        self.dtype = dtype
         self.optimizer = self._build_optimizer()
         self.schedule = WarmupCosine(
             self.optimizer,
@@ -186,13 +144,7 @@ class Trainer:
         ):
             while self.step < self.plan.total_updates:
                 epoch = self.step // self.plan.updates_per_epoch
-                try:
-                    finished = self._run_epoch(batches, log, progress, stop)
-                except RuntimeError:
-                    if stop:  # another process of the run stopped first
-                        self.save_last(epoch - 1)
-                    raise
-                if not finished:
+                if not self._run_epoch(batches, log, progress, stop):
                     self.save_last(epoch - 1)
                     return False
                 self._end_epoch(epoch, log)
@@ -201,7 +153,7 @@ class Trainer:
     def _run_epoch(
         self, batches: Iterator[Batch], log: RunLog, progress: tqdm, stop: StopRequest
     ) -> bool:
-        """Updates until the end of the epoch; False if asked to stop."""
+        """Updates until the end of the epoch; False if any process was asked to stop."""
         meter = _Meter(self.plan.samples_per_update)
         every = self.experiment.log_every
         while True:
@@ -212,7 +164,7 @@ class Trainer:
                 self._log(meter.read(), log, progress, console=epoch_ends)
             if epoch_ends:
                 return True
-            if stop:
+            if self.world.any(bool(stop)):
                 return False
 
     def update(self, batches: Iterator[Batch]) -> LossOutput:
@@ -227,7 +179,10 @@ class Trainer:
             with contextlib.nullcontext() if last else self._no_sync():
                 output = self._loss(batch, self.step * self.plan.accumulation + part)
                 self.scaler.scale(output.total / self.plan.accumulation).backward()
-            self.guard.record(self.step, output.total, output.terms, batch.identities)
+            values = {"total_loss": output.total, **output.terms}
+            if last and not self.scaler.is_enabled():  # the scaler skips infinite gradients itself
+                values["gradient_norm"] = self._clip_gradients()
+            self.guard.record(self.step, values, batch.identities)
             outputs.append(output)
         if self.world.device.type == "cpu":
             self.guard.check()  # costs nothing here; a GPU would have to be waited for
@@ -235,9 +190,8 @@ class Trainer:
         return _mean_output(outputs)
 
     def _loss(self, batch: Batch, number: int) -> LossOutput:
-        device = self.world.device
-        batch = batch.to(device)
-        draws = self._draws(number).to(device)
+        batch = batch.to(self.world.device)
+        draws = self._draws(number).to(self.world.device)
         language = self.data.language[batch.instruction]
         with self._autocast():
             return self.module(batch, language, draws)
@@ -247,13 +201,20 @@ class Trainer:
         generator = step_generator(self.experiment.seed, number)
         draws = LossDraws.sample(self.plan.rows * self.world.size, generator)
         first = self.world.rank * self.plan.rows
-        return draws.rows(first, first + self.plan.rows)
+        return draws.select(slice(first, first + self.plan.rows))
 
-    def _step_optimizer(self) -> None:
+    def _clip_gradients(self) -> Tensor:
+        """Limit the norm of all gradients to `grad_clip` (0 = no limit); the norm before."""
         limit = self.experiment.peract.grad_clip
         if limit:
+            return torch.nn.utils.clip_grad_norm_(self.module.parameters(), limit, foreach=True)
+        gradients = [p.grad for p in self.module.parameters() if p.grad is not None]
+        return torch.stack(torch._foreach_norm(gradients)).norm()
+
+    def _step_optimizer(self) -> None:
+        if self.scaler.is_enabled() and self.experiment.peract.grad_clip:
             self.scaler.unscale_(self.optimizer)
-            torch.nn.utils.clip_grad_norm_(self.module.parameters(), limit)
+            self._clip_gradients()
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.schedule.step()
@@ -271,7 +232,7 @@ class Trainer:
             return self.module.no_sync()
         return contextlib.nullcontext()
 
-    # ------------------------------------------------------------------------- logs and files
+    # ------------------------------------------------------------------------------------ logs
     def _progress(self) -> tqdm:
         return tqdm(
             total=self.plan.total_updates,
@@ -292,45 +253,31 @@ class Trainer:
         )
 
     def _end_epoch(self, epoch: int, log: RunLog) -> None:
-        evaluated = self._averaged_weights()
-        with evaluated:
-            self._save(f"{self.prefix}_{epoch}.pth", epoch)
-            every = self.experiment.validation.every
-            if self.data.validation is not None and (epoch + 1) % every == 0:
-                self._validate(epoch, log)
+        self._save(f"{self.prefix}_{epoch}.pth", epoch)
+        if self.data.validation is not None and (epoch + 1) % self.experiment.validation.every == 0:
+            self._validate(epoch, log)
         self.save_last(epoch)
         self.world.barrier()
 
-    def _averaged_weights(self) -> contextlib.AbstractContextManager:
-        if self.average is None:
-            return contextlib.nullcontext()
-        return self.average.applied(self.bundle.policy)
-
-    @torch.no_grad()
     def _validate(self, epoch: int, log: RunLog) -> None:
-        """Mean loss over the held-out samples; keeps the weights with the lowest one."""
+        """Log the loss on held-out samples; keep the weights with the lowest one."""
         assert self.data.validation is not None
-        policy = self.bundle.policy.eval()
-        sums: dict[str, Tensor] = {}
-        count = torch.zeros((), device=self.world.device)
-        for number, batch in enumerate(self.data.validation()):
-            generator = step_generator(self.experiment.seed, number, "validation")
-            draws = LossDraws.sample(len(batch), generator).to(self.world.device)
-            batch = batch.to(self.world.device)
-            with self._autocast():
-                output = policy.loss(batch, self.data.language[batch.instruction], draws)
-            for name, value in {"total_loss": output.total, **output.terms}.items():
-                sums[name] = sums.get(name, 0) + value.float() * len(batch)
-            count += len(batch)
-        names = sorted(sums)
-        totals = self.world.sum(torch.stack([count, *(sums[name] for name in names)]))
-        means = (totals[1:] / totals[0]).tolist()
-        values = {f"validation_{name}": mean for name, mean in zip(names, means, strict=True)}
+        policy = self.bundle.policy
+        with self.average.applied(policy) if self.average else contextlib.nullcontext():
+            values = validation_losses(
+                policy,
+                self.data.validation,
+                self.data.language,
+                self.world,
+                seed=self.experiment.seed,
+                autocast=self._autocast,
+            )
         log.log(self.step, values)
         if values["validation_total_loss"] < self.best_validation:
             self.best_validation = values["validation_total_loss"]
             self._save(f"{self.prefix}_best.pth", epoch)
 
+    # ------------------------------------------------------------------------------ checkpoints
     def save_last(self, epoch: int) -> None:
         """Write the checkpoint that a resume continues from; `epoch` = last finished one."""
         self._save(f"{self.prefix}_last.pth", epoch)
@@ -356,6 +303,17 @@ class Trainer:
             "extra": extra,
         }
 
+    def start_from(self, content: dict[str, Any]) -> LoadReport:
+        """Take only the weights of a checkpoint; optimiser and schedule start fresh.
+
+        Raises:
+            WeightsError: the weights do not fit.
+        """
+        report = self.bundle.load_model_state(content["model_state"])
+        if self.average is not None:
+            self.average.reset(self.bundle.policy)
+        return report
+
     def resume(self, content: dict[str, Any]) -> None:
         """Continue from the content of a checkpoint, at the very next update.
 
@@ -363,30 +321,48 @@ class Trainer:
 
         Raises:
             WeightsError: the weights do not fit.
-            ValueError: the optimiser state belongs to another set of parameters.
+            CheckpointError: the optimiser state belongs to another optimiser or to another set of
+                parameters.
         """
-        self.bundle.load_model_state(content["model_state"])
-        if "optimizer_state" in content:
-            self._load_optimizer(content["optimizer_state"])
-        if "lr_sched_state" in content:
-            self.schedule.load_state_dict(content["lr_sched_state"])
+        self.start_from(content)
         extra = content.get("extra", {})
         self.step = extra.get("step", (content.get("epoch", -1) + 1) * self.plan.updates_per_epoch)
+        if "optimizer_state" in content:
+            self._load_optimizer(content["optimizer_state"], extra.get("experiment"))
+        if "lr_sched_state" in content:
+            self.schedule.load_state_dict(content["lr_sched_state"])
+        else:
+            self.schedule.advance_to(self.step)
         self.best_validation = extra.get("best_validation", float("inf"))
         if extra.get("scaler"):
             self.scaler.load_state_dict(extra["scaler"])
         if self.average is not None and "average" in extra:
             self.average.load_state_dict(extra["average"])
 
-    def _load_optimizer(self, state: dict[str, Any]) -> None:
+    def _load_optimizer(self, state: dict[str, Any], experiment: dict[str, Any] | None) -> None:
+        """Load the moments; the hyper-parameters stay those of this run."""
         saved = [len(group["params"]) for group in state["param_groups"]]
         own = [len(group["params"]) for group in self.optimizer.param_groups]
         if saved != own:
-            raise ValueError(
+            raise CheckpointError(
                 f"the optimiser state of the checkpoint is for {saved} tensors, this run trains "
                 f"{own}; start from its weights alone with --init-from"
             )
+        for key in ("optimizer_type", "bnb"):
+            now = getattr(self.experiment.peract, key)
+            before = experiment["peract"][key] if experiment else now
+            if before != now:
+                raise CheckpointError(
+                    f"the checkpoint was written with peract.{key} {before}, this run has {now}; "
+                    "keep the value, or start from its weights alone with --init-from"
+                )
+        hyper_parameters = [
+            {name: value for name, value in group.items() if name != "params"}
+            for group in self.optimizer.param_groups
+        ]
         self.optimizer.load_state_dict(state)
+        for group, own_values in zip(self.optimizer.param_groups, hyper_parameters, strict=True):
+            group.update(own_values)
 
 
 class _Meter:
@@ -408,7 +384,7 @@ class _Meter:
 
     def read(self) -> dict[str, float]:
         """Means and samples per second since the last call; waits for the device."""
-        values = {name: float(value) / self._count for name, value in self._sums.items()}
+        values = as_numbers({name: value / self._count for name, value in self._sums.items()})
         seconds = time.perf_counter() - self._start
         values["samples_per_second"] = self._samples * self._count / seconds
         self._clear()

@@ -87,6 +87,11 @@ class WarmupCosine:
         self.next_step += 1
         self._apply()
 
+    def advance_to(self, step: int) -> None:
+        """Sets the rates of update `step` (a checkpoint without a saved schedule)."""
+        self.next_step = step
+        self._apply()
+
     def last_lrs(self) -> list[float]:
         """The rate of the next update, one value per parameter group."""
         return [self._rate(base) for base in self.base_lrs]

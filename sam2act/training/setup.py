@@ -14,19 +14,23 @@ from sam2act.config.load import to_dict
 from sam2act.config.schema import ConfigError, ExperimentConfig, NetworkConfig
 from sam2act.config.tasks import data_folder, store_folder, task_names
 from sam2act.data.dataset import KeyframeDataset, gather_batch, make_loader
-from sam2act.data.published_replay import ReplayRequest, import_replay
+from sam2act.data.frame_clouds import keep_points_inside
+from sam2act.data.published_replay import ReplayRequest, import_replay, open_replay
 from sam2act.data.rlbench_types import DemoError
 from sam2act.data.samplers import SamplingError, build_sampler, first_chains
 from sam2act.data.store import KeyframeStore, StoreError
 from sam2act.data.store_builder import StoreRequest, ensure_store, open_store
+from sam2act.geometry.augmentation import torchvision_functional
 from sam2act.language.cache import LanguageCache
 from sam2act.language.text_encoder import LanguageError, build_text_encoder
+from sam2act.models.attention import xformers_attention
 from sam2act.models.published_weights import WeightsError
 from sam2act.policy.checkpoint import CheckpointError, PolicyBundle, read_checkpoint, write_config
 from sam2act.policy.contracts import Batch
 from sam2act.training.distributed import World
 from sam2act.training.guards import NonFiniteLossError
 from sam2act.training.loop import Trainer, TrainingData
+from sam2act.training.validation import ValidationData
 
 LOGGER = logging.getLogger(__name__)
 # Errors whose message says what the user can do; entry points print it without a traceback.
@@ -51,6 +55,20 @@ class DataOptions:
     skip_bad_episodes: bool = False
 
 
+def check_available(
+    experiment: ExperimentConfig, network: NetworkConfig, device: torch.device
+) -> None:
+    """Raise `ConfigError` where an option needs a package or a device that is not there."""
+    if network.attention_backend == "xformers":
+        xformers_attention()
+        if device.type != "cuda":
+            raise ConfigError(
+                "attention_backend: xformers runs on CUDA devices only; set attention_backend: sdpa"
+            )
+    if experiment.peract.color_jitter:
+        torchvision_functional()
+
+
 def run_folder(log_dir: str, experiment: ExperimentConfig) -> Path:
     """`<log-dir>/<exp_id>_<exp_name>`."""
     return Path(log_dir) / f"{experiment.exp_id}_{experiment.exp_name}"
@@ -63,6 +81,7 @@ def open_stores(
 
     Raises:
         DemoError: demos are absent or broken.
+        StoreError: a frame shows nothing inside the scene bounds.
     """
     requests = [_store_request(experiment, "train", experiment.demo, experiment.demo_start)]
     held_out = experiment.validation
@@ -72,20 +91,32 @@ def open_stores(
         )
         _require_disjoint(*requests)
     tasks = task_names(experiment)
+    from_replay = int(bool(experiment.replay_folder))  # then the first request is not for demos
+
+    def finished() -> list[KeyframeStore]:
+        stores = [open_store(request, tasks) for request in requests[from_replay:]]
+        if from_replay:
+            replay = _replay_request(experiment)
+            stores.insert(0, open_replay(replay, tasks, episodes=requests[0].episodes))
+        if not experiment.rvt.move_pc_in_bound:
+            return stores
+        bounds, skip = experiment.scene_bounds, options.skip_bad_episodes
+        return [keep_points_inside(store, bounds, skip_bad_episodes=skip) for store in stores]
+
     if world.is_main:
-        from_demos = requests
-        if experiment.replay_folder:
+        if from_replay:
             import_replay(_replay_request(experiment), tasks, refresh=options.refresh)
-            from_demos = requests[1:]
-        for request in from_demos:
+        for request in requests[from_replay:]:
             ensure_store(
                 request,
                 tasks,
                 refresh=options.refresh,
                 skip_bad_episodes=options.skip_bad_episodes,
             )
+        stores = finished()
     world.barrier()
-    stores = [open_store(request, tasks) for request in requests]
+    if not world.is_main:
+        stores = finished()
     return stores[0], stores[1] if len(stores) > 1 else None
 
 
@@ -168,22 +199,30 @@ def build_training_data(
         )
         return iter(loader)
 
-    batches = None
+    held_out = None
     if validation is not None:
         instructions += [text for text in validation.instructions if text not in instructions]
-        rows = torch.tensor([instructions.index(text) for text in validation.instructions])
-        records = first_chains(validation)[world.rank :: world.size]
-        store = validation
-
-        def validation_batches() -> Iterator[Batch]:
-            for start in range(0, len(records), experiment.bs):
-                part = records[start : start + experiment.bs]
-                batch = gather_batch(store, part, collision_label=label)
-                yield dataclasses.replace(batch, instruction=rows[batch.instruction])
-
-        batches = validation_batches
+        held_out = _validation_data(validation, instructions, experiment, world)
     language = language_table(instructions, experiment, network, world)
-    return TrainingData(training_batches, batches, language)
+    return TrainingData(training_batches, held_out, language)
+
+
+def _validation_data(
+    store: KeyframeStore, instructions: list[str], experiment: ExperimentConfig, world: World
+) -> ValidationData:
+    """The first chain of every held-out demo, dealt out to the processes in turn."""
+    rows = torch.tensor([instructions.index(text) for text in store.instructions])
+    records = first_chains(store)
+    numbers = torch.arange(len(records))[world.rank :: world.size]
+
+    def batches() -> Iterator[tuple[Tensor, Batch]]:
+        for part in numbers.split(experiment.bs) if len(numbers) else ():
+            batch = gather_batch(
+                store, records[part.numpy()], collision_label=experiment.peract.collision_label
+            )
+            yield part, dataclasses.replace(batch, instruction=rows[batch.instruction])
+
+    return ValidationData(len(records), batches)
 
 
 def write_run_configs(
@@ -210,7 +249,7 @@ def continue_or_start(trainer: Trainer, resume_from: Path | None, init_from: str
         LOGGER.info("resuming %s", resume_from)
         trainer.resume(read_checkpoint(resume_from))
     elif init_from:
-        report = trainer.bundle.load_model_state(read_checkpoint(init_from)["model_state"])
+        report = trainer.start_from(read_checkpoint(init_from))
         LOGGER.info("starting from the weights of %s: %s", init_from, report)
 
 

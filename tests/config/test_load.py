@@ -95,6 +95,12 @@ def test_opts_win_over_yaml() -> None:
         ("peract.num_rotation_classes 70", "num_rotation_classes"),
         ("scene_bounds [0,0,0,1,1,0]", "scene_bounds"),
         ("cameras [front,front]", "twice"),
+        ("log_every 0", "log_every"),
+        ("validation.every 0", "validation.every"),
+        ("num_workers -1", "num_workers"),
+        ("peract.warmup_steps -1", "warmup_steps"),
+        ("peract.betas [0.9]", "betas"),
+        ("rvt.gt_hm_sigma 0", "gt_hm_sigma"),
         ("sample_distribution_mode uniform", "sample_distribution_mode"),
     ],
 )
@@ -112,6 +118,8 @@ def test_bad_experiment_values_name_the_key(opts: str, message: str) -> None:
         ("use_point_renderer False", "use_point_renderer"),
         ("encoder tiny_conv", "encoder_trainable"),
         ("lora_finetune False", "encoder_trainable"),
+        ("encoder_trainable full", "lora_finetune"),
+        ("attn_heads 0", "attn_heads"),
         ("memory 3", "unknown key"),
     ],
 )

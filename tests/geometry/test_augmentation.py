@@ -7,6 +7,7 @@ import sys
 import pytest
 import torch
 
+from sam2act.config.schema import ConfigError
 from sam2act.geometry.augmentation import AugmentationDraws, apply_se3, jitter_colors
 from sam2act.geometry.rotations import geodesic_angle
 from sam2act.geometry.scene_bounds import SceneBounds
@@ -102,7 +103,7 @@ def test_colour_jitter_without_torchvision_names_the_key(monkeypatch: pytest.Mon
     monkeypatch.setitem(sys.modules, "torchvision.transforms", None)
     rgb = torch.zeros(1, 1, 2, 2, 3, dtype=torch.uint8)
     assert jitter_colors(rgb, 0.0, torch.zeros(len(rgb), 4)) is rgb
-    with pytest.raises(RuntimeError, match="peract.color_jitter"):
+    with pytest.raises(ConfigError, match="peract.color_jitter"):
         jitter_colors(rgb, 0.3, torch.zeros(len(rgb), 4))
 
 

@@ -96,7 +96,9 @@ def test_published_defaults_train_lora_only() -> None:
 
 @pytest.mark.parametrize(("choice", "expected"), [("full", True), ("none", False)])
 def test_encoder_trainable_choices(choice: str, expected: bool) -> None:
-    config = dataclasses.replace(PUBLISHED_STRUCTURE, encoder_trainable=choice)
+    config = dataclasses.replace(
+        PUBLISHED_STRUCTURE, encoder_trainable=choice, lora_finetune=choice != "full"
+    )
     encoder = TwoStageNetwork(config).encoders[0]
     assert all(p.requires_grad == expected for p in encoder.trunk.parameters())
     assert not encoder.conv_s0.weight.requires_grad  # governed by skip_convs alone

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from sam2act.policy.checkpoint import load_policy, read_checkpoint
+from sam2act.policy.checkpoint import CheckpointError, load_policy, read_checkpoint
 from sam2act.policy.contracts import SampleIdentity
 from sam2act.training.distributed import World
 from sam2act.training.guards import NonFiniteGuard, NonFiniteLossError
-from sam2act.training.loop import RunPlan, autocast_dtype
+from sam2act.training.plan import RunPlan, autocast_dtype
 from tests.training import tiny_run
 
 CPU = torch.device("cpu")
@@ -124,6 +124,61 @@ def test_validating_on_trained_episodes_is_refused(folder: Path, capsys) -> None
     assert "validation.demo_start" in capsys.readouterr().err
 
 
+def test_average_starts_from_the_loaded_weights(folder: Path) -> None:
+    content = read_checkpoint(_saved(folder, "without_average"))
+    trainer = tiny_run.build_trainer(folder, WORLD, "peract.ema 0.9")
+    trainer.start_from(content)
+    name = "network.coarse.tokenizer.position_encoding"
+    assert torch.equal(trainer.average.average[name], content["model_state"]["mvt1.pos_encoding"])
+    resumed = tiny_run.build_trainer(folder, WORLD, "peract.ema 0.9")
+    resumed.resume(content)  # the file holds no average
+    assert torch.equal(resumed.average.average[name], content["model_state"]["mvt1.pos_encoding"])
+
+
+def test_loaded_policy_has_the_averaged_weights(folder: Path) -> None:
+    path = _saved(folder, "averaged", "peract.ema 0.9 peract.lr 1e-2")
+    content = read_checkpoint(path)
+    name = "network.coarse.tokenizer.position_encoding"
+    average = content["extra"]["average"]["average"][name]
+    assert not torch.equal(average, content["model_state"]["mvt1.pos_encoding"])
+    loaded = load_policy(path).policy
+    assert torch.equal(loaded.network.coarse.tokenizer.position_encoding, average)
+
+
+@pytest.mark.parametrize(
+    ("saved", "changed"),
+    [
+        ("", "peract.optimizer_type lamb"),
+        ("peract.optimizer_type lamb peract.bnb True", "peract.optimizer_type lamb"),
+    ],
+)
+def test_resuming_with_another_optimiser_is_refused(folder: Path, saved: str, changed: str) -> None:
+    content = read_checkpoint(_saved(folder, f"optimiser{len(saved)}", saved))
+    trainer = tiny_run.build_trainer(folder, WORLD, changed)
+    with pytest.raises(CheckpointError, match="--init-from"):
+        trainer.resume(content)
+
+
+def test_resuming_keeps_the_hyper_parameters_of_this_run(folder: Path) -> None:
+    content = read_checkpoint(_saved(folder, "decay"))
+    trainer = tiny_run.build_trainer(folder, WORLD, "peract.lambda_weight_l2 0.25")
+    trainer.resume(content)
+    assert trainer.optimizer.param_groups[0]["weight_decay"] == 0.25
+
+
+def test_resuming_bare_weights_continues_the_schedule(folder: Path) -> None:
+    content = read_checkpoint(_saved(folder, "bare_weights"))
+    trainer = tiny_run.build_trainer(folder, WORLD, "epochs 5")
+    trainer.resume({"epoch": 1, "model_state": content["model_state"]})
+    assert trainer.step == 6 and trainer.schedule.next_step == 6
+
+
+def _saved(folder: Path, name: str, more: str = "") -> Path:
+    """A checkpoint after one epoch of three updates."""
+    assert tiny_run.run(folder, f"exp_name {name} epochs 1 {more}") == 0
+    return tiny_run.run_folder(folder, name) / "model_last.pth"
+
+
 def test_init_from_takes_weights_only(folder: Path) -> None:
     assert tiny_run.run(folder, "exp_name source epochs 1") == 0
     source = tiny_run.run_folder(folder, "source") / "model_last.pth"
@@ -164,9 +219,11 @@ def test_a_finished_run_has_nothing_to_do(folder: Path) -> None:
 def test_non_finite_loss_names_the_samples(tmp_path: Path) -> None:
     guard = NonFiniteGuard(tmp_path)
     identity = SampleIdentity("open_drawer", 7, 20, 33)
-    guard.record(3, torch.tensor(1.0), {}, (identity,))
+    guard.record(3, {"total_loss": torch.tensor(1.0)}, (identity,))
     guard.check()
-    guard.record(4, torch.tensor(math.nan), {"trans_loss": torch.tensor(math.nan)}, (identity,))
+    guard.record(
+        4, {"total_loss": torch.tensor(1.0), "gradient_norm": torch.tensor(math.inf)}, (identity,)
+    )
     with pytest.raises(NonFiniteLossError, match="step 4.*open_drawer episode 7 frame 20"):
         guard.check()
     written = json.loads((tmp_path / "non_finite_loss_step_4.json").read_text())

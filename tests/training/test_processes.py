@@ -14,6 +14,7 @@ import pytest
 import torch
 import torch.multiprocessing as mp
 
+from sam2act.config.schema import ConfigError
 from sam2act.training.distributed import World, distributed_world
 from sam2act.training.loop import Trainer
 from tests.training import tiny_run
@@ -117,5 +118,5 @@ def test_interrupt_saves_and_resumes_in_mid_epoch(folder: Path) -> None:
 def test_partial_torchrun_variables_are_refused(monkeypatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.delenv("RANK", raising=False)
-    with pytest.raises(RuntimeError, match="torchrun"), distributed_world("cpu"):
+    with pytest.raises(ConfigError, match="torchrun"), distributed_world("cpu"):
         pass

@@ -1,0 +1,63 @@
+"""The loss on held-out samples, independent of the number of processes and of the past."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sam2act.policy.contracts import Batch
+from sam2act.policy.policy import SAM2ActPolicy
+from sam2act.policy.targets import LossDraws
+from sam2act.training.distributed import World
+from sam2act.training.seeding import step_generator
+
+
+@dataclass(frozen=True)
+class ValidationData:
+    """The held-out samples, numbered from 0 to `count` - 1 over all processes."""
+
+    count: int
+    batches: Callable[[], Iterator[tuple[Tensor, Batch]]]  # this process's numbers and samples
+
+
+@torch.no_grad()
+def validation_losses(
+    policy: SAM2ActPolicy,
+    data: ValidationData,
+    language: Tensor,
+    world: World,
+    *,
+    seed: int,
+    autocast: Callable[[], contextlib.AbstractContextManager],
+) -> dict[str, float]:
+    """Mean of every loss term over all held-out samples, without augmentation.
+
+    Every sample always gets the same draws, so values of different epochs are comparable.
+
+    Args:
+        policy: in evaluation mode afterwards.
+        data: held-out samples.
+        language: (instructions, L, lang_dim) on the device.
+        world: this process; all processes take part and get the same result.
+        seed: seed of the run.
+        autocast: makes the context of the forward pass.
+    """
+    policy.eval()
+    world.copy_from_main(policy.buffers())  # BatchNorm statistics are kept per process
+    names = ("total_loss", *policy.term_names)
+    sums = torch.zeros(len(names), device=world.device)
+    draws = LossDraws.sample(data.count, step_generator(seed, 0, "validation"))
+    for numbers, batch in data.batches():
+        batch = batch.to(world.device)
+        with autocast():
+            output = policy.loss(
+                batch, language[batch.instruction], draws.select(numbers).to(world.device)
+            )
+        values = {"total_loss": output.total, **output.terms}
+        sums += len(batch) * torch.stack([values[name].float() for name in names])
+    means = (world.sum(sums) / data.count).tolist()
+    return {f"validation_{name}": mean for name, mean in zip(names, means, strict=True)}
