@@ -13,6 +13,7 @@ from types import ModuleType
 import pytest
 from PIL import Image
 
+from tests.data.synthetic_demos import write_synthetic_task
 from tests.training import tiny_run
 
 SCRIPT = Path(__file__).resolve().parents[1] / "scripts" / "predict_demo.py"
@@ -109,10 +110,27 @@ def test_other_output_folder_and_single_episode(
     assert set(figures(tmp_path)["summary"]) == {"held out"}
 
 
+def test_other_demos_are_held_out_and_leave_the_store_of_the_run_alone(
+    script: ModuleType, checkpoint: Path, tmp_path: Path
+) -> None:
+    store = checkpoint.parents[2] / "store" / "train"
+    before = {file: file.read_bytes() for file in store.rglob("*") if file.is_file()}
+    write_synthetic_task(tmp_path / "other", episodes=1, instruction="close the drawer")
+    arguments = ["--checkpoint", str(checkpoint), "--data", str(tmp_path / "other")]
+    arguments += ["--episodes", "0", "0", "--output", str(tmp_path / "page")]
+    assert script.main(arguments) == 0
+    content = figures(tmp_path / "page")
+    assert set(content["summary"]) == {"held out"}
+    assert len(content["keyframes"]) == KEYFRAMES_PER_EPISODE  # an episode named twice counts once
+    assert "close the drawer" in (tmp_path / "page" / "index.html").read_text(encoding="utf-8")
+    assert before == {file: file.read_bytes() for file in store.rglob("*") if file.is_file()}
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (["--checkpoint", "absent.pth"], "absent.pth"),
+        (["--data", "no_such_folder"], "no_such_folder"),
         (["--task", "no_such_task"], "no_such_task"),
         (["--episodes", "77"], "77"),
     ],
