@@ -33,7 +33,10 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         help="import released replay pickles instead: folder that holds one folder per task",
     )
     parser.add_argument(
-        "--store-folder", type=Path, required=True, help="where <split>/<task> is written"
+        "--store-folder",
+        type=Path,
+        required=True,
+        help="where <split>/<task> is written (replay/<split>/<task> for an imported replay)",
     )
     parser.add_argument("--split", default="train", help="sub-folder of the demos and of the store")
     parser.add_argument(

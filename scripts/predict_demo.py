@@ -30,6 +30,7 @@ from tqdm import tqdm
 from sam2act.config.schema import ExperimentConfig
 from sam2act.config.tasks import data_folder, store_folder, task_names
 from sam2act.data.dataset import gather_batch
+from sam2act.data.demos import list_episodes
 from sam2act.data.samplers import first_chain_records
 from sam2act.data.store import KeyframeStore
 from sam2act.data.store_builder import StoreRequest, ensure_store
@@ -68,7 +69,7 @@ def build_parser() -> argparse.ArgumentParser:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--checkpoint", required=True, type=Path, help="model_<...>.pth")
-    parser.add_argument("--data", default="", help="demo folder (default: that of the run)")
+    parser.add_argument("--data", default="", help="other demos (default: the run's)")
     parser.add_argument("--split", default="train", help="split below it (default: train)")
     parser.add_argument("--task", default="", help="task (default: the first of the run)")
     parser.add_argument("--episodes", type=int, nargs="+", required=True, help="episode numbers")
@@ -104,14 +105,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 def predict(bundle: PolicyBundle, args: argparse.Namespace, output: Path) -> list[KeyframeReport]:
     """Predict every transition of the chains that start at frame 0, and draw each."""
     experiment = bundle.experiment
-    if args.data:
-        experiment = dataclasses.replace(experiment, data_folder=args.data)
     task = args.task or task_names(experiment)[0]
     device = torch.device(args.device)
-    store = open_episodes(experiment, args.split, task, args.episodes)
+    episodes = tuple(dict.fromkeys(args.episodes))
+    trained = trained_episodes(experiment, args.data, args.split, task)
+    if args.data:
+        list_episodes(args.data, args.split, task)  # an old store must not stand in for demos
+    store = open_episodes(demos_of(experiment, args.data, output), args.split, task, episodes)
     world = World(rank=0, size=1, device=device)
     language = language_table(list(store.instructions), experiment, bundle.network, world)
-    records = np.concatenate([first_chain_records(store, episode) for episode in args.episodes])
+    records = np.concatenate([first_chain_records(store, episode) for episode in episodes])
     output.mkdir(parents=True, exist_ok=True)
     reports = []
     for start in tqdm(range(0, len(records), BATCH), desc="predicting", unit="batch"):
@@ -125,34 +128,45 @@ def predict(bundle: PolicyBundle, args: argparse.Namespace, output: Path) -> lis
         for row, error in enumerate(errors):
             name = f"episode{error.identity.episode}_frame{error.identity.frame}.png"
             draw_keyframe(bundle.policy, prediction, target, row, output / name)
-            group = group_of(experiment, args.split, error.identity.episode)
+            group = TRAINED if error.identity.episode in trained else HELD_OUT
             instruction = store.instructions[int(batch.instruction[row])]
             reports.append(KeyframeReport(error, group, instruction, output / name))
     return reports
 
 
+def demos_of(experiment: ExperimentConfig, data: str, output: Path) -> ExperimentConfig:
+    """The run's folders; for other demos that folder, and a store of its own below the output."""
+    if not data:
+        return experiment
+    return dataclasses.replace(experiment, data_folder=data, store_folder=str(output / "store"))
+
+
 def open_episodes(
     experiment: ExperimentConfig, split: str, task: str, episodes: Sequence[int]
 ) -> KeyframeStore:
-    """The store of the episodes, built if it is not there."""
-    first = min(episodes)
+    """The store of the episodes, built if it is not there.
+
+    Raises:
+        DemoError: an episode is absent or broken.
+    """
     request = StoreRequest(
         data_folder=data_folder(experiment),
         store_folder=store_folder(experiment),
         split=split,
-        demo=max(episodes) - first + 1,
-        demo_start=first,
+        numbers=tuple(episodes),
         cameras=experiment.cameras,
         image_size=experiment.image_size,
     )
     return ensure_store(request, [task])
 
 
-def group_of(experiment: ExperimentConfig, split: str, episode: int) -> str:
-    """Whether the run was trained on an episode."""
-    first = experiment.demo_start
-    trained = split == "train" and first <= episode < first + experiment.demo
-    return TRAINED if trained else HELD_OUT
+def trained_episodes(experiment: ExperimentConfig, data: str, split: str, task: str) -> range:
+    """Numbers of the episodes in demo folder `data` ("": the run's) that the run trained on."""
+    of_run = data_folder(experiment)
+    same_folder = Path(data or of_run).resolve() == Path(of_run).resolve()
+    if not same_folder or split != "train" or task not in task_names(experiment):
+        return range(0)
+    return range(experiment.demo_start, experiment.demo_start + experiment.demo)
 
 
 # --------------------------------------------------------------------------------- pictures

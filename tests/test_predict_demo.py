@@ -144,5 +144,60 @@ def test_wrong_arguments_end_with_a_message(
     assert not (tmp_path / "index.html").exists()
 
 
+@pytest.mark.parametrize("same_demos", [True, False])
+def test_other_demo_folder_leaves_the_run_alone(
+    script: ModuleType, checkpoint: Path, tmp_path: Path, same_demos: bool
+) -> None:
+    """Foreign demos get a store of their own and count as held out, whatever their numbers."""
+    run = checkpoint.parents[2]
+    store = {path: path.stat().st_mtime_ns for path in (run / "store").rglob("*.u8")}
+    demos = run / "runs" / ".." / "demos"
+    if not same_demos:
+        tiny_run.write_demos(tmp_path, seed=40)
+        demos = tmp_path / "demos"
+    output = tmp_path / "page"
+    arguments = ["--checkpoint", str(checkpoint), "--data", str(demos), "--output", str(output)]
+    assert script.main([*arguments, "--episodes", "0", "2", "0"]) == 0
+    assert {path: path.stat().st_mtime_ns for path in (run / "store").rglob("*.u8")} == store
+    assert list((output / "store").rglob("*.u8"))
+    groups = {k["episode"]: k["group"] for k in figures(output)["keyframes"]}
+    assert groups == {0: "training" if same_demos else "held out", 2: "held out"}
+    assert len(figures(output)["keyframes"]) == 2 * KEYFRAMES_PER_EPISODE
+
+
+def test_only_the_named_episodes_are_read(
+    script: ModuleType, checkpoint: Path, tmp_path: Path
+) -> None:
+    tiny_run.write_demos(tmp_path, episodes=[0, 1, 2, 99])
+    broken = sorted(tmp_path.glob("demos/train/*/all_variations/episodes/episode[12]"))
+    assert len(broken) == 2
+    for episode in broken:
+        (episode / "low_dim_obs.pkl").write_bytes(b"never read")
+    arguments = ["--checkpoint", str(checkpoint), "--data", str(tmp_path / "demos")]
+    arguments += ["--output", str(tmp_path / "page"), "--episodes", "0", "99"]
+    assert script.main(arguments) == 0
+    assert {k["episode"] for k in figures(tmp_path / "page")["keyframes"]} == {0, 99}
+
+
+def test_store_of_vanished_demos_does_not_stand_in(
+    script: ModuleType, checkpoint: Path, tmp_path: Path, capsys
+) -> None:
+    tiny_run.write_demos(tmp_path)
+    arguments = ["--checkpoint", str(checkpoint), "--output", str(tmp_path / "page")]
+    arguments += ["--episodes", "0", "--data"]
+    assert script.main([*arguments, str(tmp_path / "demos")]) == 0
+    assert script.main([*arguments, str(tmp_path / "mistyped")]) == 2
+    assert "mistyped" in capsys.readouterr().err
+
+
+def test_absent_episode_names_the_flag(
+    script: ModuleType, checkpoint: Path, tmp_path: Path, capsys
+) -> None:
+    arguments = ["--checkpoint", str(checkpoint), "--output", str(tmp_path)]
+    assert script.main([*arguments, "--episodes", "0", "77"]) == 2
+    message = capsys.readouterr().err
+    assert "77" in message and "--episodes" in message and "demo_start" not in message
+
+
 def test_run_without_a_log_gives_a_page_without_curves(script: ModuleType, tmp_path: Path) -> None:
     assert script.loss_curves(tmp_path / "metrics.csv") == {}

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from sam2act.data.samplers import Sampler
-from sam2act.data.store import KeyframeStore
+from sam2act.data.samplers import Sampler, SamplingError
+from sam2act.data.store import KeyframeStore, StoreError
 from sam2act.data.transitions import UNKNOWN_COLLISION
 from sam2act.policy.contracts import Batch, SampleIdentity
 
@@ -26,10 +26,14 @@ def gather_batch(
         store: where the records are.
         records: (B,) record numbers; padding records have no images and are refused.
         collision_label: current_obs (published) or next_keypoint.
+
+    Raises:
+        SamplingError: a padding record, or an unknown collision label.
     """
     rows = store.table[records]
+    collision = rows[_collision_column(collision_label)]
     if (rows["image_row"] < 0).any():
-        raise ValueError(f"records {records}: a padding record cannot be sampled")
+        raise SamplingError(f"records {records}: a padding record cannot be sampled")
     images = store.gather(records)
     tasks = store.task_index[records].tolist()
     labels = (rows[name].tolist() for name in ("episode", "sample_frame", "target_frame"))
@@ -47,9 +51,17 @@ def gather_batch(
         instruction=torch.from_numpy(store.instruction_index[records]),
         target_pose=_column(rows, "pose", np.float32),
         gripper_open=_column(rows, "gripper_open", np.int64),
-        ignore_collisions=_column(rows, _COLLISION_COLUMNS[collision_label], np.int64),
+        ignore_collisions=torch.from_numpy(collision.astype(np.int64)),
         identities=identities,
     )
+
+
+def _collision_column(label: str) -> str:
+    if label not in _COLLISION_COLUMNS:
+        raise SamplingError(
+            f"peract.collision_label: {label!r} is neither current_obs nor next_keypoint"
+        )
+    return _COLLISION_COLUMNS[label]
 
 
 def _column(rows: np.ndarray, name: str, dtype: type) -> torch.Tensor:
@@ -71,16 +83,12 @@ class KeyframeDataset:
         """Takes rows rank*bs to (rank+1)*bs - 1 of every step.
 
         Raises:
-            ValueError: `collision_label` is unknown or not in the store.
+            SamplingError: `collision_label` is unknown.
+            StoreError: the store lacks it.
         """
-        if collision_label not in _COLLISION_COLUMNS:
-            raise ValueError(
-                f"peract.collision_label: {collision_label!r} is neither current_obs nor "
-                "next_keypoint"
-            )
-        column = store.table[_COLLISION_COLUMNS[collision_label]]
+        column = store.table[_collision_column(collision_label)]
         if (column[store.valid] == UNKNOWN_COLLISION).any():
-            raise ValueError(
+            raise StoreError(
                 "peract.collision_label: next_keypoint is not contained in stores imported from a "
                 "released replay; use current_obs or build the store from demos"
             )

@@ -148,8 +148,18 @@ class KeyframeStore:
     Pickling keeps the paths only, so worker processes share the pages of the image files.
     """
 
-    def __init__(self, tasks: Sequence[TaskStore], episodes: Collection[int] | None = None) -> None:
-        """Joins task stores; `episodes` limits the records to these episode numbers.
+    def __init__(
+        self,
+        tasks: Sequence[TaskStore],
+        episodes: Collection[int] | None = None,
+        left_out: Collection[tuple[str, int]] = (),
+    ) -> None:
+        """Joins task stores.
+
+        Args:
+            tasks: the store of each task.
+            episodes: limits the records to these episode numbers; None = all.
+            left_out: (task, episode) pairs whose records are not used.
 
         Raises:
             StoreError: the stores differ in cameras or image size, or no record is left.
@@ -164,6 +174,7 @@ class KeyframeStore:
                 )
         self.task_stores = tuple(tasks)
         self.episodes = None if episodes is None else tuple(episodes)
+        self.left_out = frozenset(left_out)
         self.tasks = tuple(store.task for store in tasks)
         self.cameras, self.image_size = tasks[0].cameras, tasks[0].image_size
         self._join()
@@ -180,8 +191,12 @@ class KeyframeStore:
         """Opens the stores of `tasks` below `<store_folder>/<split>/`."""
         return cls([TaskStore(task_folder(store_folder, split, name)) for name in tasks], episodes)
 
+    def without(self, episodes: Collection[tuple[str, int]]) -> KeyframeStore:
+        """The same store less the records of some (task, episode) pairs."""
+        return KeyframeStore(self.task_stores, self.episodes, self.left_out | set(episodes))
+
     def __reduce__(self) -> tuple:
-        return KeyframeStore, (self.task_stores, self.episodes)
+        return KeyframeStore, (self.task_stores, self.episodes, self.left_out)
 
     def __len__(self) -> int:
         return len(self.table)
@@ -193,6 +208,8 @@ class KeyframeStore:
             table = store.table
             if self.episodes is not None:
                 table = table[np.isin(table["episode"], self.episodes)]
+            unused = [episode for task, episode in self.left_out if task == store.task]
+            table = table[~np.isin(table["episode"], unused)]
             text_of_episode = {e["episode"]: e["instruction"] for e in store.index["episodes"]}
             numbers, inverse = np.unique(table["episode"], return_inverse=True)
             ids = [
@@ -210,7 +227,8 @@ class KeyframeStore:
         if empty:
             names = ", ".join(self.tasks[row] for row in empty)
             raise StoreError(
-                f"no records of {names} in episodes {self.episodes}; check demo and demo_start"
+                f"no records of {names} in the wanted episodes; check demo and demo_start, or "
+                "--episodes"
             )
         sizes = [store.num_frames for store in self.task_stores]
         self._first_frame = np.cumsum([0, *sizes[:-1]])

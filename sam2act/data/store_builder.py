@@ -21,6 +21,7 @@ from sam2act.data.demos import (
     read_episode,
     read_images,
 )
+from sam2act.data.frame_clouds import require_points
 from sam2act.data.rlbench_types import DemoError
 from sam2act.data.store import KeyframeStore, StoreError, read_index, task_folder
 from sam2act.data.store_writer import (
@@ -48,10 +49,13 @@ class StoreRequest:
     demo_start: int = 0
     cameras: tuple[str, ...] = ("front", "left_shoulder", "right_shoulder", "wrist")
     image_size: int = 128
+    numbers: tuple[int, ...] | None = None  # these episodes instead of a range; all must be there
 
     @property
-    def episodes(self) -> range:
+    def episodes(self) -> Sequence[int]:
         """The wanted episode numbers."""
+        if self.numbers is not None:
+            return self.numbers
         return range(self.demo_start, self.demo_start + self.demo)
 
     def settings(self, task: str) -> StoreSettings:
@@ -86,7 +90,7 @@ def ensure_store(
         progress: show a progress bar.
 
     Raises:
-        DemoError: no demos, or a broken one.
+        DemoError: no demos, a broken one, or one of the explicit `numbers` is absent.
     """
     for task in tasks:
         folder = request.folder(task)
@@ -99,6 +103,7 @@ def ensure_store(
             if reason:
                 logger.info("building the frame store %s: %s", folder, reason)
                 _build(request, task, wanted, skip_bad_episodes, progress)
+            _list_skipped(request, task)
     return open_store(request, tasks)
 
 
@@ -111,21 +116,36 @@ def _wanted_episodes(request: StoreRequest, task: str) -> list[int] | None:
         except StoreError:
             pass
     present = list_episodes(request.data_folder, request.split, task)
-    wanted = [number for number in present if number in request.episodes]
-    if not wanted:
+    folder = episodes_folder(request.data_folder, request.split, task)
+    return _present_episodes(request, task, present, folder)
+
+
+def _present_episodes(
+    request: StoreRequest, task: str, present: Sequence[int], folder: Path
+) -> list[int]:
+    """The requested episodes among those that `folder` holds.
+
+    Raises:
+        DemoError: none is there, or not all of those named one by one.
+    """
+    wanted = sorted(set(present) & set(request.episodes))
+    if request.numbers is not None:
+        absent = sorted(set(request.numbers) - set(present))
+        if absent:
+            raise DemoError(
+                f"{folder}: holds no episode {', '.join(map(str, absent))}; name others with "
+                f"--episodes (it holds {', '.join(map(str, present)) or 'none'})"
+            )
+    elif not wanted:
+        first = request.demo_start
         raise DemoError(
-            f"{episodes_folder(request.data_folder, request.split, task)}: holds none of the "
-            f"episodes {request.episodes.start} to {request.episodes.stop - 1}; "
+            f"{folder}: holds none of the episodes {first} to {first + request.demo - 1}; "
             "check demo and demo_start"
         )
-    if len(wanted) < request.demo:
+    elif len(wanted) < request.demo:
+        count = (len(wanted), request.demo, request.demo)
         logger.warning(
-            "%s/%s: %d of %d requested demos are there (demo: %d)",
-            request.split,
-            task,
-            len(wanted),
-            request.demo,
-            request.demo,
+            "%s/%s: %d of %d requested demos are there (demo: %d)", request.split, task, *count
         )
     return wanted
 
@@ -153,6 +173,8 @@ def _rebuild_reason(
             return f"{name} changed from {stored} to {value}"
     if wanted is None:
         logger.info("%s: no demos in %s; using the store as it is", folder, request.data_folder)
+        stored = [entry["episode"] for entry in index["episodes"]]
+        _present_episodes(request, task, stored, folder)
         return ""
     return _source_change(request, task, wanted, index, skip_bad)
 
@@ -214,8 +236,13 @@ def _build(
         if not required - {int(number) for number in writer.skipped}:
             reasons = "; ".join(entry["reason"] for entry in writer.skipped.values())
             raise DemoError(f"{root}: every requested episode is broken: {reasons}")
-    for number, entry in writer.skipped.items():
-        logger.warning("%s: episode %s was left out: %s", task, number, entry["reason"])
+
+
+def _list_skipped(request: StoreRequest, task: str) -> None:
+    """Names the requested episodes that the store lacks because they are broken."""
+    for number, entry in read_index(request.folder(task))["skipped"].items():
+        if int(number) in request.episodes:
+            logger.warning("%s: episode %s was left out: %s", task, number, entry["reason"])
 
 
 def _other_stored_episodes(request: StoreRequest, task: str) -> set[int]:
@@ -239,6 +266,7 @@ def _add_episode(writer: TaskStoreWriter, folder: Path, skip_bad: bool) -> None:
         table = build_transitions(episode.number, frame_labels(episode), keyframes)
         calibration = camera_arrays(episode, frames, cameras)
         images = read_images(folder, frames, cameras, writer.settings.image_size)
+        require_points(folder, frames, images, calibration, cameras)
     except DemoError as error:
         if not skip_bad:
             raise DemoError(f"{error} (--skip-bad-episodes leaves such episodes out)") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 import pickle
@@ -11,11 +12,12 @@ import numpy as np
 import pytest
 
 from sam2act.data.dataset import KeyframeDataset
-from sam2act.data.published_replay import ReplayError, ReplayRequest, import_replay
+from sam2act.data.published_replay import ReplayError, ReplayRequest, import_replay, open_replay
 from sam2act.data.rlbench_types import DemoError
 from sam2act.data.samplers import build_sampler
-from sam2act.data.store import KeyframeStore
+from sam2act.data.store import KeyframeStore, StoreError
 from sam2act.data.store_builder import StoreRequest, ensure_store
+from sam2act.data.transitions import PADDING
 from tests.data.published_replay_writer import assert_same_samples, write_replay
 from tests.data.synthetic_demos import CAMERAS, IMAGE_SIZE, write_synthetic_task
 
@@ -78,8 +80,81 @@ def test_flag_of_the_coming_motion_is_not_available(
     write_replay(Path(request_.replay_folder) / TASK, original)
     imported = _import(request_)
     sampler = build_sampler("task_uniform", imported, bs=4, seed=0)
-    with pytest.raises(ValueError, match=r"peract\.collision_label.*build the store from demos"):
+    with pytest.raises(StoreError, match=r"peract\.collision_label.*build the store from demos"):
         KeyframeDataset(imported, sampler, bs=4, collision_label="next_keypoint")
+
+
+def test_import_and_demos_have_folders_of_their_own(
+    original: KeyframeStore, request_: ReplayRequest, tmp_path: Path, caplog
+) -> None:
+    """Both may use one store folder, task and split without building again in turn."""
+    shared = dataclasses.replace(request_, store_folder=tmp_path / "store")
+    write_replay(Path(shared.replay_folder) / TASK, original)
+    demos = StoreRequest(
+        tmp_path / "demos", tmp_path / "store", demo=4, cameras=CAMERAS, image_size=IMAGE_SIZE
+    )
+    _import(shared)
+    caplog.set_level(logging.INFO)
+    ensure_store(demos, [TASK], progress=False)
+    imported = _import(shared)
+    assert "building the frame store" not in caplog.text and "importing" not in caplog.text
+    assert imported.task_stores[0].folder == tmp_path / "store" / "replay" / "train" / TASK
+    assert imported.task_stores[0].index["origin"] == "published replay"
+    only = open_replay(shared, [TASK], episodes=(3,))
+    assert set(only.table["episode"]) == {3}
+
+
+@pytest.mark.parametrize("temporal", [True, False])
+def test_last_record_of_the_buffer_is_never_sampled(
+    original: KeyframeStore, request_: ReplayRequest, temporal: bool
+) -> None:
+    folder = Path(request_.replay_folder) / TASK
+    write_replay(folder, original, temporal=temporal)
+    last = len(original) - 1
+    assert original.table["terminal"][last] == PADDING
+    (folder / f"{last}.replay").unlink()  # the buffer now ends with a sampleable record
+    imported = _import(request_)
+    assert original.valid[-1] == last - 1
+    np.testing.assert_array_equal(imported.valid, original.valid[:-1])
+    ends = imported.table[imported.valid[-1]], original.table[original.valid[-2]]
+    assert ends[0]["target_frame"] == ends[1]["target_frame"]
+
+
+def test_folder_without_a_sampleable_record(
+    original: KeyframeStore, request_: ReplayRequest
+) -> None:
+    folder = Path(request_.replay_folder) / TASK
+    write_replay(folder, original)
+    for number in range(1, len(original)):
+        (folder / f"{number}.replay").unlink()
+    with pytest.raises(ReplayError, match="no record that can be sampled"):
+        _import(request_)
+
+
+def _change_record(folder: Path, number: int, **changes) -> None:
+    path = folder / f"{number}.replay"
+    content = pickle.loads(path.read_bytes()) | changes
+    path.write_bytes(pickle.dumps({k: v for k, v in content.items() if v is not None}))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"keypoint_idx": None}, "keypoint_idx"),
+        ({"gripper_pose": None, "low_dim_state": None}, "gripper_pose, low_dim_state"),
+        ({"front_camera_intrinsics": np.ones(3)}, "front"),
+        ({f"{c}_camera_extrinsics": np.full((4, 4), np.nan) for c in CAMERAS}, "empty cloud"),
+        ({f"{c}_depth": np.full((1, 16, 16), np.nan) for c in CAMERAS}, "empty cloud"),
+    ],
+)
+def test_damaged_records_name_the_file(
+    original: KeyframeStore, request_: ReplayRequest, changes: dict, message: str
+) -> None:
+    folder = Path(request_.replay_folder) / TASK
+    write_replay(folder, original)
+    _change_record(folder, 1, **changes)
+    with pytest.raises(ReplayError, match=rf"1\.replay.*{message}"):
+        _import(request_)
 
 
 class _Attack:

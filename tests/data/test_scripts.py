@@ -67,7 +67,7 @@ def test_build_store_imports_replays(tmp_path: Path) -> None:
     write_replay(tmp_path / "replay" / "open", original)
     replay = ["--replay-folder", str(tmp_path / "replay"), "--store-folder", str(tmp_path / "new")]
     assert script.main([*replay, *FORM]) == 0
-    assert len(KeyframeStore.open(tmp_path / "new", "train", ["open"])) == len(original)
+    assert len(KeyframeStore.open(tmp_path / "new" / "replay", "train", ["open"])) == len(original)
 
 
 def test_benchmark_writes_its_figures(tmp_path: Path, monkeypatch) -> None:

@@ -170,6 +170,31 @@ def test_absent_range_names_the_keys(request_: StoreRequest) -> None:
         _build(dataclasses.replace(request_, demo_start=50))
 
 
+def test_named_episodes_only_are_built(request_: StoreRequest) -> None:
+    named = dataclasses.replace(request_, numbers=(2, 0))
+    store = _build(named)
+    assert set(store.table["episode"]) == {0, 2} and list(named.episodes) == [2, 0]
+    assert [e["episode"] for e in store.task_stores[0].index["episodes"]] == [0, 2]
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_absent_named_episode_is_an_error(request_: StoreRequest, tmp_path: Path, moved) -> None:
+    _build(request_)
+    folder = tmp_path / "nowhere" if moved else request_.data_folder
+    named = dataclasses.replace(request_, numbers=(0, 7, 99), data_folder=folder)
+    with pytest.raises(DemoError, match=r"no episode 7, 99.*--episodes.*0, 1, 2") as raised:
+        _build(named)
+    assert "demo_start" not in str(raised.value)
+
+
+def test_store_without_its_demos_warns_with_the_count(
+    request_: StoreRequest, tmp_path: Path, caplog
+) -> None:
+    _build(request_)
+    _build(dataclasses.replace(request_, demo=5, data_folder=tmp_path / "nowhere"))
+    assert "3 of 5 requested demos" in caplog.text
+
+
 def test_broken_episode_stops_the_build_and_leaves_nothing(request_: StoreRequest) -> None:
     image_path(_episode(request_, 1), "front", "rgb", 10).unlink()
     with pytest.raises(DemoError, match=r"episode1.front_rgb.10\.png.*--skip-bad-episodes"):
@@ -204,6 +229,22 @@ def test_bad_episodes_can_be_skipped(request_: StoreRequest, caplog) -> None:
     assert set(store.table["episode"]) == {0, 1}
     with pytest.raises(DemoError, match="episode2"):
         _build(request_)
+
+
+def test_skipped_episodes_are_listed_on_every_start(
+    request_: StoreRequest, tmp_path: Path, caplog
+) -> None:
+    (_episode(request_, 1) / "low_dim_obs.pkl").write_bytes(b"broken")
+    _build(request_, skip_bad_episodes=True)
+    before = _built_at(request_)
+    for request in (request_, dataclasses.replace(request_, data_folder=tmp_path / "nowhere")):
+        caplog.clear()
+        _build(request, skip_bad_episodes=True)
+        assert caplog.text.count("episode 1 was left out") == 1
+        assert "low_dim_obs.pkl" in caplog.text
+    caplog.clear()
+    _build(dataclasses.replace(request_, demo=1), skip_bad_episodes=True)
+    assert "left out" not in caplog.text and _built_at(request_) == before
 
 
 def test_only_bad_episodes_is_an_error(request_: StoreRequest) -> None:

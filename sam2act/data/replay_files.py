@@ -1,0 +1,200 @@
+"""Reading the files of a released replay folder: records, their order and their images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from sam2act.data.demos import CameraArrays
+from sam2act.data.frame_clouds import frames_without_points
+from sam2act.data.rlbench_types import DemoError, load_restricted
+from sam2act.data.transitions import PADDING
+from sam2act.geometry.cameras import encode_depth
+
+TERMINAL_FILE = "replay_info.npy"
+GROUPS_FILE = "init_frame_to_idx.pkl"
+LABEL_KEYS = ("gripper_pose", "rot_grip_action_indicies", "ignore_collisions", "low_dim_state")
+RECORD_KEYS = (
+    *("episode_idx", "sample_frame", "keypoint_idx", "next_keypoint_frame", "terminal"),
+    *("lang_goal", *LABEL_KEYS),
+)
+
+
+class ReplayError(DemoError):
+    """A released replay folder cannot be imported."""
+
+
+class Chain(NamedTuple):
+    """Records of one start frame: sampleable ones, then perhaps a padding one."""
+
+    records: list[int]
+    padding: int | None
+
+
+def record_numbers(folder: Path) -> list[int]:
+    """The numbers of the records in `folder`: 0, 1, ... without gaps.
+
+    Raises:
+        ReplayError: there are none, or some are absent.
+    """
+    numbers = sorted(int(path.stem) for path in folder.glob("*.replay") if path.stem.isdigit())
+    if not numbers:
+        raise ReplayError(
+            f"{folder}: holds no <number>.replay files; set replay_folder to the folder that holds "
+            "one folder of them per task"
+        )
+    if numbers != list(range(len(numbers))):
+        raise ReplayError(f"{folder}: record numbers have gaps; unpack the archive again")
+    return numbers
+
+
+def read_terminals(folder: Path, count: int) -> np.ndarray:
+    """(N,) int8: `terminal` of every record.
+
+    Raises:
+        ReplayError: the file that lists them is damaged or too short.
+    """
+    path = folder / TERMINAL_FILE
+    if not path.is_file():
+        values = [int(read_record(folder, n, ("terminal",))["terminal"]) for n in range(count)]
+        return np.array(values, np.int8)
+    try:
+        terminal = np.load(path, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise ReplayError(f"{path}: damaged ({error}); unpack the archive again") from error
+    if len(terminal) < count:
+        raise ReplayError(f"{path}: describes {len(terminal)} records, but {count} are there")
+    return terminal[:count]
+
+
+def split_chains(terminal: np.ndarray) -> Iterator[Chain]:
+    """Runs of sampleable records; a padding record ends a run.
+
+    The last record of a replay buffer is never sampled, because the record after it would be its
+    next observation. In a complete buffer it is a padding record anyway.
+    """
+    records: list[int] = []
+    for number, value in enumerate(terminal.tolist()):
+        if value != PADDING:
+            records.append(number)
+        elif records:
+            yield Chain(records, number)
+            records = []
+    if len(records) > 1:
+        yield Chain(records[:-1], None)
+
+
+def read_groups(folder: Path, terminal: np.ndarray) -> dict[tuple[int, int], list[int]] | None:
+    """(episode, start frame) -> sampleable records; None for the variant without groups.
+
+    Padding records carry uninitialised bookkeeping and form random extra groups; they are dropped,
+    and so are the groups that become empty.
+    """
+    path = folder / GROUPS_FILE
+    if not path.is_file():
+        return None
+    content = load_restricted(path)
+    if not isinstance(content, dict) or not all(isinstance(g, dict) for g in content.values()):
+        raise ReplayError(f"{path}: holds no groups of records; unpack the archive again")
+    last = len(terminal) - 1  # never sampled
+    groups = {}
+    for episode, by_start in content.items():
+        for start, numbers in by_start.items():
+            valid = [int(n) for n in numbers if n < last and terminal[n] != PADDING]
+            if valid:
+                groups[int(episode), int(start)] = sorted(valid)
+    return groups
+
+
+def check_group(
+    folder: Path,
+    groups: dict[tuple[int, int], list[int]] | None,
+    episode: int,
+    first: dict[str, Any],
+    chain: Chain,
+) -> None:
+    """Raises unless the stored groups agree with the order of the records."""
+    if groups is None:
+        return
+    start = int(first.get("initial_frame", first["sample_frame"]))
+    if groups.get((episode, start)) != chain.records:
+        raise ReplayError(
+            f"{folder / GROUPS_FILE}: the group of episode {episode}, start frame {start} is "
+            f"{groups.get((episode, start))}, but the records in order are {chain.records}; "
+            "unpack the archive again"
+        )
+
+
+def read_record(folder: Path, number: int, keys: Sequence[str] = RECORD_KEYS) -> dict[str, Any]:
+    """The content of one record.
+
+    Raises:
+        DemoError: the file is damaged, refers to foreign classes or lacks one of `keys`.
+    """
+    path = folder / f"{number}.replay"
+    content = load_restricted(path)
+    absent = [key for key in keys if not isinstance(content, dict) or key not in content]
+    if absent:
+        raise ReplayError(
+            f"{path}: not a replay record, it has no {', '.join(absent)}; unpack the archive again"
+        )
+    return content
+
+
+def read_images(
+    record: dict[str, Any], path: Path, cameras: Sequence[str], image_size: int
+) -> tuple[np.ndarray, CameraArrays]:
+    """Images (2, K, H, W, 3) uint8 and calibration (without frame axis) of the record at `path`.
+
+    Raises:
+        ReplayError: a camera is absent, the size is another one, or no pixel gives a point.
+    """
+    parts = [_read_camera(record, path, camera, image_size) for camera in cameras]
+    colours, codes, ranges, intrinsics, extrinsics = (
+        np.stack(column) for column in zip(*parts, strict=True)
+    )
+    calibration = CameraArrays(ranges, intrinsics, extrinsics)
+    if len(frames_without_points(codes[None], CameraArrays(*(c[None] for c in calibration)))):
+        raise ReplayError(
+            f"{path}: has an empty cloud: depth and camera matrices of {', '.join(cameras)} give "
+            "no finite point; unpack the archive again or take out the records of this episode"
+        )
+    return np.stack([colours, codes]), calibration
+
+
+def _read_camera(
+    record: dict[str, Any], path: Path, camera: str, size: int
+) -> tuple[np.ndarray, ...]:
+    """Colour, depth code, (near, far), intrinsics and extrinsics of one camera."""
+    try:
+        colour, depth = record[f"{camera}_rgb"], np.squeeze(record[f"{camera}_depth"])
+        intrinsics = np.asarray(record[f"{camera}_camera_intrinsics"], np.float64)
+        extrinsics = np.asarray(record[f"{camera}_camera_extrinsics"], np.float64)
+    except KeyError as error:
+        raise ReplayError(
+            f"{path}: has no {error}; take {camera} out of the key cameras"
+        ) from error
+    if np.shape(colour) != (3, size, size) or depth.shape != (size, size):
+        raise ReplayError(
+            f"{path}: {camera} images have shape {np.shape(colour)}; set image_size, which is "
+            f"{size}, to their size"
+        )
+    if intrinsics.shape != (3, 3) or extrinsics.shape != (4, 4):
+        raise ReplayError(
+            f"{path}: {camera} has camera matrices of shape {intrinsics.shape} and "
+            f"{extrinsics.shape} instead of (3, 3) and (4, 4); unpack the archive again"
+        )
+    code, far = _encode_metres(depth)
+    pixels = np.moveaxis(np.asarray(colour, np.uint8), 0, -1)
+    return pixels, code, np.array([0.0, far]), intrinsics, extrinsics
+
+
+def _encode_metres(depth: np.ndarray) -> tuple[np.ndarray, float]:
+    """(H, W, 3) uint8 codes between 0 and the largest depth, and that depth in metres."""
+    metres = torch.from_numpy(np.ascontiguousarray(depth, np.float64))
+    far = max(float(metres.max()), float(np.finfo(np.float32).tiny))
+    return encode_depth(metres / far).numpy(), far
