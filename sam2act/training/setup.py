@@ -91,22 +91,19 @@ def open_stores(
         )
         _require_disjoint(*requests)
     tasks = task_names(experiment)
-    from_replay = int(bool(experiment.replay_folder))  # then the first request is not for demos
+    replay = _replay_request(experiment) if experiment.replay_folder else None
+    from_demos = requests[1:] if replay else requests
 
     def finished() -> list[KeyframeStore]:
-        stores = [open_store(request, tasks) for request in requests[from_replay:]]
-        if from_replay:
-            replay = _replay_request(experiment)
+        stores = [open_store(request, tasks) for request in from_demos]
+        if replay:
             stores.insert(0, open_replay(replay, tasks, episodes=requests[0].episodes))
-        if not experiment.rvt.move_pc_in_bound:
-            return stores
-        bounds, skip = experiment.scene_bounds, options.skip_bad_episodes
-        return [keep_points_inside(store, bounds, skip_bad_episodes=skip) for store in stores]
+        return [_with_points(store, experiment, options) for store in stores]
 
     if world.is_main:
-        if from_replay:
-            import_replay(_replay_request(experiment), tasks, refresh=options.refresh)
-        for request in requests[from_replay:]:
+        if replay:
+            import_replay(replay, tasks, refresh=options.refresh)
+        for request in from_demos:
             ensure_store(
                 request,
                 tasks,
@@ -118,6 +115,17 @@ def open_stores(
     if not world.is_main:
         stores = finished()
     return stores[0], stores[1] if len(stores) > 1 else None
+
+
+def _with_points(
+    store: KeyframeStore, experiment: ExperimentConfig, options: DataOptions
+) -> KeyframeStore:
+    """The store, with the check that cropping to the bounds leaves points in every frame."""
+    if not experiment.rvt.move_pc_in_bound:
+        return store
+    return keep_points_inside(
+        store, experiment.scene_bounds, skip_bad_episodes=options.skip_bad_episodes
+    )
 
 
 def _store_request(

@@ -1,0 +1,97 @@
+"""What a run reads: stores of demos and of imported replays, and errors before training."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+
+from sam2act.config.tasks import task_names
+from sam2act.data.store import KeyframeStore, StoreError
+from sam2act.data.store_builder import StoreRequest, ensure_store
+from sam2act.training.distributed import World
+from sam2act.training.setup import USER_ERRORS, DataOptions, build_training_data, open_stores
+from tests.data.published_replay_writer import write_replay
+from tests.data.synthetic_demos import CAMERAS, IMAGE_SIZE
+from tests.training import tiny_run
+
+HELD_OUT = "validation.demo 1 validation.demo_start 2 validation.split train"
+ELSEWHERE = "scene_bounds [5.0,5.0,5.0,6.0,6.0,6.0]"
+
+
+@pytest.fixture
+def world() -> World:
+    return World(rank=0, size=1, device=torch.device("cpu"))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Three demos, of which the run trains on the first two."""
+    tiny_run.write_demos(tmp_path)
+    return tmp_path
+
+
+def _write_replay(folder: Path) -> str:
+    """A released replay of demos 0 and 1; the option that trains on it."""
+    task = task_names(tiny_run.configs(folder)[0])[0]
+    request = StoreRequest(
+        folder / "demos", folder / "source", demo=2, cameras=CAMERAS, image_size=IMAGE_SIZE
+    )
+    write_replay(folder / "replays" / task, ensure_store(request, [task], progress=False))
+    return f"replay_folder {folder}/replays"
+
+
+def _open(
+    folder: Path, world: World, more: str = "", **options
+) -> tuple[KeyframeStore, KeyframeStore | None]:
+    return open_stores(tiny_run.configs(folder, more)[0], world, DataOptions(**options))
+
+
+def _origin(store: KeyframeStore) -> str:
+    return store.task_stores[0].index["origin"]
+
+
+def test_replay_and_held_out_demos_of_one_split(folder: Path, world: World, caplog) -> None:
+    more = f"{_write_replay(folder)} {HELD_OUT}"
+    caplog.set_level(logging.INFO)
+    for start in range(2):
+        training, validation = _open(folder, world, more)
+        assert validation is not None
+        assert (_origin(training), _origin(validation)) == ("published replay", "demos")
+        assert set(training.table["episode"]) == {0, 1}
+        assert set(validation.table["episode"]) == {2}
+        built = caplog.text.count("importing"), caplog.text.count("building the frame store")
+        assert built == (1, 1), f"start {start}"
+
+
+def test_demos_after_a_replay_are_demos(folder: Path, world: World) -> None:
+    _open(folder, world, _write_replay(folder))
+    assert _origin(_open(folder, world)[0]) == "demos"
+
+
+def test_label_that_a_replay_lacks_is_a_user_error(folder: Path, world: World) -> None:
+    more = f"{_write_replay(folder)} peract.collision_label next_keypoint"
+    experiment, network = tiny_run.configs(folder, more)
+    with pytest.raises(USER_ERRORS, match=r"peract\.collision_label"):
+        build_training_data(experiment, network, world, DataOptions())
+
+
+@pytest.mark.parametrize("held_out", ["", HELD_OUT])
+def test_bounds_without_points_stop_before_training(
+    folder: Path, world: World, held_out: str
+) -> None:
+    for _ in range(2):  # found anew, then remembered
+        with pytest.raises(StoreError, match=r"open_drawer: episode 0, frame 0 .*scene_bounds"):
+            _open(folder, world, f"{ELSEWHERE} {held_out}")
+
+
+def test_bounds_do_not_matter_without_cropping(folder: Path, world: World) -> None:
+    training, _ = _open(folder, world, f"{ELSEWHERE} rvt.move_pc_in_bound False")
+    assert len(training.valid)
+
+
+def test_run_with_wrong_bounds_ends_with_a_message(folder: Path, capsys) -> None:
+    assert tiny_run.run(folder, ELSEWHERE) != 0
+    assert "scene_bounds" in capsys.readouterr().err
