@@ -8,7 +8,6 @@ needs `extra`.
 from __future__ import annotations
 
 import os
-import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,15 +120,11 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         raise CheckpointError(f"no checkpoint {path}")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"checkpoint {path} holds objects other than tensors and plain containers, which could "
-            f"run any code ({error}); save it again with its `model_state` only"
-        ) from error
     except Exception as error:
         raise CheckpointError(
-            f"checkpoint {path} cannot be read ({type(error).__name__}: {error}); is the download "
-            "complete?"
+            f"checkpoint {path} cannot be read ({type(error).__name__}: {error}). Is it a complete "
+            "download? A file with objects other than tensors and plain containers is refused, "
+            "because it could run any code: save such a file again with its `model_state` only"
         ) from error
     if isinstance(content, dict) and "model_state" not in content and _is_state(content):
         content = {"model_state": content}
@@ -154,7 +149,12 @@ def load_policy(path: str | Path, *, device: str | torch.device = "cpu") -> Poli
     bundle.load_model_state(content["model_state"])
     average = content.get("extra", {}).get("average")
     if average is not None:
-        bundle.policy.load_state_dict(average["average"], strict=False)
+        incompatible = bundle.policy.load_state_dict(average["average"], strict=False)
+        if incompatible.unexpected_keys:
+            raise CheckpointError(
+                f"checkpoint {path}: its averaged weights hold unknown tensors "
+                f"{', '.join(incompatible.unexpected_keys)}"
+            )
     bundle.policy.to(device).eval()
     return bundle
 
@@ -174,7 +174,8 @@ def stored_configs(
         experiment_file = folder / "exp_cfg.yaml"
         experiment = load_experiment(experiment_file if experiment_file.is_file() else "")
         return experiment, load_network(folder / "mvt_cfg.yaml")
-    memory_table = content["model_state"].get(MEMORY_TABLE)
+    state = content["model_state"]
+    memory_table = state.get(MEMORY_TABLE, state.get(f"module.{MEMORY_TABLE}"))
     opts = "" if memory_table is None else f"num_maskmem {len(memory_table)}"
     return load_experiment("configs/sam2act.yaml"), load_network("configs/mvt/sam2act.yaml", opts)
 
