@@ -95,6 +95,7 @@ def test_import_and_demos_have_folders_of_their_own(
     )
     _import(shared)
     caplog.set_level(logging.INFO)
+    caplog.clear()
     ensure_store(demos, [TASK], progress=False)
     imported = _import(shared)
     assert "building the frame store" not in caplog.text and "importing" not in caplog.text

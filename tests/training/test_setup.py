@@ -56,6 +56,7 @@ def _origin(store: KeyframeStore) -> str:
 def test_replay_and_held_out_demos_of_one_split(folder: Path, world: World, caplog) -> None:
     more = f"{_write_replay(folder)} {HELD_OUT}"
     caplog.set_level(logging.INFO)
+    caplog.clear()  # of the store that the replay was made from
     for start in range(2):
         training, validation = _open(folder, world, more)
         assert validation is not None
