@@ -123,6 +123,7 @@ def test_changed_sources_are_rebuilt_with_a_reason(
     _build(request_)
     change(request_)
     caplog.set_level(logging.INFO)
+    caplog.clear()
     before = _built_at(request_)
     _build(request_)
     assert _built_at(request_) != before
