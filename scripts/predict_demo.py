@@ -17,7 +17,7 @@ import csv
 import dataclasses
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,7 +34,7 @@ from sam2act.data.demos import list_episodes
 from sam2act.data.samplers import first_chain_records
 from sam2act.data.store import KeyframeStore
 from sam2act.data.store_builder import StoreRequest, ensure_store
-from sam2act.evaluation.open_loop import ErrorSummary, KeyframeError, keyframe_errors, summarise
+from sam2act.evaluation.open_loop import ErrorSummary, KeyframeDeviation, keyframe_errors, summarise
 from sam2act.models.branch import BranchOutput
 from sam2act.policy.checkpoint import PolicyBundle, load_policy
 from sam2act.policy.policy import Prediction, SAM2ActPolicy
@@ -49,15 +49,17 @@ from sam2act.visualization.page import Page
 PICTURE_SIDE = 224
 BATCH = 4
 TRAINED, HELD_OUT = "training", "held out"
-LOSS_NAMES = {"total_loss": "total", "trans_loss": "heat maps", "grip_loss": "gripper"}
-LOSS_NAMES |= {f"rot_loss_{axis}": f"rotation {axis}" for axis in "xyz"}
+TOTAL_LOSSES = {"total_loss": "total", "validation_total_loss": "total, held out"}
+TOTAL_LOSSES |= {"trans_loss": "heat maps", "validation_trans_loss": "heat maps, held out"}
+ACTION_LOSSES = {f"rot_loss_{axis}": f"rotation {axis}" for axis in "xyz"}
+ACTION_LOSSES |= {"grip_loss": "gripper", "collision_loss": "collision"}
 
 
 @dataclass(frozen=True)
 class KeyframeReport:
     """One keyframe: its errors, where it belongs, its picture."""
 
-    error: KeyframeError
+    error: KeyframeDeviation
     group: str
     instruction: str
     picture: Path
@@ -269,10 +271,7 @@ def write_page(path: Path, checkpoint: Path, reports: Sequence[KeyframeReport]) 
         ["keyframe", "demos", "final", "coarse only", "rotation", "gripper", "collision"],
         [_row(report) for report in reports],
     )
-    curves = loss_curves(checkpoint.parent / METRICS_NAME)
-    if curves:
-        page.heading("Losses of the run")
-        page.markup(line_chart(curves, x_label="updates", y_label="loss", log_y=True))
+    add_losses(page, checkpoint.parent / METRICS_NAME)
     page.heading("What the network sees and predicts")
     page.text(
         "Per keyframe: coarse branch (top, front, right view), then fine branch, zoomed about the "
@@ -306,13 +305,28 @@ def _row(report: KeyframeReport) -> list[str]:
     ]
 
 
-def loss_curves(path: Path) -> dict[str, list[tuple[float, float]]]:
-    """Curves of the run's `metrics.csv`; empty without the file."""
+def add_losses(page: Page, path: Path) -> None:
+    """Charts of the run's `metrics.csv`; nothing without the file."""
+    totals, actions = loss_curves(path, TOTAL_LOSSES), loss_curves(path, ACTION_LOSSES)
+    if totals:
+        page.heading("Losses of the run")
+        page.markup(line_chart(totals, x_label="updates", y_label="loss"))
+    if actions:
+        page.text("Rotation, gripper and collision losses (logarithmic):")
+        page.markup(line_chart(actions, x_label="updates", y_label="loss", log_y=True))
+
+
+def loss_curves(path: Path, names: Mapping[str, str]) -> dict[str, list[tuple[float, float]]]:
+    """Curves of a `metrics.csv` by title; empty without the file.
+
+    Args:
+        path: the file.
+        names: column -> title.
+    """
     if not path.is_file():
         return {}
     with open(path, newline="") as stream:
         rows = list(csv.DictReader(stream))
-    names = LOSS_NAMES | {"validation_total_loss": "total, held out"}
     curves = {
         title: [(float(row["step"]), float(row[name])) for row in rows if row.get(name)]
         for name, title in names.items()

@@ -25,7 +25,7 @@ TEXT
 
 data="${SAM2ACT_DEMOS_DIR:-../shared/rlbench_demos}"
 output="$PWD/quickstart_output"
-name=tiny epochs=5 minutes=8
+name=tiny epochs=5 minutes=6
 while [ $# -gt 0 ]; do
     case "$1" in
         --quick) name=quick epochs=1 minutes=3 ;;

@@ -200,4 +200,4 @@ def test_absent_episode_names_the_flag(
 
 
 def test_run_without_a_log_gives_a_page_without_curves(script: ModuleType, tmp_path: Path) -> None:
-    assert script.loss_curves(tmp_path / "metrics.csv") == {}
+    assert script.loss_curves(tmp_path / "metrics.csv", script.TOTAL_LOSSES) == {}

@@ -17,7 +17,7 @@ CENTIMETRES = 100.0
 
 
 @dataclass(frozen=True)
-class KeyframeError:
+class KeyframeDeviation:
     """How far one prediction is from the recorded keyframe."""
 
     identity: SampleIdentity
@@ -31,7 +31,7 @@ class KeyframeError:
 @torch.no_grad()
 def keyframe_errors(
     policy: SAM2ActPolicy, batch: Batch, language: Tensor
-) -> tuple[list[KeyframeError], Prediction]:
+) -> tuple[list[KeyframeDeviation], Prediction]:
     """Predict a batch and compare with its labels.
 
     Args:
@@ -57,7 +57,7 @@ def keyframe_errors(
         dim=1,
     ).tolist()
     errors = [
-        KeyframeError(identity, final, coarse_only, angle, bool(gripper), bool(collision))
+        KeyframeDeviation(identity, final, coarse_only, angle, bool(gripper), bool(collision))
         for identity, (final, coarse_only, angle, gripper, collision) in zip(
             batch.identities, columns, strict=True
         )
@@ -76,7 +76,7 @@ class ErrorSummary:
     collision_rate: float
 
 
-def summarise(errors: Sequence[KeyframeError]) -> ErrorSummary:
+def summarise(errors: Sequence[KeyframeDeviation]) -> ErrorSummary:
     """Medians of the errors and shares of correct binary decisions.
 
     Raises:

@@ -10,9 +10,10 @@ from pathlib import Path
 STYLE = """
 :root { color-scheme: light; font-family: system-ui, sans-serif; color: #20262e; }
 body { max-width: 62rem; margin: 0 auto; padding: 1rem; line-height: 1.45; }
-h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2rem; }
+h1 { font-size: 1.5rem; overflow-wrap: anywhere; } h2 { font-size: 1.15rem; margin-top: 2rem; }
 table { border-collapse: collapse; } .scroll { overflow-x: auto; }
 td, th { padding: .25rem .7rem; border-bottom: 1px solid #dde1e6; text-align: left; }
+td { white-space: nowrap; }
 td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; }
 figure { margin: 1rem 0; } img, svg { max-width: 100%; height: auto; display: block; }
 figcaption { font-size: .9rem; color: #4a5563; margin-bottom: .3rem; }

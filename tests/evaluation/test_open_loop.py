@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from sam2act.evaluation.open_loop import KeyframeError, keyframe_errors, summarise
+from sam2act.evaluation.open_loop import KeyframeDeviation, keyframe_errors, summarise
 from sam2act.geometry.rotations import quaternion_from_euler_xyz
 from sam2act.geometry.scene_bounds import CubeFrame
 from sam2act.policy.contracts import ActionChunk, Batch, SampleIdentity
@@ -48,7 +48,7 @@ def recorded() -> Batch:
     )
 
 
-def errors_of(action: torch.Tensor, coarse_offset: torch.Tensor) -> list[KeyframeError]:
+def errors_of(action: torch.Tensor, coarse_offset: torch.Tensor) -> list[KeyframeDeviation]:
     policy = KnownPolicy(action, coarse_offset)
     errors, prediction = keyframe_errors(policy, recorded(), torch.zeros(2, 1, 1))  # type: ignore
     assert prediction.action.values.shape == (2, 1, 9)
@@ -86,7 +86,7 @@ def test_known_errors() -> None:
 
 
 def test_summary_takes_medians_and_rates() -> None:
-    base = KeyframeError(IDENTITIES[0], 1.0, 9.0, 10.0, True, True)
+    base = KeyframeDeviation(IDENTITIES[0], 1.0, 9.0, 10.0, True, True)
     errors = [
         base,
         dataclasses.replace(base, translation_cm=2.0, rotation_degrees=30.0),

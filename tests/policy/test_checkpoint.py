@@ -109,7 +109,9 @@ def test_truncated_file_is_named(tmp_path: Path, tiny: PolicyBundle, share: floa
     save_checkpoint(path, {"model_state": tiny.model_state()})
     content = path.read_bytes()
     path.write_bytes(content[: int(share * len(content))])
-    with pytest.raises(CheckpointError, match=r"(?s)model_cut\.pth cannot be read.*complete download"):
+    with pytest.raises(
+        CheckpointError, match=r"(?s)model_cut\.pth cannot be read.*complete download"
+    ):
         load_policy(path)
 
 
