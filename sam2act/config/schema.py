@@ -298,7 +298,21 @@ class NetworkConfig:
     sam2_ckpt: str = "sam2.1_hiera_base_plus.pt"
     # Memory (SAM2Act+)
     use_memory: bool = False
-    num_maskmem: int = 7
+    num_maskmem: int = 7  # past keyframes that are remembered
+    memory_pos: str = "reference"  # added: reference | consistent
+    memory_mask: str = "reference"  # added: reference | centred
+    memory_init: str = "reference"  # added: reference | local
+    memory_tpos_std: float = 0.02  # added: initial scale of the temporal encoding
+    memory_rule: str = "fifo"  # added: fifo | anchor_recent
+    memory_dim: int = 64  # added
+    memory_layers: int = 4  # added
+    memory_hidden: int = 2048  # added
+    memory_dropout: float = 0.1  # added
+    memory_mask_size: int = 256  # added: side of the mask, a power of two times the grid
+    memory_fuser_kernel: int = 7  # added
+    memory_checkpointing: bool = False  # added: recompute frames in the backward pass
+    frozen_eval: bool = False  # added: frozen parts in evaluation mode during stage 2
+    stage_two_freeze_skip_convs: bool = False  # added
 
     def __post_init__(self) -> None:
         self._check_values()
@@ -322,6 +336,17 @@ class NetworkConfig:
         require_choice("target_projection", self.target_projection, ("float16", "float32"))
         require_choice("attention_backend", self.attention_backend, ("sdpa", "xformers"))
         require_choice("local_feature", self.local_feature, ("inverse_distance", "bilinear"))
+        require_choice("memory_pos", self.memory_pos, ("reference", "consistent"))
+        require_choice("memory_mask", self.memory_mask, ("reference", "centred"))
+        require_choice("memory_init", self.memory_init, ("reference", "local"))
+        require_choice("memory_rule", self.memory_rule, ("fifo", "anchor_recent"))
+        ratio = self.memory_mask_size // self.grid_size
+        require(
+            not self.use_memory
+            or (ratio * self.grid_size == self.memory_mask_size and ratio & (ratio - 1) == 0),
+            f"memory_mask_size {self.memory_mask_size} must be a power of two times the "
+            f"{self.grid_size} patches per side (img_size / img_patch_size)",
+        )
         require_choice("encoder", self.encoder, ("sam2", "tiny_conv"))
         require_choice("encoder_trainable", self.encoder_trainable, ("lora", "full", "none"))
         require_choice("lora_cover", self.lora_cover, ("published", "full"))

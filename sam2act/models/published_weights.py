@@ -53,6 +53,9 @@ BRANCH_RULES = (
     (r"head\.rotation_([xyz])\.(.+)", r"feat_fc_\1.\2"),
 )
 SAM2_RULES = (
+    (r"memory\.attention\.(.+)", r"sam2.memory_attention.\1"),
+    (r"memory\.encoder\.(.+)", r"sam2.memory_encoder.\1"),
+    (r"memory\.temporal_encoding", r"sam2.maskmem_tpos_enc"),
     (r"encoders\.0\.(trunk|neck)\.(.+)", r"sam2.image_encoder.\1.\2"),
     (r"encoders\.0\.conv_(s[01])\.(\w+)", r"sam2.sam_mask_decoder.conv_\1.\2"),
 )
@@ -60,6 +63,7 @@ DUPLICATE_PREFIXES = ("mvt1.sam2.", "mvt2.sam2.")
 BIN_ENCODING = "mvt2.feat_fc_pe.div_term"
 # Tensors whose first axis is num_maskmem.
 MEMORY_TABLE = "sam2.maskmem_tpos_enc"
+MEMORY_PREFIXES = ("sam2.memory_attention.", "sam2.memory_encoder.", MEMORY_TABLE)
 
 
 @dataclass
@@ -113,7 +117,7 @@ def published_name(name: str) -> str:
 
 
 def unused_tensors(config: NetworkConfig) -> dict[str, Tensor]:
-    """Zeros for every released tensor that stage 1 never uses, by canonical name.
+    """Zeros for every released tensor that this network never uses, by canonical name.
 
     Empty for networks without the SAM2 encoder, which have no released counterpart.
     """
@@ -126,6 +130,8 @@ def unused_tensors(config: NetworkConfig) -> dict[str, Tensor]:
     for branch in BRANCHES.values():
         shapes[f"{branch}.fusion_up.conv2d.weight"] = [features, 256, 1, 1]
         shapes[f"{branch}.fusion_up.conv2d.bias"] = [features]
+    if config.use_memory:
+        shapes = {k: v for k, v in shapes.items() if not k.startswith(MEMORY_PREFIXES)}
     return {name: torch.zeros(shape) for name, shape in shapes.items()}
 
 

@@ -151,7 +151,7 @@ def test_pinned_batches(store: KeyframeStore) -> None:
     assert batch.rgb.is_pinned() and batch.target_pose.is_pinned()
 
 
-def test_a_batch_owns_its_memory(store: KeyframeStore) -> None:
+def test_a_batch_owns_its_arrays(store: KeyframeStore) -> None:
     dataset = _dataset(store)
     batch = dataset.batch(0)
     before = dataset.batch(0).rgb.clone()

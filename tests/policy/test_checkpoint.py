@@ -180,7 +180,7 @@ def test_yaml_of_another_network_lists_the_tensors(tmp_path: Path, tiny: PolicyB
 
 
 @pytest.mark.parametrize(("state", "expected"), [({MEMORY_TABLE: 7}, 7), ({}, 9)])
-def test_file_alone_means_the_published_network_with_its_memory_table(
+def test_file_alone_means_the_published_network_with_its_temporal_table(
     tmp_path: Path, state: dict[str, int], expected: int
 ) -> None:
     tensors = {name: torch.zeros(rows, 1, 1, 64) for name, rows in state.items()}
