@@ -52,6 +52,9 @@ class PeractConfig:
     color_jitter: float = 0.0  # added: strength of torchvision's ColorJitter on camera images
     collision_label: str = "current_obs"  # added: current_obs | next_keypoint
     window_sampling: str = "published"  # added: published | all_windows
+    sequence_augmentation: str = "independent"  # added: independent | shared_draws | rigid
+    upsampler_lr_scale: float = 1.0  # added: stage 2, factor on the rate of the coarse upsampler
+    cache_frozen_features: bool = False  # added: stage 2, compute frozen features once
 
     def __post_init__(self) -> None:
         require_choice("peract.optimizer_type", self.optimizer_type, ("lamb", "adam", "adamw"))
@@ -60,6 +63,22 @@ class PeractConfig:
             "peract.collision_label", self.collision_label, ("current_obs", "next_keypoint")
         )
         require_choice("peract.window_sampling", self.window_sampling, ("published", "all_windows"))
+        require_choice(
+            "peract.sequence_augmentation",
+            self.sequence_augmentation,
+            ("independent", "shared_draws", "rigid"),
+        )
+        require(
+            self.sequence_augmentation != "rigid" or not self.same_trans_aug_per_seq,
+            "peract.same_trans_aug_per_seq: True means sequence_augmentation: shared_draws; it "
+            "contradicts rigid",
+        )
+        require(
+            not (self.cache_frozen_features and self.transform_augmentation),
+            "peract.cache_frozen_features: True needs peract.transform_augmentation: False, since "
+            "augmented frames differ every time",
+        )
+        require(self.upsampler_lr_scale >= 0, "peract.upsampler_lr_scale must not be negative")
         require(self.lr > 0, "peract.lr must be positive")
         require(self.warmup_steps >= 0, "peract.warmup_steps must not be negative")
         require(self.lambda_weight_l2 >= 0, "peract.lambda_weight_l2 must not be negative")
