@@ -106,7 +106,7 @@ class SAM2ActPlusNetwork(TwoStageNetwork):
         self, images: Tensor, proprio: Tensor, language: Tensor, bank: MemoryBank
     ) -> CoarseStep:
         """Heat maps of one keyframe per environment from images (B, V, 10, S, S)."""
-        tokens, pyramid = self._coarse_tokens(images, proprio, language)
+        tokens, pyramid = self.coarse_tokens(images, proprio, language)
         slots = torch.zeros(len(images), dtype=torch.int64, device=images.device)
         position = self._query_position(slots, batch_frames=1)
         heatmaps, frame = self._remember(tokens, pyramid, position, bank)
@@ -128,7 +128,7 @@ class SAM2ActPlusNetwork(TwoStageNetwork):
 
     def window_heatmaps(self, images: Tensor, proprio: Tensor, language: Tensor) -> Tensor:
         """As `forward_windows`, from rendered images (F, V, 10, S, S)."""
-        tokens, pyramid = self._coarse_tokens(images, proprio, language)
+        tokens, pyramid = self.coarse_tokens(images, proprio, language)
         return self.window_heatmaps_of_tokens(tokens, pyramid)
 
     def window_heatmaps_of_tokens(self, tokens: Tensor, pyramid: FeaturePyramid) -> Tensor:
@@ -165,9 +165,10 @@ class SAM2ActPlusNetwork(TwoStageNetwork):
         return torch.stack(maps, dim=1).flatten(0, 1)
 
     # --------------------------------------------------------------------------------- shared
-    def _coarse_tokens(
+    def coarse_tokens(
         self, images: Tensor, proprio: Tensor, language: Tensor
     ) -> tuple[Tensor, FeaturePyramid]:
+        """Unconditioned tokens (M, C, P, P) and image features of images (F, V, 10, S, S)."""
         pyramid = self.encode(images, self.coarse_encoder)
         return self.coarse.tokens(images, pyramid, proprio, language), pyramid
 

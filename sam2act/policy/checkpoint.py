@@ -26,7 +26,9 @@ from sam2act.models.published_weights import (
     import_state,
     unused_tensors,
 )
+from sam2act.models.sam2act_plus import SAM2ActPlusNetwork
 from sam2act.models.two_stage import TwoStageNetwork
+from sam2act.policy.plus import SAM2ActPlusPolicy
 from sam2act.policy.policy import PolicySettings, SAM2ActPolicy
 
 
@@ -79,11 +81,14 @@ def build_policy(
     check_compatible(experiment, network)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        module = TwoStageNetwork(network, pretrained=pretrained)
-    settings = PolicySettings.from_configs(experiment, network, float16=float16)
-    return PolicyBundle(
-        SAM2ActPolicy(module, settings), experiment, network, unused_tensors(network)
-    )
+        settings = PolicySettings.from_configs(experiment, network, float16=float16)
+        policy: SAM2ActPolicy
+        if network.use_memory:
+            plus = SAM2ActPlusNetwork(network, pretrained=pretrained)
+            policy = SAM2ActPlusPolicy(plus, settings)
+        else:
+            policy = SAM2ActPolicy(TwoStageNetwork(network, pretrained=pretrained), settings)
+    return PolicyBundle(policy, experiment, network, unused_tensors(network))
 
 
 def check_compatible(experiment: ExperimentConfig, network: NetworkConfig) -> None:

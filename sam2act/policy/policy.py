@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from sam2act.config.schema import ExperimentConfig, NetworkConfig
-from sam2act.geometry.augmentation import apply_se3, jitter_colors
+from sam2act.geometry.augmentation import AugmentationDraws, apply_se3, jitter_colors
 from sam2act.geometry.rotations import (
     bins_from_quaternion,
     canonical_quaternion,
@@ -44,6 +44,9 @@ class PolicySettings:
     action_losses: bool
     bins: int
     half_projection: bool
+    sequence_augmentation: str
+    window: int  # consecutive rows of a batch that are one sequence; 1 = independent samples
+    cache_features: bool
 
     @classmethod
     def from_configs(
@@ -66,6 +69,11 @@ class PolicySettings:
             action_losses=optimisation.add_rgc_loss,
             bins=network.num_rot,
             half_projection=float16 and network.target_projection == "float16",
+            sequence_augmentation="shared_draws"
+            if optimisation.same_trans_aug_per_seq
+            else optimisation.sequence_augmentation,
+            window=network.num_maskmem + 1 if network.use_memory else 1,
+            cache_features=optimisation.cache_frozen_features,
         )
 
 
@@ -142,18 +150,28 @@ class SAM2ActPolicy(nn.Module):
             cloud = self._colored_cloud(batch, draws)
             pose = batch.target_pose
             if settings.augment and self.training:
-                points, pose = apply_se3(
-                    cloud.points,
-                    pose,
-                    draws.augmentation,
-                    settings.bounds,
-                    settings.translation_range,
-                    settings.rotation_range,
-                )
+                points, pose = self._augmented(cloud.points, pose, draws.augmentation)
                 cloud = WorldCloud(points, cloud.rgb)
             placed, frame = self._place(cloud, draws.subset_seed)
             bins = bins_from_quaternion(canonical_quaternion(pose[:, 3:]), settings.bins)
             return placed, Targets(frame.to_cube(pose[:, :3]), bins)
+
+    def _augmented(
+        self, points: Tensor, pose: Tensor, draws: AugmentationDraws
+    ) -> tuple[Tensor, Tensor]:
+        """Moved points (B, N, 3) and poses (B, 7); see `peract.sequence_augmentation`."""
+        settings = self.settings
+        if settings.sequence_augmentation == "shared_draws":
+            draws = draws.shared_within(settings.window)
+        return apply_se3(
+            points,
+            pose,
+            draws,
+            settings.bounds,
+            settings.translation_range,
+            settings.rotation_range,
+            rigid_window=settings.window if settings.sequence_augmentation == "rigid" else 1,
+        )
 
     def _colored_cloud(self, batch: Batch, draws: LossDraws) -> WorldCloud:
         observation = batch.observation()

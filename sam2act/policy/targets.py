@@ -5,6 +5,7 @@ Legend: B batch, V view, S side of a rendered view.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -50,6 +51,10 @@ class LossDraws:
             self.bin_jitter[part],
             self.subset_seed[part],
         )
+
+    def with_subset_seed(self, seed: Tensor) -> LossDraws:
+        """The draws with other seeds (B,) for the subset of points."""
+        return dataclasses.replace(self, subset_seed=seed)
 
     def to(self, device: torch.device | str) -> LossDraws:
         """The same draws on `device`; colour factors stay, since they are needed as numbers."""

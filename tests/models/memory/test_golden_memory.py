@@ -107,7 +107,7 @@ def test_memory_rollout_recalls_the_published_tokens(golden_file: GoldenFile) ->
     for step in sorted(steps):
         proprio = frames["proprio"][step : step + 1]
         image = frames["imgs"][step : step + 1]
-        tokens, _ = network._coarse_tokens(image, proprio, frames["lang_emb"])
+        tokens, _ = network.coarse_tokens(image, proprio, frames["lang_emb"])
         raw = tokens.flatten(2).transpose(1, 2).flatten(0, 1)[None]
         assert_close(raw, detail[f"tokens_raw_{step}"], TOLERANCE)
         recalled = network.memory.recall(tokens, bank, position)
