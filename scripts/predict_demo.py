@@ -40,7 +40,7 @@ from sam2act.policy.checkpoint import PolicyBundle, load_policy
 from sam2act.policy.policy import Prediction, SAM2ActPolicy
 from sam2act.rendering.views import project
 from sam2act.training.distributed import World
-from sam2act.training.run_log import METRICS_NAME, configure_console
+from sam2act.training.run_log import configure_console, metrics_name
 from sam2act.training.setup import USER_ERRORS, language_table
 from sam2act.visualization.charts import line_chart
 from sam2act.visualization.images import data_uri, enlarge_and_mark, overlay_heatmap, side_by_side
@@ -271,7 +271,8 @@ def write_page(path: Path, checkpoint: Path, reports: Sequence[KeyframeReport]) 
         ["keyframe", "demos", "final", "coarse only", "rotation", "gripper", "collision"],
         [_row(report) for report in reports],
     )
-    add_losses(page, checkpoint.parent / METRICS_NAME)
+    stage = "_plus" if "plus" in checkpoint.stem else ""
+    add_losses(page, checkpoint.parent / metrics_name(stage))
     page.heading("What the network sees and predicts")
     page.text(
         "Per keyframe: coarse branch (top, front, right view), then fine branch, zoomed about the "

@@ -21,18 +21,24 @@ Section = TypeVar("Section", ExperimentConfig, NetworkConfig)
 
 
 # ---------------------------------------------------------------------------------- public API
-def load_experiment(path: str | Path = "", opts: str = "") -> ExperimentConfig:
-    """Experiment config: defaults < yaml file at `path` < `opts` (`"key value key value"`).
+def load_experiment(
+    path: str | Path = "", opts: str = "", task_path: str | Path = ""
+) -> ExperimentConfig:
+    """Experiment config: defaults < yaml file at `path` < section `experiment` of the yaml file at
+    `task_path` < `opts` (`"key value key value"`).
 
     Raises:
         ConfigError: the file or a key does not exist, or a value is malformed or impossible.
     """
-    return _load(ExperimentConfig, path, opts)
+    return _load(ExperimentConfig, path, opts, task_path)
 
 
-def load_network(path: str | Path = "", opts: str = "") -> NetworkConfig:
-    """Network config, merged like `load_experiment`; `feat_dim` follows from `num_rot`."""
-    network = _load(NetworkConfig, path, opts)
+def load_network(
+    path: str | Path = "", opts: str = "", task_path: str | Path = ""
+) -> NetworkConfig:
+    """Network config, merged like `load_experiment` (section `network` of the task file);
+    `feat_dim` follows from `num_rot`."""
+    network = _load(NetworkConfig, path, opts, task_path)
     return dataclasses.replace(network, feat_dim=3 * network.num_rot + 4)
 
 
@@ -86,19 +92,33 @@ def config_folders() -> list[Path]:
 
 
 # ------------------------------------------------------------------------------------- merging
-def _load(section: type[Section], path: str | Path, opts: str) -> Section:
+TASK_SECTIONS = {ExperimentConfig: "experiment", NetworkConfig: "network"}
+
+
+def _load(section: type[Section], path: str | Path, opts: str, task_path: str | Path) -> Section:
     tree = _default_tree(section)
     if str(path):
         file = find_config(path)
-        try:
-            values = yaml.safe_load(file.read_text()) or {}
-        except yaml.YAMLError as error:
-            raise ConfigError(f"{file} is not valid yaml: {error}") from error
-        if not isinstance(values, Mapping):
-            raise ConfigError(f"{file} must hold `key: value` lines, got {type(values).__name__}")
-        _merge(tree, values, str(file))
+        _merge(tree, _read_mapping(file), str(file))
+    if str(task_path):
+        file = find_config(task_path)
+        parts = _read_mapping(file)
+        unknown = set(parts) - set(TASK_SECTIONS.values())
+        if unknown:
+            raise ConfigError(f"{file}: unknown section {', '.join(sorted(unknown))}")
+        _merge(tree, parts.get(TASK_SECTIONS[section]) or {}, str(file))
     _merge(tree, _parse_opts(opts), "the command line")
     return _to_dataclass(section, tree)
+
+
+def _read_mapping(file: Path) -> Mapping[str, Any]:
+    try:
+        values = yaml.safe_load(file.read_text()) or {}
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{file} is not valid yaml: {error}") from error
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{file} must hold `key: value` lines, got {type(values).__name__}")
+    return values
 
 
 def _parse_opts(opts: str) -> dict[str, Any]:

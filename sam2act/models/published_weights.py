@@ -64,6 +64,8 @@ BIN_ENCODING = "mvt2.feat_fc_pe.div_term"
 # Tensors whose first axis is num_maskmem.
 MEMORY_TABLE = "sam2.maskmem_tpos_enc"
 MEMORY_PREFIXES = ("sam2.memory_attention.", "sam2.memory_encoder.", MEMORY_TABLE)
+# Stage 2 ignores every tensor of a stage-1 file whose name contains one of these.
+STAGE_ONE_DROPPED = ("memory_attention", "memory_encoder", "maskmem_tpos_enc")
 
 
 @dataclass
@@ -73,6 +75,7 @@ class LoadReport:
     loaded: list[str] = field(default_factory=list)
     carried: list[str] = field(default_factory=list)
     absent: list[str] = field(default_factory=list)  # unused tensors that the file lacks
+    fresh: list[str] = field(default_factory=list)  # memory that starts with its initial values
     missing: list[str] = field(default_factory=list)
     unexpected: list[str] = field(default_factory=list)
     mismatched: list[str] = field(default_factory=list)
@@ -87,6 +90,8 @@ class LoadReport:
             f"{len(self.loaded)} tensors loaded, {len(self.carried)} carried unused, "
             f"{len(self.absent)} unused ones absent"
         ]
+        if self.fresh:
+            lines.append(f"{len(self.fresh)} start fresh: " + ", ".join(sorted(self.fresh)))
         for title in ("missing", "unexpected", "mismatched"):
             names = getattr(self, title)
             if names:
@@ -195,6 +200,41 @@ def import_state(
         raise WeightsError(f"the weights do not fit the network\n{report}")
     network.load_state_dict({ours: state[name] for name, ours in names.items()})
     carried.update({name: state[name] for name in report.carried})
+    return report
+
+
+def load_stage_one(
+    network: nn.Module, carried: dict[str, Tensor], state: Mapping[str, Tensor]
+) -> LoadReport:
+    """Load a stage-1 state into a network with memory, whose memory tensors keep their values.
+
+    Whatever the file holds for the memory is ignored, so that `num_maskmem` may differ between the
+    stages; all other tensors must fit as in `import_state`.
+
+    Args:
+        network: a `SAM2ActPlusNetwork`; changed in place.
+        carried: receives the file's unused tensors; changed in place.
+        state: the `model_state` of the stage-1 file.
+
+    Returns:
+        the report of the load; `fresh` lists the memory tensors.
+
+    Raises:
+        WeightsError: as `import_state`.
+    """
+    kept = {
+        name: value
+        for name, value in state.items()
+        if not any(part in name for part in STAGE_ONE_DROPPED)
+    }
+    fresh = {
+        published_name(name): value
+        for name, value in network.state_dict().items()
+        if any(part in published_name(name) for part in STAGE_ONE_DROPPED)
+    }
+    report = import_state(network, carried, {**kept, **fresh})
+    report.fresh = sorted(fresh)
+    report.loaded = [name for name in report.loaded if name not in fresh]
     return report
 
 

@@ -24,6 +24,7 @@ from sam2act.models.published_weights import (
     LoadReport,
     export_state,
     import_state,
+    load_stage_one,
     unused_tensors,
 )
 from sam2act.models.sam2act_plus import SAM2ActPlusNetwork
@@ -56,6 +57,14 @@ class PolicyBundle:
             WeightsError: a tensor is missing, unexpected or misshapen; nothing is changed.
         """
         return import_state(self.policy.network, self.carried, state)
+
+    def load_stage_one(self, state: Mapping[str, Tensor]) -> LoadReport:
+        """Load a stage-1 file into a network with memory, which keeps its fresh values.
+
+        Raises:
+            WeightsError: a tensor is missing, unexpected or misshapen; nothing is changed.
+        """
+        return load_stage_one(self.policy.network, self.carried, state)
 
 
 def build_policy(
@@ -142,7 +151,8 @@ def load_policy(path: str | Path, *, device: str | torch.device = "cpu") -> Poli
     """The policy of a checkpoint, in evaluation mode, with averaged weights where it has them.
 
     The configuration comes from the file's `extra`, else from the yaml files beside it
-    (`exp_cfg.yaml`, `mvt_cfg.yaml`), else the published one is assumed.
+    (`exp_cfg.yaml`, `mvt_cfg.yaml`), else the published one is assumed. The layouts of both stages
+    are equal, so without `extra` the word "plus" in the file's name says that it is of stage 2.
 
     Raises:
         CheckpointError, WeightsError, ConfigError: the file is absent, unreadable or of another
@@ -174,15 +184,18 @@ def stored_configs(
             from_dict(ExperimentConfig, extra["experiment"]),
             from_dict(NetworkConfig, extra["network"]),
         )
-    folder = path.parent
-    if (folder / "mvt_cfg.yaml").is_file():
-        experiment_file = folder / "exp_cfg.yaml"
+    folder, suffix = path.parent, "_plus" if "plus" in path.stem else ""
+    if (folder / f"mvt_cfg{suffix}.yaml").is_file():
+        experiment_file = folder / f"exp_cfg{suffix}.yaml"
         experiment = load_experiment(experiment_file if experiment_file.is_file() else "")
-        return experiment, load_network(folder / "mvt_cfg.yaml")
+        return experiment, load_network(folder / f"mvt_cfg{suffix}.yaml")
     state = content["model_state"]
     memory_table = state.get(MEMORY_TABLE, state.get(f"module.{MEMORY_TABLE}"))
     opts = "" if memory_table is None else f"num_maskmem {len(memory_table)}"
-    return load_experiment("configs/sam2act.yaml"), load_network("configs/mvt/sam2act.yaml", opts)
+    return (
+        load_experiment(f"configs/sam2act{suffix}.yaml"),
+        load_network(f"configs/mvt/sam2act{suffix}.yaml", opts),
+    )
 
 
 def config_extra(bundle: PolicyBundle) -> dict[str, Any]:

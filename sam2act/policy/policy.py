@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from sam2act.config.schema import ExperimentConfig, NetworkConfig
+from sam2act.config.schema import ConfigError, ExperimentConfig, NetworkConfig
 from sam2act.geometry.augmentation import AugmentationDraws, apply_se3, jitter_colors
 from sam2act.geometry.rotations import (
     bins_from_quaternion,
@@ -212,6 +212,16 @@ class SAM2ActPolicy(nn.Module):
                 self.settings.heatmap_sigma,
                 half_projection=self.settings.half_projection,
             )
+
+    def parameter_groups(self, upsampler_scale: float) -> list[dict]:
+        """Trainable parameters for the optimiser: one group, as published.
+
+        Raises:
+            ConfigError: `peract.upsampler_lr_scale` is for the second stage.
+        """
+        if upsampler_scale != 1:
+            raise ConfigError("peract.upsampler_lr_scale is for train_plus.py; set it to 1")
+        return [{"params": [p for p in self.parameters() if p.requires_grad]}]
 
     # ------------------------------------------------------------------------------ inference
     def act(self, observation: Observation, language: Tensor) -> ActionChunk:

@@ -98,7 +98,7 @@ class Trainer:
     def _build_optimizer(self) -> torch.optim.Optimizer:
         values = self.experiment.peract
         return build_optimizer(
-            [p for p in self.bundle.policy.parameters() if p.requires_grad],
+            self.bundle.policy.parameter_groups(values.upsampler_lr_scale),
             optimizer_type=values.optimizer_type,
             bnb=values.bnb,
             lr=self.plan.learning_rate,
@@ -303,13 +303,18 @@ class Trainer:
             "extra": extra,
         }
 
-    def start_from(self, content: dict[str, Any]) -> LoadReport:
+    def start_from(self, content: dict[str, Any], *, stage_one: bool = False) -> LoadReport:
         """Take only the weights of a checkpoint; optimiser and schedule start fresh.
+
+        Args:
+            content: of the file.
+            stage_one: it is a stage-1 file for a network with memory, which starts fresh.
 
         Raises:
             WeightsError: the weights do not fit.
         """
-        report = self.bundle.load_model_state(content["model_state"])
+        load = self.bundle.load_stage_one if stage_one else self.bundle.load_model_state
+        report = load(content["model_state"])
         if self.average is not None:
             self.average.reset(self.bundle.policy)
         return report

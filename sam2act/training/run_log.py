@@ -19,7 +19,6 @@ import torch
 from torch import Tensor
 
 LOGGER = logging.getLogger(__name__)
-METRICS_NAME = "metrics.csv"
 STEP_COLUMN = "step"
 PACKAGE_LOGGER = "sam2act"
 
@@ -30,6 +29,11 @@ class _Sink(Protocol):
 
     def close(self) -> None:
         """Ends the recording."""
+
+
+def metrics_name(suffix: str = "") -> str:
+    """Name of the table in the run folder."""
+    return f"metrics{suffix}.csv"
 
 
 def configure_console(rank: int = 0) -> None:
@@ -54,6 +58,7 @@ class RunLog:
         project: wandb project (`exp_id`).
         name: wandb run name (`exp_name`).
         config: experiment configuration shown by wandb.
+        suffix: appended to the name `metrics` (the two stages share a folder).
     """
 
     def __init__(
@@ -66,13 +71,14 @@ class RunLog:
         project: str = "sam2act",
         name: str = "",
         config: Mapping[str, Any] | None = None,
+        suffix: str = "",
     ) -> None:
         self._sinks: list[_Sink] = []
         if rank != 0:
             return
         folder.mkdir(parents=True, exist_ok=True)
-        self._sinks.append(CsvSink(folder / METRICS_NAME, resume_step))
-        optional = [_open_tensorboard(folder, resume_step)]
+        self._sinks.append(CsvSink(folder / metrics_name(suffix), resume_step))
+        optional = [_open_tensorboard(folder / suffix.strip("_"), resume_step)]
         if wandb:
             optional.append(_open_wandb(folder, project, name, config))
         self._sinks += [sink for sink in optional if sink is not None]
@@ -218,7 +224,7 @@ def _open_wandb(
         LOGGER.warning(
             'wandb: True, but the package is missing (pip install -e ".[train]"); '
             "figures go to the console and %s only",
-            METRICS_NAME,
+            metrics_name(),
         )
         return None
     try:
@@ -230,7 +236,7 @@ def _open_wandb(
             "wandb did not start (%s); set WANDB_MODE=offline or WANDB_API_KEY, or wandb False; "
             "figures go to the console and %s only",
             error,
-            METRICS_NAME,
+            metrics_name(),
         )
         return None
     return _WandbSink(run)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sam2act.config.load import to_dict
 from sam2act.config.schema import ConfigError, ExperimentConfig, NetworkConfig
@@ -17,7 +17,12 @@ from sam2act.data.dataset import KeyframeDataset, gather_batch, make_loader
 from sam2act.data.frame_clouds import keep_points_inside
 from sam2act.data.published_replay import ReplayRequest, import_replay, open_replay
 from sam2act.data.rlbench_types import DemoError
-from sam2act.data.samplers import SamplingError, build_sampler, first_chains
+from sam2act.data.samplers import (
+    DemoUniformTemporal,
+    SamplingError,
+    build_sampler,
+    first_chains,
+)
 from sam2act.data.store import KeyframeStore, StoreError
 from sam2act.data.store_builder import StoreRequest, ensure_store, open_store
 from sam2act.geometry.augmentation import torchvision_functional
@@ -25,8 +30,10 @@ from sam2act.language.cache import LanguageCache
 from sam2act.language.text_encoder import LanguageError, build_text_encoder
 from sam2act.models.attention import xformers_attention
 from sam2act.models.published_weights import WeightsError
+from sam2act.models.sam2act_plus import SAM2ActPlusNetwork
 from sam2act.policy.checkpoint import CheckpointError, PolicyBundle, read_checkpoint, write_config
 from sam2act.policy.contracts import Batch
+from sam2act.policy.plus import SAM2ActPlusPolicy
 from sam2act.training.distributed import World
 from sam2act.training.guards import NonFiniteLossError
 from sam2act.training.loop import Trainer, TrainingData
@@ -210,18 +217,35 @@ def build_training_data(
     held_out = None
     if validation is not None:
         instructions += [text for text in validation.instructions if text not in instructions]
-        held_out = _validation_data(validation, instructions, experiment, world)
+        held_out = _validation_data(
+            validation, instructions, experiment, _window(experiment, network), world
+        )
     language = language_table(instructions, experiment, network, world)
     return TrainingData(training_batches, held_out, language)
 
 
+def _window(experiment: ExperimentConfig, network: NetworkConfig) -> int:
+    """Consecutive rows of a batch that belong together."""
+    temporal = experiment.sample_distribution_mode == "demo_uniform_temporal"
+    return network.num_maskmem + 1 if temporal else 1
+
+
 def _validation_data(
-    store: KeyframeStore, instructions: list[str], experiment: ExperimentConfig, world: World
+    store: KeyframeStore,
+    instructions: list[str],
+    experiment: ExperimentConfig,
+    window: int,
+    world: World,
 ) -> ValidationData:
-    """The first chain of every held-out demo, dealt out to the processes in turn."""
+    """What held-out demos show, dealt out to the processes in turn: the first chain of every demo,
+    or every window of consecutive keyframes (`window` > 1)."""
     rows = torch.tensor([instructions.index(text) for text in store.instructions])
-    records = first_chains(store)
-    numbers = torch.arange(len(records))[world.rank :: world.size]
+    if window > 1:
+        sampler = DemoUniformTemporal(store, 0, window=window, window_sampling="all_windows")
+        records = sampler.all_windows().reshape(-1)
+    else:
+        records = first_chains(store)
+    numbers = torch.arange(len(records)).view(-1, window)[world.rank :: world.size].flatten()
 
     def batches() -> Iterator[tuple[Tensor, Batch]]:
         for part in numbers.split(experiment.bs) if len(numbers) else ():
@@ -251,14 +275,35 @@ def checkpoint_to_resume(folder: Path, experiment: ExperimentConfig, prefix: str
     return last if last.is_file() else None
 
 
-def continue_or_start(trainer: Trainer, resume_from: Path | None, init_from: str) -> None:
-    """Resume fully, or take only the weights of `init_from`, or keep the fresh weights."""
-    if resume_from is not None:
-        LOGGER.info("resuming %s", resume_from)
-        trainer.resume(read_checkpoint(resume_from))
-    elif init_from:
-        report = trainer.start_from(read_checkpoint(init_from))
-        LOGGER.info("starting from the weights of %s: %s", init_from, report)
+def resume_run(trainer: Trainer, path: Path) -> None:
+    """Continue a run from its last checkpoint."""
+    LOGGER.info("resuming %s", path)
+    trainer.resume(read_checkpoint(path))
+
+
+def start_from_weights(trainer: Trainer, path: str | Path) -> None:
+    """Take only the weights of a checkpoint."""
+    report = trainer.start_from(read_checkpoint(path))
+    LOGGER.info("starting from the weights of %s: %s", path, report)
+
+
+def start_stage_two(trainer: Trainer, path: str | Path) -> None:
+    """Take the weights of a stage-1 checkpoint; the memory starts fresh."""
+    report = trainer.start_from(read_checkpoint(path), stage_one=True)
+    LOGGER.info("starting from stage 1, %s: %s", path, report)
+
+
+def prepare_memory(trainer: Trainer, batches: int = 2) -> None:
+    """With `memory_init: local`, fit the memory's last norm to the tokens of stage 1."""
+    policy = trainer.bundle.policy
+    if trainer.bundle.network.memory_init != "local" or not isinstance(policy, SAM2ActPlusPolicy):
+        return
+    tokens = []
+    for batch in trainer.data.training(0, batches):
+        batch = batch.to(trainer.world.device)
+        tokens.append(policy.frozen_features(batch, trainer.data.language[batch.instruction])[0])
+    policy.plus.memory.calibrate(torch.cat(tokens))
+    trainer.world.copy_from_main(policy.plus.memory.attention.norm.parameters())
 
 
 def describe_run(trainer: Trainer) -> None:
@@ -286,8 +331,14 @@ def describe_run(trainer: Trainer) -> None:
 def parameter_counts(bundle: PolicyBundle) -> dict[str, tuple[int, int]]:
     """Parameters in all and trained, per component."""
     network = bundle.policy.network
-    parts = {"image encoder": network.encoders, "coarse branch": network.coarse}
-    parts |= {"fine branch": network.fine, "total": network}
+    parts: dict[str, nn.Module] = {
+        "image encoder": network.encoders,
+        "coarse branch": network.coarse,
+    }
+    parts |= {"fine branch": network.fine}
+    if isinstance(network, SAM2ActPlusNetwork):
+        parts["memory"] = network.memory
+    parts["total"] = network
     return {
         name: (
             sum(p.numel() for p in part.parameters()),

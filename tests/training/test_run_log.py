@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from sam2act.training import run_log
-from sam2act.training.run_log import METRICS_NAME, RunLog, as_numbers
+from sam2act.training.run_log import RunLog, as_numbers, metrics_name
 
 
 @pytest.fixture(autouse=True)
@@ -23,7 +23,7 @@ def no_tensorboard(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def table(folder: Path) -> list[dict[str, str]]:
-    with (folder / METRICS_NAME).open(newline="") as file:
+    with (folder / metrics_name()).open(newline="") as file:
         return list(csv.DictReader(file))
 
 
@@ -59,17 +59,17 @@ def test_torn_last_line_is_dropped(tmp_path: Path) -> None:
     log = RunLog(tmp_path)
     log.log(1, {"loss": 1.0})
     log.close()
-    with (tmp_path / METRICS_NAME).open("a") as file:
+    with (tmp_path / metrics_name()).open("a") as file:
         file.write("2,0.1")
     RunLog(tmp_path, resume_step=10).close()
     assert [row["step"] for row in table(tmp_path)] == ["1"]
 
 
 def test_foreign_file_is_not_overwritten(tmp_path: Path) -> None:
-    (tmp_path / METRICS_NAME).write_text("a,b\n1,2\n")
-    with pytest.raises(ValueError, match=METRICS_NAME):
+    (tmp_path / metrics_name()).write_text("a,b\n1,2\n")
+    with pytest.raises(ValueError, match=metrics_name()):
         RunLog(tmp_path)
-    assert (tmp_path / METRICS_NAME).read_text() == "a,b\n1,2\n"
+    assert (tmp_path / metrics_name()).read_text() == "a,b\n1,2\n"
 
 
 def test_other_ranks_write_nothing(tmp_path: Path) -> None:

@@ -1,0 +1,124 @@
+"""The five steps of a training program, shared by both stages: read, join, build, load, run."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from sam2act.config.load import load_experiment, load_network, to_dict
+from sam2act.config.schema import ExperimentConfig, NetworkConfig
+from sam2act.policy.checkpoint import build_policy
+from sam2act.training.distributed import World, distributed_world
+from sam2act.training.loop import Trainer
+from sam2act.training.plan import autocast_dtype
+from sam2act.training.run_log import RunLog, configure_console
+from sam2act.training.setup import (
+    USER_ERRORS,
+    DataOptions,
+    build_training_data,
+    check_available,
+    checkpoint_to_resume,
+    describe_run,
+    resume_run,
+    run_folder,
+    write_run_configs,
+)
+
+INTERRUPTED = 130  # exit status after Ctrl-C, as shells use it
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What distinguishes the two stages."""
+
+    description: str
+    check: Callable[[ExperimentConfig, NetworkConfig], None]  # raises ConfigError
+    start: Callable[[argparse.Namespace, Trainer], None]  # weights of a run that is not resumed
+    needs_pretrained_encoder: Callable[[argparse.Namespace], bool]
+    checkpoint_prefix: str
+    config_suffix: str
+
+
+def build_parser(stage: Stage) -> argparse.ArgumentParser:
+    """The published flags, and those this project adds."""
+    parser = argparse.ArgumentParser(
+        description=stage.description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--exp_cfg_path", default="", help="yaml merged into the experiment defaults")
+    add("--mvt_cfg_path", default="", help="yaml merged into the network defaults")
+    add("--task_cfg_path", default="", help="yaml with values of one task, merged after both")
+    add("--exp_cfg_opts", default="", help='"key value key value", e.g. "bs 4 peract.lr 1e-5"')
+    add("--mvt_cfg_opts", default="", help="the same for the network config")
+    add("--refresh_replay", action="store_true", help="build the frame stores anew")
+    add("--log-dir", default="runs", help="parent of the run folder (default: runs)")
+    add("--device", default="0", help="cpu or cuda:N; a bare number means automatic")
+    add("--with-eval", action="store_true", help="accepted, without effect (as published)")
+    add("--init-from", default="", help="start from the weights of this checkpoint")
+    add("--skip-bad-episodes", action="store_true", help="leave out broken demos and list them")
+    return parser
+
+
+def run_stage(stage: Stage, args: argparse.Namespace) -> int:
+    """One training run from its command line; the exit status."""
+    try:
+        experiment = load_experiment(args.exp_cfg_path, args.exp_cfg_opts, args.task_cfg_path)
+        network = load_network(args.mvt_cfg_path, args.mvt_cfg_opts, args.task_cfg_path)
+        stage.check(experiment, network)
+        device = "" if args.device.replace(",", "").isdigit() else args.device
+        with distributed_world(device) as world:
+            return 0 if _train(stage, args, experiment, network, world) else INTERRUPTED
+    except USER_ERRORS as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 2
+
+
+def _train(
+    stage: Stage,
+    args: argparse.Namespace,
+    experiment: ExperimentConfig,
+    network: NetworkConfig,
+    world: World,
+) -> bool:
+    """Build everything and train; False if the run was interrupted."""
+    configure_console(world.rank)
+    folder = run_folder(args.log_dir, experiment)
+    resume_from = checkpoint_to_resume(folder, experiment, stage.checkpoint_prefix)
+    check_available(experiment, network, world.device)
+    dtype = autocast_dtype(experiment, world.device)
+    bundle = build_policy(
+        experiment,
+        network,
+        float16=dtype == torch.float16,
+        pretrained=resume_from is None and stage.needs_pretrained_encoder(args),
+        seed=experiment.seed,
+    )
+    options = DataOptions(args.refresh_replay, args.skip_bad_episodes)
+    data = build_training_data(experiment, network, world, options)
+    bundle.policy.to(world.device)
+    trainer = Trainer(bundle, data, world, folder, dtype=dtype, prefix=stage.checkpoint_prefix)
+    if resume_from is None:
+        stage.start(args, trainer)
+    else:
+        resume_run(trainer, resume_from)
+    if world.is_main:
+        write_run_configs(folder, bundle, vars(args), stage.config_suffix)
+        describe_run(trainer)
+    log = RunLog(
+        folder,
+        rank=world.rank,
+        resume_step=trainer.step + 1 if trainer.step else 0,
+        wandb=experiment.wandb,
+        project=experiment.exp_id,
+        name=experiment.exp_name,
+        config=to_dict(experiment),
+        suffix=stage.config_suffix,
+    )
+    try:
+        return trainer.run(log)
+    finally:
+        log.close()
