@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sam2act.policy.contracts import TIME_FEATURE_LENGTH, proprioception
+
 START_EVERY = 10  # frames between two start frames
-TIME_FEATURE_LENGTH = 25  # episode length in the time feature of training data
-FINGER_RANGE = (0.0, 0.04)  # metres
 PADDING = -1  # value of `terminal` in the last record of a chain
 UNKNOWN_COLLISION = -1  # imported data has no flag of the coming motion
 
@@ -45,19 +45,6 @@ class FrameLabels(NamedTuple):
     finger_joints: np.ndarray  # (T, 2) float64, metres
     gripper_pose: np.ndarray  # (T, 7) float64, metres and xyzw
     ignore_collisions: np.ndarray  # (T,) float64
-
-
-def time_feature(time_index: int, length: int = TIME_FEATURE_LENGTH) -> float:
-    """1 at the start of an episode, falling linearly to -1 at step `length - 1`."""
-    return (1.0 - time_index / float(length - 1)) * 2.0 - 1.0
-
-
-def proprioception(
-    gripper_open: float, finger_joints: np.ndarray, time_index: int, length: int
-) -> np.ndarray:
-    """(4,) float32: gripper open, two finger joints clipped to 0..0.04 m, time feature."""
-    fingers = np.clip(finger_joints, *FINGER_RANGE)
-    return np.array([gripper_open, *fingers, time_feature(time_index, length)], dtype=np.float32)
 
 
 def chain_steps(

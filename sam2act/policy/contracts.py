@@ -7,13 +7,26 @@ Quaternions are (x, y, z, w). Poses are world frame: metres, then quaternion.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from sam2act.geometry.cameras import decode_depth
+from sam2act.geometry.scene_bounds import SceneBounds
+
+TIME_FEATURE_LENGTH = 25  # episode length in the time feature of training data
+FINGER_RANGE = (0.0, 0.04)  # metres
+
+# One instruction per environment: texts, or ready token features (B, L, lang_dim).
+Instruction = Sequence[str] | Tensor
+
+
+class ContractError(ValueError):
+    """Data breaks its contract; the message names the field, what was expected and what came."""
 
 
 class SampleIdentity(NamedTuple):
@@ -34,10 +47,35 @@ class Observation:
     intrinsics: Tensor  # (B, K, 3, 3) float64
     extrinsics: Tensor  # (B, K, 4, 4) float64, T_world_from_camera
     proprioception: Tensor  # (B, 4) float32: gripper open, two finger joints, time feature
+    cameras: tuple[str, ...] | None = None  # names of the K cameras; given names are checked
+
+    def __len__(self) -> int:
+        return len(self.rgb)
 
     def to(self, device: torch.device | str) -> Observation:
         """The same observation on `device`."""
         return move_tensors(self, device)
+
+    def select(self, rows: Tensor) -> Observation:
+        """The observations of the environments `rows` (indices), in that order."""
+        return _map_tensors(self, lambda tensor: tensor[rows])
+
+    @classmethod
+    def join(cls, observations: Sequence[Observation]) -> Observation:
+        """One observation of all environments of several.
+
+        Raises:
+            ContractError: nothing to join, or cameras that differ.
+        """
+        cameras = {observation.cameras for observation in observations}
+        if len(cameras) != 1:
+            found = ", ".join(sorted(map(str, cameras))) or "no observations"
+            raise ContractError(
+                f"cameras: expected the same names in all observations, got {found}"
+            )
+        names = [f.name for f in dataclasses.fields(cls) if f.name != "cameras"]
+        joined = {name: torch.cat([getattr(o, name) for o in observations]) for name in names}
+        return cls(**joined, cameras=cameras.pop())
 
 
 @dataclass(frozen=True)
@@ -87,6 +125,74 @@ class ActionChunk:
     )
     valid: Tensor  # (B, H) bool
     space: str = "keyframe_pose"
+
+
+@dataclass(frozen=True)
+class PolicySpec:
+    """What a policy needs and what it gives; environments and data are set up from it."""
+
+    cameras: tuple[str, ...]  # order of the cameras in every observation
+    image_size: int  # side of the square camera images, pixels
+    bounds: SceneBounds  # workspace, metres, world frame
+    language_shape: tuple[int, int]  # (L, lang_dim) of one encoded instruction
+    text_encoder: str = "clip"  # kind of encoder the policy was trained with: clip | hashed
+    proprioception_size: int = 4
+    episode_length: int = TIME_FEATURE_LENGTH  # of the time feature
+    needs_depth: bool = True
+    history: int = 1  # observations per call
+    history_stride: int = 1
+    past_keyframes: int = 0  # how many earlier keyframes the policy itself remembers
+    action_space: str = "keyframe_pose"
+    chunk_length: int = 1
+    stochastic: bool = False
+
+
+class Policy(Protocol):
+    """What an executor or evaluator needs of a policy; environments are named by ids."""
+
+    @property
+    def spec(self) -> PolicySpec:
+        """What the policy needs and gives."""
+        ...
+
+    def reset(self, env_ids: Sequence[int] | None = None) -> None:
+        """Start new episodes in `env_ids` (None: in all)."""
+        ...
+
+    def act(
+        self,
+        observation: Observation,
+        language: Instruction,
+        env_ids: Sequence[int] | None = None,
+    ) -> ActionChunk:
+        """The next actions of `env_ids` (None: 0, 1, ..., B - 1), one row each."""
+        ...
+
+
+def time_feature(time_index: int, length: int = TIME_FEATURE_LENGTH) -> float:
+    """1 at the start of an episode, falling linearly to -1 at step `length - 1`."""
+    return (1.0 - time_index / float(length - 1)) * 2.0 - 1.0
+
+
+def proprioception(
+    gripper_open: float,
+    finger_joints: np.ndarray | Sequence[float],
+    time_index: int,
+    length: int = TIME_FEATURE_LENGTH,
+) -> np.ndarray:
+    """What the robot reports of itself, the same in training and evaluation.
+
+    Args:
+        gripper_open: 1 = open, 0 = closed.
+        finger_joints: positions of the two fingers in metres, clipped to 0..0.04.
+        time_index: keyframes executed since the start of the episode.
+        length: trained episode length, whatever the evaluation allows.
+
+    Returns:
+        (4,) float32: gripper open, two finger joints, time feature.
+    """
+    fingers = np.clip(finger_joints, *FINGER_RANGE)
+    return np.array([gripper_open, *fingers, time_feature(time_index, length)], dtype=np.float32)
 
 
 @dataclass(frozen=True)

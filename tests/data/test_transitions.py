@@ -10,11 +10,10 @@ from sam2act.data.transitions import (
     FrameLabels,
     build_transitions,
     chain_steps,
-    proprioception,
     shown_frames,
-    time_feature,
     valid_records,
 )
+from sam2act.policy.contracts import proprioception, time_feature
 
 
 def _labels(num_frames: int) -> FrameLabels:
