@@ -17,7 +17,7 @@ import csv
 import dataclasses
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,12 +34,14 @@ from sam2act.data.demos import list_episodes
 from sam2act.data.samplers import first_chain_records
 from sam2act.data.store import KeyframeStore
 from sam2act.data.store_builder import StoreRequest, ensure_store
-from sam2act.evaluation.open_loop import ErrorSummary, KeyframeDeviation, keyframe_errors, summarise
+from sam2act.evaluation.open_loop import ErrorSummary, KeyframeDeviation, deviations, summarise
 from sam2act.models.branch import BranchOutput
 from sam2act.policy.checkpoint import PolicyBundle, load_policy
+from sam2act.policy.contracts import Batch
+from sam2act.policy.plus import SAM2ActPlusPolicy
 from sam2act.policy.policy import Prediction, SAM2ActPolicy
 from sam2act.rendering.views import project
-from sam2act.training.distributed import World
+from sam2act.training.distributed import World, choose_device
 from sam2act.training.run_log import configure_console, metrics_name
 from sam2act.training.setup import USER_ERRORS, language_table
 from sam2act.visualization.charts import line_chart
@@ -48,7 +50,7 @@ from sam2act.visualization.page import Page
 
 PICTURE_SIDE = 224
 BATCH = 4
-TRAINED, HELD_OUT = "training", "held out"
+TRAINED, HELD_OUT, OTHER = "training", "held out", "other"
 TOTAL_LOSSES = {"total_loss": "total", "validation_total_loss": "total, held out"}
 TOTAL_LOSSES |= {"trans_loss": "heat maps", "validation_trans_loss": "heat maps, held out"}
 ACTION_LOSSES = {f"rot_loss_{axis}": f"rotation {axis}" for axis in "xyz"}
@@ -85,9 +87,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     configure_console()
     try:
-        bundle = load_policy(args.checkpoint, device=args.device)
+        device = choose_device(args.device)
+        bundle = load_policy(args.checkpoint, device=device)
         output = args.output or args.checkpoint.with_name(f"prediction_{args.checkpoint.stem}")
-        reports = predict(bundle, args, output)
+        reports = predict(bundle, args, output, device)
     except USER_ERRORS as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 2
@@ -104,36 +107,55 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 # ------------------------------------------------------------------------------- prediction
-def predict(bundle: PolicyBundle, args: argparse.Namespace, output: Path) -> list[KeyframeReport]:
+def predict(
+    bundle: PolicyBundle, args: argparse.Namespace, output: Path, device: torch.device
+) -> list[KeyframeReport]:
     """Predict every transition of the chains that start at frame 0, and draw each."""
     experiment = bundle.experiment
     task = args.task or task_names(experiment)[0]
-    device = torch.device(args.device)
     episodes = tuple(dict.fromkeys(args.episodes))
-    trained = trained_episodes(experiment, args.data, args.split, task)
+    trained = trained_episodes(experiment, args.split, task)
+    foreign = is_foreign(experiment, args.data)
     if args.data:
         list_episodes(args.data, args.split, task)  # an old store must not stand in for demos
     store = open_episodes(demos_of(experiment, args.data, output), args.split, task, episodes)
     world = World(rank=0, size=1, device=device)
     language = language_table(list(store.instructions), experiment, bundle.network, world)
-    records = np.concatenate([first_chain_records(store, episode) for episode in episodes])
+    chains = [first_chain_records(store, episode) for episode in episodes]
     output.mkdir(parents=True, exist_ok=True)
     reports = []
-    for start in tqdm(range(0, len(records), BATCH), desc="predicting", unit="batch"):
-        batch = gather_batch(
-            store,
-            records[start : start + BATCH],
-            collision_label=experiment.peract.collision_label,
-        ).to(device)
-        errors, prediction = keyframe_errors(bundle.policy, batch, language[batch.instruction])
+    for batch, prediction in predictions(bundle, store, chains, language):
         target = prediction.frame.to_cube(batch.target_pose[:, :3].to(device))
-        for row, error in enumerate(errors):
+        for row, error in enumerate(deviations(prediction, batch)):
             name = f"episode{error.identity.episode}_frame{error.identity.frame}.png"
             draw_keyframe(bundle.policy, prediction, target, row, output / name)
-            group = TRAINED if error.identity.episode in trained else HELD_OUT
+            known = TRAINED if error.identity.episode in trained else HELD_OUT
+            group = OTHER if foreign else known
             instruction = store.instructions[int(batch.instruction[row])]
             reports.append(KeyframeReport(error, group, instruction, output / name))
     return reports
+
+
+def predictions(
+    bundle: PolicyBundle, store: KeyframeStore, chains: Sequence[np.ndarray], language: Tensor
+) -> Iterator[tuple[Batch, Prediction]]:
+    """Predictions for the records of each chain; with memory one keyframe after the other."""
+    policy, label = bundle.policy, bundle.experiment.peract.collision_label
+    steps = [np.array([record]) for chain in chains for record in chain]
+    if not isinstance(policy, SAM2ActPlusPolicy):
+        records = np.concatenate(chains)
+        steps = [records[i : i + BATCH] for i in range(0, len(records), BATCH)]
+    starts = {int(chain[0]) for chain in chains}
+    for records in tqdm(steps, desc="predicting", unit="batch"):
+        batch = gather_batch(store, records, collision_label=label).to(language.device)
+        observation, tokens = batch.observation(), language[batch.instruction]
+        if not isinstance(policy, SAM2ActPlusPolicy):
+            yield batch, policy.predict(observation, tokens)
+            continue
+        if int(records[0]) in starts:
+            bank = policy.plus.empty_bank(1)
+        prediction, bank = policy.predict_step(observation, tokens, bank)
+        yield batch, prediction
 
 
 def demos_of(experiment: ExperimentConfig, data: str, output: Path) -> ExperimentConfig:
@@ -162,11 +184,15 @@ def open_episodes(
     return ensure_store(request, [task])
 
 
-def trained_episodes(experiment: ExperimentConfig, data: str, split: str, task: str) -> range:
-    """Numbers of the episodes in demo folder `data` ("": the run's) that the run trained on."""
+def is_foreign(experiment: ExperimentConfig, data: str) -> bool:
+    """Whether demo folder `data` ("": the run's) is another one than that of the run."""
     of_run = data_folder(experiment)
-    same_folder = Path(data or of_run).resolve() == Path(of_run).resolve()
-    if not same_folder or split != "train" or task not in task_names(experiment):
+    return Path(data or of_run).resolve() != Path(of_run).resolve()
+
+
+def trained_episodes(experiment: ExperimentConfig, split: str, task: str) -> range:
+    """Numbers of the episodes in the run's demo folder that it trained on."""
+    if split != "train" or task not in task_names(experiment):
         return range(0)
     return range(experiment.demo_start, experiment.demo_start + experiment.demo)
 
@@ -224,7 +250,8 @@ def _draw_view(
 def summaries(reports: Sequence[KeyframeReport]) -> dict[str, ErrorSummary]:
     """Errors of the trained and of the held-out keyframes, where there are any."""
     groups = {
-        group: [r.error for r in reports if r.group == group] for group in (TRAINED, HELD_OUT)
+        group: [r.error for r in reports if r.group == group]
+        for group in (TRAINED, HELD_OUT, OTHER)
     }
     return {group: summarise(errors) for group, errors in groups.items() if errors}
 

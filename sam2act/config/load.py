@@ -125,8 +125,8 @@ def _parse_opts(opts: str) -> dict[str, Any]:
     words = opts.split()
     if len(words) % 2:
         raise ConfigError(
-            f"opts need `key value` pairs, got {len(words)} words in {opts!r}; "
-            "write lists without spaces, for example [0.1,0.1,0.1]"
+            f"opts need `key value` pairs, got {len(words)} words in {opts!r}; values cannot "
+            "contain spaces: write lists as [0.1,0.1,0.1], and put paths with spaces into a yaml file"
         )
     values: dict[str, Any] = {}
     for key, value in zip(words[::2], words[1::2], strict=True):
@@ -144,17 +144,21 @@ def _merge(tree: CfgNode, values: Mapping[str, Any], origin: str, prefix: str = 
         name = f"{prefix}{key}"
         if key not in tree:
             guesses = difflib.get_close_matches(str(key), list(tree), n=3)
-            hint = f"; did you mean {' or '.join(guesses)}?" if guesses else ""
+            hint = f"; did you mean {' or '.join(guesses)}?"
+            if not guesses:
+                hint = f"; {prefix.rstrip('.') or 'there'} has {', '.join(sorted(tree))}"
             raise ConfigError(f"{origin}: unknown key {name}{hint}")
         if isinstance(tree[key], CfgNode):
             if not isinstance(value, Mapping):
                 raise ConfigError(f"{origin}: {name} is a section, got the value {value!r}")
             _merge(tree[key], value, origin, f"{name}.")
             continue
+        wanted = _as_default_type(value, tree[key])
         try:
-            tree.merge_from_list([key, _as_default_type(value, tree[key])])
+            tree.merge_from_list([key, wanted])
         except (ValueError, AssertionError) as error:
-            raise ConfigError(f"{origin}: {name}: {error}") from error
+            kind = type(tree[key]).__name__
+            raise ConfigError(f"{origin}: {name}: expected {kind}, got {wanted!r}") from error
 
 
 def _as_default_type(value: Any, default: Any) -> Any:

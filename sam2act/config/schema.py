@@ -91,7 +91,7 @@ class PeractConfig:
         require(self.grad_accumulation >= 1, "peract.grad_accumulation must be at least 1")
         require(0 <= self.ema < 1, "peract.ema must be in [0, 1)")
         require(
-            360 % self.num_rotation_classes == 0,
+            self.num_rotation_classes >= 1 and 360 % self.num_rotation_classes == 0,
             "peract.num_rotation_classes must divide 360 degrees evenly (published: 72)",
         )
         for key in ("transform_augmentation_xyz", "transform_augmentation_rpy"):

@@ -43,6 +43,12 @@ def keyframe_errors(
         one entry per transition, and the prediction itself.
     """
     prediction = policy.predict(batch.observation(), language)
+    return deviations(prediction, batch), prediction
+
+
+@torch.no_grad()
+def deviations(prediction: Prediction, batch: Batch) -> list[KeyframeDeviation]:
+    """How far a prediction for `batch` is from its labels, one entry per transition."""
     action = prediction.action.values[:, 0]
     target = batch.target_pose.to(action)
     coarse = prediction.frame.to_world(prediction.output.zoom_center)
@@ -56,13 +62,12 @@ def keyframe_errors(
         ],
         dim=1,
     ).tolist()
-    errors = [
+    return [
         KeyframeDeviation(identity, final, coarse_only, angle, bool(gripper), bool(collision))
         for identity, (final, coarse_only, angle, gripper, collision) in zip(
             batch.identities, columns, strict=True
         )
     ]
-    return errors, prediction
 
 
 @dataclass(frozen=True)

@@ -95,7 +95,7 @@ class LoadReport:
         for title in ("missing", "unexpected", "mismatched"):
             names = getattr(self, title)
             if names:
-                lines.append("\n  ".join([f"{len(names)} {title}:", *sorted(names)]))
+                lines.append(f"{len(names)} {title}: " + ", ".join(sorted(names)))
         return "\n".join(lines)
 
 

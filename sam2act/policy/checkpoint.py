@@ -135,9 +135,10 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
+        reason = str(error).split(". ")[0].splitlines()[0] if str(error) else ""
         raise CheckpointError(
-            f"checkpoint {path} cannot be read ({type(error).__name__}: {error}). Is it a complete "
-            "download? A file with objects other than tensors and plain containers is refused, "
+            f"checkpoint {path} cannot be read ({type(error).__name__}: {reason}). Is it a "
+            "complete download? A file with objects other than tensors and plain containers is refused, "
             "because it could run any code: save such a file again with its `model_state` only"
         ) from error
     if isinstance(content, dict) and "model_state" not in content and _is_state(content):

@@ -146,6 +146,11 @@ class Trainer:
                 epoch = self.step // self.plan.updates_per_epoch
                 if not self._run_epoch(batches, log, progress, stop):
                     self.save_last(epoch - 1)
+                    LOGGER.info(
+                        "stopped after update %d, saved %s; the same command continues",
+                        self.step,
+                        self.folder / f"{self.prefix}_last.pth",
+                    )
                     return False
                 self._end_epoch(epoch, log)
         return True
@@ -334,15 +339,22 @@ class Trainer:
         self.step = extra.get("step", (content.get("epoch", -1) + 1) * self.plan.updates_per_epoch)
         if "optimizer_state" in content:
             self._load_optimizer(content["optimizer_state"], extra.get("experiment"))
-        if "lr_sched_state" in content:
-            self.schedule.load_state_dict(content["lr_sched_state"])
+        if "lr_sched_state" in content and "step" not in extra:  # published: its schedule holds
+            self._load_state(self.schedule, content["lr_sched_state"])
         else:
             self.schedule.advance_to(self.step)
         self.best_validation = extra.get("best_validation", float("inf"))
         if extra.get("scaler"):
             self.scaler.load_state_dict(extra["scaler"])
         if self.average is not None and "average" in extra:
-            self.average.load_state_dict(extra["average"])
+            self._load_state(self.average, extra["average"])
+
+    @staticmethod
+    def _load_state(part: WarmupCosine | WeightAverage, state: dict[str, Any]) -> None:
+        try:
+            part.load_state_dict(state)
+        except ValueError as error:
+            raise CheckpointError(str(error)) from error
 
     def _load_optimizer(self, state: dict[str, Any], experiment: dict[str, Any] | None) -> None:
         """Load the moments; the hyper-parameters stay those of this run."""

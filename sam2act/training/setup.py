@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -275,21 +276,33 @@ def checkpoint_to_resume(folder: Path, experiment: ExperimentConfig, prefix: str
     return last if last.is_file() else None
 
 
+@contextmanager
+def _naming(path: str | Path, remedy: str) -> Iterator[None]:
+    """Adds the file and the remedy to complaints about weights."""
+    try:
+        yield
+    except WeightsError as error:
+        raise WeightsError(f"{path}: {remedy}. {error}") from error
+
+
 def resume_run(trainer: Trainer, path: Path) -> None:
     """Continue a run from its last checkpoint."""
     LOGGER.info("resuming %s", path)
-    trainer.resume(read_checkpoint(path))
+    with _naming(path, "use another exp_name, remove that run, or restore its configuration"):
+        trainer.resume(read_checkpoint(path))
 
 
 def start_from_weights(trainer: Trainer, path: str | Path) -> None:
     """Take only the weights of a checkpoint."""
-    report = trainer.start_from(read_checkpoint(path))
+    with _naming(path, "its network configuration must equal that of this run"):
+        report = trainer.start_from(read_checkpoint(path))
     LOGGER.info("starting from the weights of %s: %s", path, report)
 
 
 def start_stage_two(trainer: Trainer, path: str | Path) -> None:
     """Take the weights of a stage-1 checkpoint; the memory starts fresh."""
-    report = trainer.start_from(read_checkpoint(path), stage_one=True)
+    with _naming(path, "use the network values of stage 1"):
+        report = trainer.start_from(read_checkpoint(path), stage_one=True)
     LOGGER.info("starting from stage 1, %s: %s", path, report)
 
 
@@ -318,7 +331,7 @@ def describe_run(trainer: Trainer) -> None:
         plan.epochs,
         plan.updates_per_epoch,
         plan.samples_per_update,
-        plan.learning_rate,
+        max(trainer.schedule.base_lrs),
     )
     if plan.samples_per_update != PUBLISHED_SAMPLES_PER_UPDATE:
         LOGGER.info(
