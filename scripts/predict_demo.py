@@ -249,10 +249,9 @@ def _draw_view(
 # ------------------------------------------------------------------------------------ output
 def summaries(reports: Sequence[KeyframeReport]) -> dict[str, ErrorSummary]:
     """Errors of the trained and of the held-out keyframes, where there are any."""
-    groups = {
-        group: [r.error for r in reports if r.group == group]
-        for group in (TRAINED, HELD_OUT, OTHER)
-    }
+    groups: dict[str, list[KeyframeDeviation]] = {TRAINED: [], HELD_OUT: [], OTHER: []}
+    for report in reports:
+        groups[report.group].append(report.error)
     return {group: summarise(errors) for group, errors in groups.items() if errors}
 
 

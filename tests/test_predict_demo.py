@@ -110,7 +110,7 @@ def test_other_output_folder_and_single_episode(
     assert set(figures(tmp_path)["summary"]) == {"held out"}
 
 
-def test_other_demos_are_held_out_and_leave_the_store_of_the_run_alone(
+def test_other_demos_have_a_group_of_their_own_and_leave_the_store_of_the_run_alone(
     script: ModuleType, checkpoint: Path, tmp_path: Path
 ) -> None:
     store = checkpoint.parents[2] / "store" / "train"
@@ -120,7 +120,7 @@ def test_other_demos_are_held_out_and_leave_the_store_of_the_run_alone(
     arguments += ["--episodes", "0", "0", "--output", str(tmp_path / "page")]
     assert script.main(arguments) == 0
     content = figures(tmp_path / "page")
-    assert set(content["summary"]) == {"held out"}
+    assert set(content["summary"]) == {"other"}
     assert len(content["keyframes"]) == KEYFRAMES_PER_EPISODE  # an episode named twice counts once
     assert "close the drawer" in (tmp_path / "page" / "index.html").read_text(encoding="utf-8")
     assert before == {file: file.read_bytes() for file in store.rglob("*") if file.is_file()}
@@ -148,7 +148,7 @@ def test_wrong_arguments_end_with_a_message(
 def test_other_demo_folder_leaves_the_run_alone(
     script: ModuleType, checkpoint: Path, tmp_path: Path, same_demos: bool
 ) -> None:
-    """Foreign demos get a store of their own and count as held out, whatever their numbers."""
+    """Foreign demos get a store and a group of their own, whatever their numbers."""
     run = checkpoint.parents[2]
     store = {path: path.stat().st_mtime_ns for path in (run / "store").rglob("*.u8")}
     demos = run / "runs" / ".." / "demos"
@@ -161,7 +161,7 @@ def test_other_demo_folder_leaves_the_run_alone(
     assert {path: path.stat().st_mtime_ns for path in (run / "store").rglob("*.u8")} == store
     assert list((output / "store").rglob("*.u8"))
     groups = {k["episode"]: k["group"] for k in figures(output)["keyframes"]}
-    assert groups == {0: "training" if same_demos else "held out", 2: "held out"}
+    assert groups == ({0: "training", 2: "held out"} if same_demos else {0: "other", 2: "other"})
     assert len(figures(output)["keyframes"]) == 2 * KEYFRAMES_PER_EPISODE
 
 

@@ -126,7 +126,7 @@ def _parse_opts(opts: str) -> dict[str, Any]:
     if len(words) % 2:
         raise ConfigError(
             f"opts need `key value` pairs, got {len(words)} words in {opts!r}; values cannot "
-            "contain spaces: write lists as [0.1,0.1,0.1], and put paths with spaces into a yaml file"
+            "contain spaces: write lists as [0.1,0.1,0.1], and paths with spaces in a yaml file"
         )
     values: dict[str, Any] = {}
     for key, value in zip(words[::2], words[1::2], strict=True):

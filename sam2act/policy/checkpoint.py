@@ -135,11 +135,13 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        reason = str(error).split(". ")[0].splitlines()[0] if str(error) else ""
+        # One line of torch's text: the rest advises to read the file unsafely.
+        lines = str(error).splitlines() or [""]
+        reason = next((line.strip() for line in lines if "Unsupported" in line), lines[0])
         raise CheckpointError(
             f"checkpoint {path} cannot be read ({type(error).__name__}: {reason}). Is it a "
-            "complete download? A file with objects other than tensors and plain containers is refused, "
-            "because it could run any code: save such a file again with its `model_state` only"
+            "complete download? A file with objects other than tensors and plain containers is "
+            "refused, because it could run any code: save it again with its `model_state` only"
         ) from error
     if isinstance(content, dict) and "model_state" not in content and _is_state(content):
         content = {"model_state": content}
