@@ -23,19 +23,41 @@ Trains on episodes 0 and 1 of the first task, holds episode 2 out, and predicts 
 TEXT
 }
 
-data="${SAM2ACT_DEMOS_DIR:-../shared/rlbench_demos}"
-output="$PWD/quickstart_output"
-name=tiny epochs=5 minutes=6
+# where: how messages call the place that a path comes from.
+data="../shared/rlbench_demos" data_where="the checkout"
+if [ -n "${SAM2ACT_DEMOS_DIR:-}" ]; then
+    data="$(cd "$caller" && realpath -m "$SAM2ACT_DEMOS_DIR")" data_where=SAM2ACT_DEMOS_DIR
+fi
+output="$PWD/quickstart_output" output_where="the checkout"
+name=tiny epochs=5 minutes="4 to 8"
 while [ $# -gt 0 ]; do
     case "$1" in
-        --quick) name=quick epochs=1 minutes=3 ;;
-        --data) data="$(cd "$caller" && realpath -m "${2:?--data needs a folder}")" && shift ;;
-        --output) output="$(cd "$caller" && realpath -m "${2:?--output needs a folder}")" && shift ;;
+        --data | --output)
+            case "${2:-}" in
+                "" | -*) fail "$1 needs a folder" ;;
+            esac
+            path="$(cd "$caller" && realpath -m "$2")"
+            if [ "$1" = --data ]; then
+                data="$path" data_where=--data
+            else
+                output="$path" output_where=--output
+            fi
+            shift
+            ;;
+        --quick) name=quick epochs=1 minutes="1 to 3" ;;
         -h | --help) usage && exit 0 ;;
         *) usage >&2 && fail "unknown argument $1" ;;
     esac
     shift
 done
+data="$(realpath -m "$data")"
+
+# require_no_space WHERE PATH: options are passed on as one line, cut at spaces.
+require_no_space() {
+    case "$2" in
+        *[[:space:]]*) fail "the path of $1 must not contain spaces: $2" ;;
+    esac
+}
 
 first_task() {
     local episodes
@@ -47,9 +69,8 @@ first_task() {
     done
 }
 
-case "$data$output" in
-    *" "*) fail "the paths of --data and --output must not contain spaces" ;;
-esac
+require_no_space "$data_where" "$data"
+require_no_space "$output_where" "$output"
 task="$(first_task)"
 if [ -z "$task" ]; then
     cat >&2 <<TEXT
@@ -60,26 +81,30 @@ Get recorded RLBench demonstrations (the PerAct data set, one archive per task) 
 unpack one task, for example open_drawer, so that the folders are named as above, and run
     bash scripts/quickstart.sh --data DIR
 TEXT
+    if [ "$(basename "$data")" = train ]; then
+        echo "Did you mean its parent?  --data $(dirname "$data")" >&2
+    fi
     exit 2
 fi
 
 held_out=()
 options="tasks $task exp_id quickstart exp_name $name demo 2 epochs $epochs log_every 10"
-options+=" data_folder $(realpath "$data") store_folder $output/store"
+options+=" data_folder $data store_folder $output/store"
 if [ -d "$data/train/$task/all_variations/episodes/episode2" ]; then
     held_out=(2)
     options+=" validation.split train validation.demo_start 2 validation.demo 1"
 fi
 
+check_machine
 cat <<TEXT
-Quick start on $task, about $minutes minutes on two CPU cores (longer on a slow network):
-  1. installation into $venv: about a minute and 1.2 GB without a GPU, 6 GB with one
+Quick start on $task, $minutes minutes on two CPU cores (longer on a slow network):
+  1. installation into $venv:
+     $install_cost
   2. training of the tiny network on episodes 0 and 1, $((epochs * 100)) updates of 16 samples
   3. prediction of episodes 0, 1${held_out:+ and, never trained on, 2}
 Running it again resumes. Everything is written below $output.
 TEXT
 
-check_machine
 prepare_environment ""
 "$venv/bin/python" -m sam2act.train --exp_cfg_path configs/tiny.yaml \
     --mvt_cfg_path configs/mvt/tiny.yaml --exp_cfg_opts "$options" --log-dir "$output/runs"

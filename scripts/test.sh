@@ -22,9 +22,10 @@ cores="$(nproc 2>/dev/null || echo 2)"
 workers="$((cores < 8 ? cores : 8))" # one test file builds the full network: 1.5 GB per worker
 
 cat <<TEXT
-This installs sam2act with its test tools ($torch_build build of torch; about a minute and 1.2 GB
-without a GPU, some minutes and 6 GB with one; skipped if nothing has changed) and then checks style,
-types and behaviour. Altogether about 5 to 8 minutes on two cores.
+This installs sam2act with its test tools ($torch_build build of torch:
+$install_cost;
+skipped if nothing has changed) and then checks style, types and behaviour. Altogether 2 to 8 minutes
+on two cores.
 TEXT
 
 prepare_environment dev
