@@ -137,7 +137,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     except Exception as error:
         # One line of torch's text: the rest advises to read the file unsafely.
         lines = str(error).splitlines() or [""]
-        reason = next((line.strip() for line in lines if "Unsupported" in line), lines[0])
+        reason = next((x.strip() for x in lines if "GLOBAL" in x), lines[0])
         raise CheckpointError(
             f"checkpoint {path} cannot be read ({type(error).__name__}: {reason}). Is it a "
             "complete download? A file with objects other than tensors and plain containers is "
