@@ -18,12 +18,13 @@ from importlib.util import find_spec
 from pathlib import Path
 
 INSTALL_RLBENCH = "from its own repository (github.com/stepjam), see its README"
+UNUSED = "not used in this version"
 OLDEST_PYTHON = (3, 10)
 
 
 @dataclass(frozen=True)
 class Package:
-    """A package that the project can use.
+    """A package that the project uses, or that people expect around it (`UNUSED`).
 
     `minimum` is the oldest version that works; `marker` is a submodule of the right package, where
     an unrelated one bears the same name.
@@ -61,7 +62,7 @@ def _extra(module: str, distribution: str, extra: str, enables: str) -> Package:
 PACKAGES = (
     _core("torch", "torch", "2.4", "everything"),
     _core("numpy", "numpy", "1.24", "everything"),
-    _core("scipy", "scipy", "1.11", "rotations in data code"),
+    _core("scipy", "scipy", "1.11", "tests of the rotations"),
     _core("einops", "einops", "0.7", "everything"),
     _core("yaml", "pyyaml", "6", "configuration files"),
     _core("yacs", "yacs", "0.1.8", "configuration files"),
@@ -73,16 +74,16 @@ PACKAGES = (
     _extra("wandb", "wandb", "train", "logging to wandb"),
     _extra("tensorboard", "tensorboard", "train", "logging to tensorboard"),
     _extra("peft", "peft", "peft", "exchange of LoRA adapters"),
-    _extra("h5py", "h5py", "data", "packed data sets"),
-    _extra("mujoco", "mujoco-core", "sim", "embedded simulator"),
-    _extra("av", "av", "sim", "rollout videos as MP4"),
-    _extra("triton", "triton", "triton", "GPU renderer"),
+    Package("h5py", "h5py", UNUSED, ""),
+    Package("mujoco", "mujoco-core", UNUSED, ""),
+    Package("av", "av", UNUSED, ""),
+    Package("triton", "triton", UNUSED, ""),
     _extra("xformers", "xformers", "xformers", "attention_backend: xformers"),
     _extra("hydra", "hydra-core", "hydra", "original SAM2 yaml files"),
-    Package("pytorch3d", "pytorch3d", "comparison renderer", "build it for this torch, optional"),
-    Package("pyrep", "PyRep", "RLBench", INSTALL_RLBENCH, marker="backend"),
-    Package("rlbench", "rlbench", "RLBench", INSTALL_RLBENCH),
-    Package("yarr", "yarr", "YARR agent adapter", INSTALL_RLBENCH, marker="agents"),
+    Package("pytorch3d", "pytorch3d", UNUSED, ""),
+    Package("pyrep", "PyRep", UNUSED, INSTALL_RLBENCH, marker="backend"),
+    Package("rlbench", "rlbench", UNUSED, INSTALL_RLBENCH),
+    Package("yarr", "yarr", UNUSED, INSTALL_RLBENCH, marker="agents"),
 )
 
 
@@ -121,13 +122,13 @@ def examine_system(environment: Mapping[str, str]) -> list[Finding]:
 def examine_coppeliasim(environment: Mapping[str, str]) -> Finding:
     """Whether COPPELIASIM_ROOT names a CoppeliaSim folder."""
     root = environment.get("COPPELIASIM_ROOT", "")
-    remedy = "unpack CoppeliaSim and export COPPELIASIM_ROOT=<its folder>"
+    remedy = "unset it, or export COPPELIASIM_ROOT=<its folder>"
     if not root:
-        return Finding("CoppeliaSim", "missing", "COPPELIASIM_ROOT is not set", "RLBench", remedy)
+        return Finding("CoppeliaSim", "missing", "COPPELIASIM_ROOT is not set", UNUSED)
     if not any(Path(root).glob("libcoppeliaSim.so*")):
         detail = f"no libcoppeliaSim.so in {root}"
-        return Finding("CoppeliaSim", "wrong", detail, "RLBench", remedy)
-    return Finding("CoppeliaSim", "ok", root, "RLBench")
+        return Finding("CoppeliaSim", "wrong", detail, UNUSED, remedy)
+    return Finding("CoppeliaSim", "ok", root, UNUSED)
 
 
 def _python() -> Finding:
@@ -185,5 +186,5 @@ def _compiler(environment: Mapping[str, str]) -> Finding:
     for name in (environment.get("CC", ""), "cc", "gcc", "clang"):
         found = shutil.which(name.split()[0]) if name.split() else None
         if found:
-            return Finding("C compiler", "ok", found, "fast CPU renderer")
-    return Finding("C compiler", "missing", "", "fast CPU renderer", "apt install gcc libc6-dev")
+            return Finding("C compiler", "ok", found, UNUSED)
+    return Finding("C compiler", "missing", "", UNUSED)
