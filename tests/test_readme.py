@@ -46,7 +46,19 @@ def test_options_of_the_quirk_table_exist() -> None:
     known = flat_keys(to_dict(load_experiment("configs/sam2act.yaml")))
     known |= flat_keys(to_dict(load_network("configs/mvt/sam2act.yaml")))
     table = README.split("## Quirks")[1].split("## Citation")[0]
-    cells = [line.split("|")[2] for line in table.splitlines() if line.startswith("|")]
+    cells = [line.split("|")[3] for line in table.splitlines() if line.startswith("|")]
     options = re.findall(r"`([\w.]+)(?:[:` ])", " ".join(cells[2:]))
-    values = {"pretrained_frozen"}
-    assert len(options) > 8 and set(options) - values <= known
+    values = {"pretrained_frozen", "shared_draws", "same_trans_aug_per_seq"}
+    assert len(options) > 20 and set(options) - values <= known
+
+
+def test_corrected_presets_turn_on_what_the_quirk_table_says() -> None:
+    table = README.split("## Quirks")[1].split("## Citation")[0]
+    bold = re.findall(r"\*\*`([\w.]+): ([\w.-]+)`\*\*", table)
+    assert len(bold) > 15
+    experiment = to_dict(load_experiment("configs/sam2act_plus_corrected.yaml"))
+    network = to_dict(load_network("configs/mvt/sam2act_plus_corrected.yaml"))
+    for key, value in bold:
+        section, _, name = key.rpartition(".")
+        values = experiment[section] if section else network
+        assert str(values[name]) == value or float(values[name]) == float(value), key
