@@ -7,6 +7,7 @@ Quaternions are (x, y, z, w). Poses are world frame: metres, then quaternion.
 from __future__ import annotations
 
 import dataclasses
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -215,3 +216,20 @@ def _map_tensors(data, function):
 def move_tensors(data, device: torch.device | str):
     """A copy of dataclass `data` with every tensor on `device`."""
     return _map_tensors(data, lambda tensor: tensor.to(device, non_blocking=True))
+
+
+def environment_ids(env_ids: Sequence[int] | None, batch: int) -> list[int]:
+    """One id per row of a batch; None means 0, 1, ..., B - 1.
+
+    Raises:
+        ContractError: not one whole number per row, or an id twice.
+    """
+    if env_ids is None:
+        return list(range(batch))
+    try:
+        ids = [operator.index(env_id) for env_id in env_ids]
+    except TypeError as error:
+        raise ContractError(f"env_ids: expected whole numbers, got {list(env_ids)}") from error
+    if len(ids) != batch or len(set(ids)) != batch:
+        raise ContractError(f"env_ids: expected {batch} different ids, one per row, got {ids}")
+    return ids
