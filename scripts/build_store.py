@@ -4,14 +4,27 @@ from __future__ import annotations
 
 import argparse
 import logging
+import re
 import sys
 import time
 from pathlib import Path
 
-from sam2act.data.demos import EPISODES_FOLDER
+from sam2act.data.demo_folders import EPISODES_FOLDER, why_absent
 from sam2act.data.published_replay import ReplayRequest, import_replay
 from sam2act.data.store import KeyframeStore
 from sam2act.data.store_builder import StoreRequest, ensure_store
+
+# What messages call a setting -> its flag here.
+FLAGS = {
+    "data_folder": "--data-folder",
+    "store_folder": "--store-folder",
+    "replay_folder": "--replay-folder",
+    "demo and demo_start": "--demo and --demo-start",
+    "image_size": "--image-size",
+    "the key cameras": "--cameras",
+    "(validation.split or --split)": "by --split",
+    "change the task": "change --tasks",
+}
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -73,9 +86,16 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"ready after {time.perf_counter() - started:.1f} s")
         _print_summary(store)
     except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {with_flags(str(error))}", file=sys.stderr)
         return 1
     return 0
+
+
+def with_flags(message: str) -> str:
+    """`message` with the flags of this command for the configuration keys that it names."""
+    for key, flag in FLAGS.items():
+        message = re.sub(rf"(?<![\w/.-]){re.escape(key)}(?![\w/.-])", flag, message)
+    return message
 
 
 def _build(options: argparse.Namespace) -> KeyframeStore:
@@ -90,7 +110,10 @@ def _build(options: argparse.Namespace) -> KeyframeStore:
             image_size=options.image_size,
         )
         return import_replay(replay, tasks, refresh=options.refresh)
-    tasks = _tasks(options.tasks, options.data_folder / options.split)
+    demos = options.data_folder / options.split
+    if not demos.is_dir():
+        raise ValueError(why_absent(options.data_folder, options.split, options.tasks or "<task>"))
+    tasks = _tasks(options.tasks, demos)
     request = StoreRequest(
         options.data_folder,
         options.store_folder,
@@ -109,7 +132,7 @@ def _tasks(names: str, folder: Path) -> list[str]:
     if names:
         return names.split(",")
     if not folder.is_dir():
-        raise ValueError(f"{folder}: no such folder; check the folder and --split")
+        raise ValueError(f"{folder}: no such folder; check --replay-folder")
     found = sorted(path.name for path in folder.iterdir() if path.is_dir())
     if not found:
         raise ValueError(f"{folder}: holds no task folders")

@@ -16,11 +16,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from sam2act.data.demo_folders import episodes_folder, why_absent
 from sam2act.data.keyframes import find_keyframes
 from sam2act.data.rlbench_types import Demo, DemoError, load_restricted
 from sam2act.data.transitions import FrameLabels
 
-EPISODES_FOLDER = "all_variations/episodes"
 LOW_DIM_FILE = "low_dim_obs.pkl"
 DESCRIPTIONS_FILE = "variation_descriptions.pkl"
 VARIATION_FILE = "variation_number.pkl"
@@ -54,11 +54,6 @@ class Episode:
         return getattr(self.demo, "random_seed", None)
 
 
-def episodes_folder(root: str | Path, split: str, task: str) -> Path:
-    """The folder that holds the episodes of `task`."""
-    return Path(root) / split / task / EPISODES_FOLDER
-
-
 def list_episodes(root: str | Path, split: str, task: str) -> list[int]:
     """The episode numbers present on disk, increasing.
 
@@ -67,11 +62,7 @@ def list_episodes(root: str | Path, split: str, task: str) -> list[int]:
     """
     folder = episodes_folder(root, split, task)
     if not folder.is_dir():
-        raise DemoError(
-            f"{folder}: no such folder; set data_folder to the folder that holds "
-            f"{split}/{task}/{EPISODES_FOLDER} (demos recorded with one folder per variation must "
-            "be generated with all variations in one)"
-        )
+        raise DemoError(why_absent(root, split, task))
     matches = (re.fullmatch(r"episode(\d+)", entry.name) for entry in folder.iterdir())
     return sorted(int(match.group(1)) for match in matches if match)
 

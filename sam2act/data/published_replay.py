@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from sam2act.data.demo_folders import warn_of_absent
 from sam2act.data.demos import CameraArrays
 from sam2act.data.replay_files import (
     LABEL_KEYS,
@@ -31,12 +32,14 @@ from sam2act.data.replay_files import (
     read_record,
     read_terminals,
     record_numbers,
+    source_fingerprint,
     split_chains,
 )
 from sam2act.data.store import KeyframeStore, StoreError, read_index, task_folder
 from sam2act.data.store_writer import (
     StoredEpisode,
     StoreSettings,
+    TaskStoreWriter,
     building_lock,
     clean_leftovers,
     writing_task_store,
@@ -72,42 +75,57 @@ def import_replay(
 ) -> KeyframeStore:
     """Imports the replay folders of `tasks` (one process) and opens the resulting stores.
 
-    A store that was imported before from as many records is used as it is.
+    A store that was imported before from the same files is used as it is.
 
     Raises:
         ReplayError: a folder or record is absent, damaged or does not fit the settings.
     """
-    for task in tasks:
-        source = Path(request.replay_folder) / task
+    sources = {task: Path(request.replay_folder) / task for task in tasks}
+    fingerprints = {task: source_fingerprint(source) for task, source in sources.items()}
+    for task, source in sources.items():
         target = request.folder(task)
         with building_lock(target):
             clean_leftovers(target)
-            if refresh or not _is_current(request, task, record_numbers(source)):
+            if refresh or not _is_current(request, task, fingerprints[task]):
                 logger.info("importing the released replay %s into %s", source, target)
-                _import_task(request, task, source, target, progress)
+                with writing_task_store(target, request.settings(task)) as writer:
+                    _import_task(request, source, fingerprints[task], writer, progress)
     return open_replay(request, tasks)
 
 
 def open_replay(
     request: ReplayRequest, tasks: Sequence[str], *, episodes: Collection[int] | None = None
 ) -> KeyframeStore:
-    """Opens imported stores, limited to `episodes` (all processes, after a barrier)."""
+    """Opens imported stores, limited to `episodes` (all processes, after a barrier).
+
+    Warns with the count where a replay holds fewer of the `episodes`.
+
+    Raises:
+        StoreError: a store is absent, damaged or has other cameras or another image size.
+    """
     folder = Path(request.store_folder) / REPLAY_FOLDER
-    return KeyframeStore.open(folder, request.split, tasks, episodes=episodes)
+    store = KeyframeStore.open(
+        folder, request.split, tasks, episodes=episodes, form=request.settings("").form
+    )
+    if episodes is not None:
+        for row, task in enumerate(store.tasks):
+            present = set(store.table["episode"][store.task_index == row].tolist())
+            warn_of_absent(request.split, task, len(present), len(set(episodes)))
+    return store
 
 
-def _is_current(request: ReplayRequest, task: str, numbers: list[int]) -> bool:
+def _is_current(request: ReplayRequest, task: str, fingerprint: str) -> bool:
     try:
         index = read_index(request.folder(task))
     except StoreError:
         return False
     expected = request.settings(task)._asdict() | {"cameras": list(request.cameras)}
     same_settings = all(index[key] == value for key, value in expected.items())
-    return same_settings and index["episodes"][0]["replay_records"] == len(numbers)
+    return same_settings and index["episodes"][0].get("source") == fingerprint
 
 
 def _import_task(
-    request: ReplayRequest, task: str, source: Path, target: Path, progress: bool
+    request: ReplayRequest, source: Path, fingerprint: str, writer: TaskStoreWriter, progress: bool
 ) -> None:
     from tqdm import tqdm
 
@@ -121,16 +139,17 @@ def _import_task(
         chains.setdefault(number, []).append(chain)
     if not chains:
         raise ReplayError(f"{source}: holds no record that can be sampled; unpack it again")
-    with writing_task_store(target, request.settings(task)) as writer:
-        bar = tqdm(chains.items(), f"{request.split}/{task}", unit="demo", disable=not progress)
-        for number, chains_of_demo in bar:
-            writer.add(_episode(request, source, number, chains_of_demo, len(terminal)))
+    bar = tqdm(chains.items(), f"{request.split}/{source.name}", unit="demo", disable=not progress)
+    for number, chains_of_demo in bar:
+        episode = _episode(request, source, number, chains_of_demo)
+        episode.entry["source"] = fingerprint
+        writer.add(episode)
 
 
 def _episode(
-    request: ReplayRequest, folder: Path, number: int, chains: list[Chain], num_records: int
+    request: ReplayRequest, folder: Path, number: int, chains: list[Chain]
 ) -> StoredEpisode:
-    """The store's form of one episode of a replay of `num_records` records."""
+    """The store's form of one episode of a replay."""
     frames: dict[int, int] = {}  # frame number -> row
     images: list[np.ndarray] = []
     calibrations: list[CameraArrays] = []
@@ -158,7 +177,6 @@ def _episode(
         "instruction": instruction,
         "keyframes": sorted({int(frame) for frame in table["target_frame"]}),
         "frames": list(frames),
-        "replay_records": num_records,
     }
     calibration = CameraArrays(*(np.stack(parts) for parts in zip(*calibrations, strict=True)))
     return StoredEpisode(entry, table, np.stack(images), calibration)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -50,6 +51,22 @@ def record_numbers(folder: Path) -> list[int]:
     if numbers != list(range(len(numbers))):
         raise ReplayError(f"{folder}: record numbers have gaps; unpack the archive again")
     return numbers
+
+
+def source_fingerprint(folder: Path) -> str:
+    """Digest of the content of the small files and of the names, sizes and times of the records.
+
+    Raises:
+        ReplayError: the folder holds no records, or some are absent.
+    """
+    digest = hashlib.sha256()
+    for name in (TERMINAL_FILE, GROUPS_FILE):
+        path = folder / name
+        digest.update(path.read_bytes() if path.is_file() else b"absent")
+    for number in record_numbers(folder):
+        status = (folder / f"{number}.replay").stat()
+        digest.update(f"{number} {status.st_size} {status.st_mtime_ns};".encode())
+    return digest.hexdigest()
 
 
 def read_terminals(folder: Path, count: int) -> np.ndarray:

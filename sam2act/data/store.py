@@ -36,6 +36,16 @@ class StoreError(ValueError):
     """A frame store is absent, damaged or lacks what is asked of it."""
 
 
+class ImageForm(NamedTuple):
+    """What the images of a store show."""
+
+    cameras: tuple[str, ...]
+    image_size: int
+
+    def __str__(self) -> str:
+        return f"cameras {', '.join(self.cameras)} with image_size {self.image_size}"
+
+
 class Chains(NamedTuple):
     """Maximal runs of consecutive sampleable records that share their start frame."""
 
@@ -80,35 +90,53 @@ def read_index(folder: str | Path) -> dict[str, Any]:
 
 
 class TaskStore:
-    """The store of one task. Pickles as its path; files are opened where they are used."""
+    """The store of one task. Pickles as its path and form.
 
-    def __init__(self, folder: str | Path) -> None:
-        """Reads the index and checks the size of the image file.
+    The image file is mapped at once: a rebuild by another run replaces the folder, but not what is
+    open here.
+    """
+
+    def __init__(self, folder: str | Path, form: ImageForm | None = None) -> None:
+        """Reads the index and maps the image file.
+
+        Args:
+            folder: where the store lies.
+            form: what its images must show; None = anything.
 
         Raises:
-            StoreError: the store is absent or damaged.
+            StoreError: the store is absent, damaged or has another form.
         """
         self.folder = Path(folder)
         self.index = read_index(self.folder)
         self.task: str = self.index["task"]
         self.cameras: tuple[str, ...] = tuple(self.index["cameras"])
         self.image_size: int = self.index["image_size"]
+        if form is not None and self.form != form:
+            raise StoreError(
+                f"{self.folder}: holds {self.form}, but {form} are asked for; another run "
+                "has built it so: give each of them a store_folder of its own"
+            )
         self.num_frames: int = self.index["num_frames"]
         frames, expected = self.folder / FRAMES_FILE, int(np.prod(self._image_shape))
         size = frames.stat().st_size if frames.is_file() else -1
         if size != expected:
             raise StoreError(f"{frames}: {size} bytes instead of {expected}; {_REBUILD} --refresh")
+        self.images = self._map_images()
 
     def __reduce__(self) -> tuple:
-        return TaskStore, (self.folder,)
+        return TaskStore, (self.folder, self.form)
+
+    @property
+    def form(self) -> ImageForm:
+        """What the images show."""
+        return ImageForm(self.cameras, self.image_size)
 
     @property
     def _image_shape(self) -> tuple[int, ...]:
         size = self.image_size
         return (2 * self.num_frames, len(self.cameras), size, size, 3)
 
-    @cached_property
-    def images(self) -> np.ndarray:
+    def _map_images(self) -> np.ndarray:
         """(2F, K, H, W, 3) uint8, memory-mapped: colour in even rows, depth code in odd rows."""
         if self.num_frames == 0:
             return np.zeros(self._image_shape, np.uint8)
@@ -167,7 +195,7 @@ class KeyframeStore:
         if not tasks:
             raise StoreError("tasks: at least one task is needed")
         for other in tasks[1:]:
-            if (other.cameras, other.image_size) != (tasks[0].cameras, tasks[0].image_size):
+            if other.form != tasks[0].form:
                 raise StoreError(
                     f"{other.folder} and {tasks[0].folder} differ in cameras or image_size; "
                     f"{_REBUILD} --refresh with the same settings"
@@ -176,7 +204,7 @@ class KeyframeStore:
         self.episodes = None if episodes is None else tuple(episodes)
         self.left_out = frozenset(left_out)
         self.tasks = tuple(store.task for store in tasks)
-        self.cameras, self.image_size = tasks[0].cameras, tasks[0].image_size
+        self.cameras, self.image_size = tasks[0].form
         self._join()
 
     @classmethod
@@ -187,9 +215,15 @@ class KeyframeStore:
         tasks: Sequence[str],
         *,
         episodes: Collection[int] | None = None,
+        form: ImageForm | None = None,
     ) -> KeyframeStore:
-        """Opens the stores of `tasks` below `<store_folder>/<split>/`."""
-        return cls([TaskStore(task_folder(store_folder, split, name)) for name in tasks], episodes)
+        """Opens the stores of `tasks` below `<store_folder>/<split>/`.
+
+        Raises:
+            StoreError: a store is absent, damaged or of another form than `form`.
+        """
+        folders = [task_folder(store_folder, split, name) for name in tasks]
+        return cls([TaskStore(folder, form) for folder in folders], episodes)
 
     def without(self, episodes: Collection[tuple[str, int]]) -> KeyframeStore:
         """The same store less the records of some (task, episode) pairs."""

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sam2act.data.demo_folders import episodes_folder, warn_of_absent
 from sam2act.data.demos import (
     IMAGE_KINDS,
     PICKLE_FILES,
     camera_arrays,
     episode_keyframes,
-    episodes_folder,
     frame_labels,
     image_path,
     list_episodes,
@@ -30,6 +30,7 @@ from sam2act.data.store_writer import (
     TaskStoreWriter,
     building_lock,
     clean_leftovers,
+    has_store,
     writing_task_store,
 )
 from sam2act.data.transitions import build_transitions, shown_frames
@@ -68,8 +69,18 @@ class StoreRequest:
 
 
 def open_store(request: StoreRequest, tasks: Sequence[str]) -> KeyframeStore:
-    """Opens finished stores, limited to the requested episodes (all processes, after a barrier)."""
-    return KeyframeStore.open(request.store_folder, request.split, tasks, episodes=request.episodes)
+    """Opens finished stores, limited to the requested episodes (all processes, after a barrier).
+
+    Raises:
+        StoreError: a store is absent, damaged or has other cameras or another image size.
+    """
+    return KeyframeStore.open(
+        request.store_folder,
+        request.split,
+        tasks,
+        episodes=request.episodes,
+        form=request.settings("").form,
+    )
 
 
 def ensure_store(
@@ -82,6 +93,8 @@ def ensure_store(
 ) -> KeyframeStore:
     """Builds what is missing or out of date (one process) and opens the stores of `tasks`.
 
+    Nothing is written before the demos of every task have been found.
+
     Args:
         request: which demos.
         tasks: task names.
@@ -92,11 +105,11 @@ def ensure_store(
     Raises:
         DemoError: no demos, a broken one, or one of the explicit `numbers` is absent.
     """
-    for task in tasks:
+    wanted_episodes = {task: _wanted_episodes(request, task) for task in tasks}
+    for task, wanted in wanted_episodes.items():
         folder = request.folder(task)
         with building_lock(folder):
             clean_leftovers(folder)
-            wanted = _wanted_episodes(request, task)
             reason = "a refresh was asked for"
             if not refresh:
                 reason = _rebuild_reason(request, task, wanted, skip_bad_episodes)
@@ -109,14 +122,10 @@ def ensure_store(
 
 def _wanted_episodes(request: StoreRequest, task: str) -> list[int] | None:
     """Requested episodes that exist on disk; None if only a finished store is at hand."""
-    if not episodes_folder(request.data_folder, request.split, task).is_dir():
-        try:
-            read_index(request.folder(task))
-            return None
-        except StoreError:
-            pass
-    present = list_episodes(request.data_folder, request.split, task)
     folder = episodes_folder(request.data_folder, request.split, task)
+    if not folder.is_dir() and has_store(request.folder(task)):
+        return None
+    present = list_episodes(request.data_folder, request.split, task)
     return _present_episodes(request, task, present, folder)
 
 
@@ -142,11 +151,8 @@ def _present_episodes(
             f"{folder}: holds none of the episodes {first} to {first + request.demo - 1}; "
             "check demo and demo_start"
         )
-    elif len(wanted) < request.demo:
-        count = (len(wanted), request.demo, request.demo)
-        logger.warning(
-            "%s/%s: %d of %d requested demos are there (demo: %d)", request.split, task, *count
-        )
+    else:
+        warn_of_absent(request.split, task, len(wanted), request.demo)
     return wanted
 
 

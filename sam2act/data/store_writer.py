@@ -22,6 +22,7 @@ from sam2act.data.store import (
     FORMAT_VERSION,
     FRAMES_FILE,
     INDEX_FILE,
+    ImageForm,
 )
 from sam2act.data.transitions import TRANSITION_DTYPE
 
@@ -34,6 +35,11 @@ class StoreSettings(NamedTuple):
     cameras: tuple[str, ...]
     image_size: int
     origin: str  # "demos" | "published replay"
+
+    @property
+    def form(self) -> ImageForm:
+        """What the images of the store show."""
+        return ImageForm(self.cameras, self.image_size)
 
 
 class StoredEpisode(NamedTuple):
@@ -118,6 +124,11 @@ def clean_leftovers(folder: Path) -> None:
         replaced.rename(folder)
     _remove(replaced)
     _remove(_sibling(folder, "building"))
+
+
+def has_store(folder: Path) -> bool:
+    """Whether `folder` holds a store, perhaps one that `clean_leftovers` has to restore."""
+    return any((place / INDEX_FILE).is_file() for place in (folder, _sibling(folder, "replaced")))
 
 
 @contextmanager

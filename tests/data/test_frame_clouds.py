@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from sam2act.data import frame_clouds
-from sam2act.data.demos import CameraArrays, episodes_folder
+from sam2act.data.demo_folders import episodes_folder
+from sam2act.data.demos import CameraArrays
 from sam2act.data.frame_clouds import frames_without_points, keep_points_inside
 from sam2act.data.rlbench_types import DemoError, dump_published, load_restricted
 from sam2act.data.store import KeyframeStore, StoreError

@@ -68,6 +68,67 @@ def test_import_is_done_once(original: KeyframeStore, request_: ReplayRequest, c
     assert caplog.text.count("importing") == 2
 
 
+def test_other_replay_of_as_many_records_is_imported(
+    original: KeyframeStore, request_: ReplayRequest, tmp_path: Path
+) -> None:
+    write_replay(Path(request_.replay_folder) / TASK, original)
+    _import(request_)
+    other = dataclasses.replace(request_, replay_folder=tmp_path / "other")
+    write_replay(tmp_path / "other" / TASK, original)
+    for number in original.valid.tolist():
+        _change_record(tmp_path / "other" / TASK, number, lang_goal=np.array(["another text"]))
+    assert _import(other).instructions == ("another text",)
+    assert _import(request_).instructions == original.instructions
+
+
+@pytest.mark.parametrize("changed", ["time", "size", "terminal"])
+def test_changed_replay_files_are_imported_again(
+    original: KeyframeStore, request_: ReplayRequest, caplog, changed: str
+) -> None:
+    folder = Path(request_.replay_folder) / TASK
+    write_replay(folder, original)
+    _import(request_)
+    caplog.set_level(logging.INFO)
+    caplog.clear()
+    record = folder / "1.replay"
+    status = record.stat()
+    if changed == "time":
+        os.utime(record, ns=(1, 1))
+    elif changed == "size":
+        record.write_bytes(record.read_bytes() + b" ")
+        os.utime(record, ns=(status.st_atime_ns, status.st_mtime_ns))
+    else:
+        np.save(folder / "replay_info.npy", np.append(original.table["terminal"], np.int8(0)))
+    _import(request_)
+    assert caplog.text.count("importing") == 1
+
+
+def test_fewer_episodes_than_requested_warns_with_the_count(
+    original: KeyframeStore, request_: ReplayRequest, caplog
+) -> None:
+    write_replay(Path(request_.replay_folder) / TASK, original)
+    _import(request_)
+    open_replay(request_, [TASK], episodes=(0, 3))
+    assert "requested" not in caplog.text
+    open_replay(request_, [TASK], episodes=range(100))
+    assert f"train/{TASK}: 2 of 100 requested demos are there (demo: 100)" in caplog.text
+
+
+def test_import_of_another_form_is_not_read(
+    original: KeyframeStore, request_: ReplayRequest
+) -> None:
+    write_replay(Path(request_.replay_folder) / TASK, original)
+    _import(request_)
+    with pytest.raises(StoreError, match=r"cameras front, .* but cameras wrist with"):
+        open_replay(dataclasses.replace(request_, cameras=("wrist",)), [TASK])
+
+
+def test_missing_replay_leaves_nothing_behind(request_: ReplayRequest) -> None:
+    with pytest.raises(ReplayError, match="replay_folder"):
+        _import(request_)
+    assert not Path(request_.store_folder).exists()
+
+
 def test_frames_are_stored_once(original: KeyframeStore, request_: ReplayRequest) -> None:
     write_replay(Path(request_.replay_folder) / TASK, original)
     imported = _import(request_)

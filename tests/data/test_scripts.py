@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ from types import ModuleType
 
 import pytest
 
-from sam2act.data.demos import episodes_folder
+from sam2act.data.demo_folders import episodes_folder
 from sam2act.data.store import KeyframeStore
 from tests.data.published_replay_writer import write_replay
 from tests.data.synthetic_demos import CAMERAS, IMAGE_SIZE, write_synthetic_task
@@ -51,7 +52,19 @@ def test_build_store_reports_errors_without_traceback(tmp_path: Path, capsys) ->
     script = _script("build_store")
     store = ["--store-folder", str(tmp_path / "store"), *FORM]
     assert script.main(["--data-folder", str(tmp_path / "nowhere"), *store]) == 1
-    assert "nowhere" in capsys.readouterr().err
+    printed = capsys.readouterr().err
+    assert "nowhere" in printed and "--data-folder" in printed and "data_folder" not in printed
+    demos = ["--data-folder", str(tmp_path / "demos"), *store]
+    for flags, remedy in (
+        (["--tasks", "opne"], r"did you mean open\?.*change --tasks, or set --data-folder"),
+        (["--split", "val"], r"holds the splits train: name one of them by --split"),
+        (["--tasks", "open", "--demo-start", "7"], "check --demo and --demo-start"),
+    ):
+        assert script.main([*demos, *flags]) == 1
+        assert re.search(remedy, capsys.readouterr().err)
+    assert script.main(["--data-folder", str(tmp_path / "demos/train"), *store]) == 1
+    assert f"set --data-folder to {tmp_path / 'demos'}\n" in capsys.readouterr().err
+    assert not (tmp_path / "store").exists()
     episode = episodes_folder(tmp_path / "demos", "train", "open") / "episode0"
     (episode / "low_dim_obs.pkl").write_bytes(b"")
     assert script.main(["--data-folder", str(tmp_path / "demos"), *store]) == 1

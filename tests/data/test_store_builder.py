@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sam2act.data.demos import episodes_folder, image_path, read_images
+from sam2act.data.demo_folders import episodes_folder
+from sam2act.data.demos import image_path, read_images
 from sam2act.data.rlbench_types import DemoError, dump_published
-from sam2act.data.store import INDEX_FILE, KeyframeStore, StoreError, TaskStore
+from sam2act.data.store import INDEX_FILE, ImageForm, KeyframeStore, StoreError, TaskStore
 from sam2act.data.store_builder import StoreRequest, ensure_store, open_store
 from tests.data.synthetic_demos import (
     CAMERAS,
@@ -146,6 +147,49 @@ def test_changed_settings_are_rebuilt(request_: StoreRequest, caplog) -> None:
     store = _build(dataclasses.replace(request_, cameras=("wrist",)))
     assert store.cameras == ("wrist",) and store.gather(store.valid[:2]).rgb.shape[1] == 1
     assert "cameras changed" in caplog.text
+
+
+def test_store_of_another_form_is_not_read(request_: StoreRequest) -> None:
+    """Another run may rebuild a shared folder with its own settings between build and opening."""
+    _build(dataclasses.replace(request_, cameras=("wrist",)))
+    with pytest.raises(StoreError, match=r"wrist with .* but cameras front, .*store_folder") as e:
+        open_store(request_, [TASK])
+    assert str(request_.folder(TASK)) in str(e.value)
+    _build(request_)
+    other_size = dataclasses.replace(request_, image_size=IMAGE_SIZE + 1)
+    with pytest.raises(StoreError, match=f"image_size {IMAGE_SIZE}, .*image_size {IMAGE_SIZE + 1}"):
+        open_store(other_size, [TASK])
+    assert open_store(request_, [TASK]).task_stores[0].form == ImageForm(CAMERAS, IMAGE_SIZE)
+
+
+def test_worker_does_not_read_the_rebuild_of_another_run(request_: StoreRequest) -> None:
+    sent = pickle.dumps(_build(request_))
+    assert len(pickle.loads(sent)) > 0
+    _build(dataclasses.replace(request_, cameras=("wrist",)))
+    with pytest.raises(StoreError, match="store_folder"):
+        pickle.loads(sent)
+
+
+def test_open_store_keeps_its_images_through_a_rebuild(request_: StoreRequest) -> None:
+    """Episode 0 joins the folder, which moves every frame of the others."""
+    later = dataclasses.replace(request_, demo=2, demo_start=1)
+    opened = _build(later)
+    reference = _build(later).gather(opened.valid).rgb
+    _build(request_)
+    np.testing.assert_array_equal(opened.gather(opened.valid).rgb, reference)
+
+
+@pytest.mark.parametrize("tasks", [["close_drawer"], [TASK, "close_drawer"]])
+def test_missing_demos_leave_nothing_behind(request_: StoreRequest, tasks: list[str]) -> None:
+    with pytest.raises(DemoError, match="close_drawer"):
+        ensure_store(request_, tasks, progress=False)
+    assert not Path(request_.store_folder).exists()
+
+
+def test_store_to_restore_serves_without_its_demos(request_: StoreRequest, tmp_path: Path) -> None:
+    _build(request_)
+    request_.folder(TASK).rename(request_.folder(TASK).with_name(f".{TASK}.replaced"))
+    assert len(_build(dataclasses.replace(request_, data_folder=tmp_path / "nowhere")).valid)
 
 
 def test_fewer_demos_than_requested_warns_with_the_count(request_: StoreRequest, caplog) -> None:
