@@ -7,16 +7,16 @@ keyframe 0. Without the past its answer is right in a quarter of the sequences.
 
 from __future__ import annotations
 
-import copy
-import time
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sam2act.config.load import load_network
-from sam2act.config.schema import NetworkConfig
 from sam2act.models.sam2act_plus import SAM2ActPlusNetwork
 from sam2act.policy.losses import heatmap_loss
 from sam2act.policy.targets import position_heatmaps
@@ -37,10 +37,15 @@ PLACES = 0.75 * torch.tensor([[1.0, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]
 FIXED_PLACE = torch.tensor([0.25, 0.25, 0.25])
 PHASE = torch.tensor([[1.0, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0]])
 MARK_SIDE, NOISE = 5.0, 0.1
-STAGE_ONE_STEPS, STAGE_ONE_SEQUENCES, STAGE_ONE_RATE = 120, 8, 3e-3
-STAGE_TWO_STEPS, STAGE_TWO_SEQUENCES, STAGE_TWO_RATE = 150, 8, 4e-3
+MAP_SIGMA, TOLERANCE = 1.0, 0.3  # pixels; cube units
+SEQUENCES_PER_STEP, WARM_UP_STEPS = 8, 30
+# Without a limit the first steps can throw the new modules into a state that ignores the past.
+MAXIMUM_GRADIENT_NORM = 0.3
+# Stage 1 ends as soon as it answers what a single frame can answer: trained on, it only grows
+# surer of its guesses in the last frame, and stage 2 then takes longer to give these up.
+STAGE_ONE_STEPS, STAGE_ONE_RATE = 100, 3e-3
+STAGE_TWO_STEPS, STAGE_TWO_RATE = 150, 4e-3
 UPSAMPLER_RATE = 0.15  # times the rate of the new modules
-WARM_UP = 10
 
 
 @dataclass(frozen=True)
@@ -54,9 +59,9 @@ class Sequences:
 
 
 def draw(network: SAM2ActPlusNetwork, count: int, generator: torch.Generator) -> Sequences:
-    """Fresh sequences with random places, mark colours and image noise."""
+    """Fresh sequences with random mark colours and image noise; places take turns."""
     config, views = network.config, len(network.views)
-    place = PLACES[torch.randint(len(PLACES), (count,), generator=generator)]
+    place = PLACES[torch.arange(count) % len(PLACES)]
     colour = 0.5 + 0.5 * torch.rand(count, 1, 3, 1, 1, generator=generator)
     size = config.img_size
     pixel = project(place, network.views, size)  # (count, V, 2)
@@ -77,87 +82,118 @@ def draw(network: SAM2ActPlusNetwork, count: int, generator: torch.Generator) ->
 
 
 def target_maps(network: SAM2ActPlusNetwork, sequences: Sequences) -> Tensor:
+    """What the heat maps should be, (n * W, V, S, S)."""
     size = network.config.img_size
-    return position_heatmaps(sequences.answer, network.views, size, 1.0, half_projection=False)
+    return position_heatmaps(
+        sequences.answer, network.views, size, MAP_SIGMA, half_projection=False
+    )
 
 
-def without_past(network: SAM2ActPlusNetwork, sequences: Sequences) -> Tensor:
-    """Heat maps of every frame with empty bank."""
+def frame_by_frame(network: SAM2ActPlusNetwork, sequences: Sequences) -> Tensor:
+    """Heat maps of every frame without any past: stage 1."""
     bank = network.empty_bank(len(sequences.images))
-    return network.coarse_step(
-        sequences.images, sequences.proprio, sequences.language, bank
-    ).heatmaps
+    step = network.coarse_step(sequences.images, sequences.proprio, sequences.language, bank)
+    return step.heatmaps
 
 
-def train(network: SAM2ActPlusNetwork, groups: list[dict], steps: int, sequences: int, maps) -> None:
-    """AdamW with warm-up and cosine on fresh sequences; `maps` gives the heat maps of a batch."""
+def in_windows(network: SAM2ActPlusNetwork, sequences: Sequences) -> Tensor:
+    """Heat maps of every frame with its past: stage 2."""
+    return network.window_heatmaps(sequences.images, sequences.proprio, sequences.language)
+
+
+def train(
+    network: SAM2ActPlusNetwork,
+    heatmaps: Callable[[SAM2ActPlusNetwork, Sequences], Tensor],
+    groups: list[dict[str, Any]],
+    steps: int,
+) -> float:
+    """AdamW with warm-up and cosine on fresh sequences; the last loss."""
     generator = torch.Generator().manual_seed(steps)
     optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.99), weight_decay=1e-4)
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer,
         lambda step: (
-            min(1.0, (step + 1) / WARM_UP)
-            * (0.505 + 0.495 * float(torch.cos(torch.tensor(torch.pi * step / steps))))
+            min(1.0, (step + 1) / WARM_UP_STEPS) * (1 + math.cos(math.pi * step / steps)) / 2
         ),
     )
     network.train()
-    for step in range(steps):
-        batch = draw(network, sequences, generator)
-        loss = heatmap_loss(maps(network, batch), target_maps(network, batch))
+    for _ in range(steps):
+        batch = draw(network, SEQUENCES_PER_STEP, generator)
+        loss = heatmap_loss(heatmaps(network, batch), target_maps(network, batch))
         optimizer.zero_grad()
         loss.backward()
+        nn.utils.clip_grad_norm_(parameters, MAXIMUM_GRADIENT_NORM)
         optimizer.step()
         schedule.step()
-        if step % 20 == 19:
-            print(step + 1, f"loss {float(loss.detach()):.3f}", {k: round(v, 3) for k, v in accuracy(network, 64).items()})
-            network.train()
+    return float(loss.detach())
+
+
+def train_stage_one(network: SAM2ActPlusNetwork) -> float:
+    """All of the coarse branch, one frame at a time."""
+    network.requires_grad_(True)
+    parameters = [*network.coarse.parameters(), *network.coarse_encoder.parameters()]
+    groups = [{"params": parameters, "lr": STAGE_ONE_RATE}]
+    return train(network, frame_by_frame, groups, STAGE_ONE_STEPS)
+
+
+def train_stage_two(network: SAM2ActPlusNetwork) -> float:
+    """The memory and, more slowly, the upsampler, on whole sequences."""
+    network.freeze_stage_one()
+    calibrate(network)
+    upsampler_rate = UPSAMPLER_RATE * STAGE_TWO_RATE
+    groups = [
+        {"params": network.memory.parameters(), "lr": STAGE_TWO_RATE},
+        {"params": network.coarse.upsampler.parameters(), "lr": upsampler_rate},
+    ]
+    return train(network, in_windows, groups, STAGE_TWO_STEPS)
 
 
 @torch.no_grad()
-def accuracy(network: SAM2ActPlusNetwork, count: int) -> dict[str, float]:
-    """Share of fresh sequences whose last answer is right, with and without the past."""
+def calibrate(network: SAM2ActPlusNetwork) -> None:
+    """Give the final norm the scale of the tokens that stage 1 left."""
     network.eval()
-    batch = draw(network, count, torch.Generator().manual_seed(12345))
-    frames = [
-        [part.unflatten(0, (count, WINDOW))[:, time] for part in vars(batch).values()]
-        for time in range(WINDOW)
-    ]
+    batch = draw(network, 64, torch.Generator().manual_seed(2))
+    tokens, _ = network.coarse_tokens(batch.images, batch.proprio, batch.language)
+    network.memory.calibrate(tokens)
+
+
+@torch.no_grad()
+def accuracy(network: SAM2ActPlusNetwork, count: int = 256) -> dict[str, float]:
+    """Share of right answers over fresh sequences: each keyframe with its past, and the last
+    keyframe after its bank was emptied."""
+    network.eval()
+    sequences = draw(network, count, torch.Generator().manual_seed(1))
+    parts = [value.unflatten(0, (count, WINDOW)) for value in vars(sequences).values()]
+    assert torch.equal(parts[0][:, -1], parts[0][:1, -1].expand_as(parts[0][:, -1]))
     bank, right = network.empty_bank(count), {}
-    for time, (images, proprio, language, answer) in enumerate(frames):
-        step = network.coarse_step(images, proprio, language, bank)
-        right[f"keyframe {time}"] = share_right(network, step.heatmaps, answer)
-        if time == WINDOW - 1:
-            emptied = bank.reset(torch.arange(count))
-            heatmaps = network.coarse_step(images, proprio, language, emptied).heatmaps
-            right["emptied"] = share_right(network, heatmaps, answer)
+    for keyframe in range(WINDOW):
+        *inputs, answer = (part[:, keyframe] for part in parts)
+        emptied = network.coarse_step(*inputs, bank.reset(torch.arange(count)))
+        step = network.coarse_step(*inputs, bank)
+        right[f"keyframe {keyframe}"] = share_right(network, step.heatmaps, answer)
         bank = step.bank
+    right["last, bank emptied"] = share_right(network, emptied.heatmaps, answer)
     return right
 
 
 def share_right(network: SAM2ActPlusNetwork, heatmaps: Tensor, answer: Tensor) -> float:
-    """Share of predicted positions (arg-max over the views) within 0.3 of the right one."""
+    """Share of predicted positions close to the right one."""
     distance = (network.peak(heatmaps) - answer).norm(dim=-1)
-    return float((distance < 0.3).float().mean())
+    return float((distance < TOLERANCE).float().mean())
 
 
-if __name__ == "__main__":
-    torch.manual_seed(0)
-    network = SAM2ActPlusNetwork(CONFIG)
-    t = time.time()
-    network.requires_grad_(True)
-    stage1 = [{"params": [*network.coarse.parameters(), *network.encoders[0].parameters()], "lr": STAGE_ONE_RATE}]
-    train(network, stage1, STAGE_ONE_STEPS, STAGE_ONE_SEQUENCES, without_past)
-    print("stage1", time.time() - t)
-    t = time.time()
-    network.freeze_stage_one()
-    with torch.no_grad():
-        batch = draw(network, 64, torch.Generator().manual_seed(9))
-        network.eval()
-        network.memory.calibrate(network.coarse_tokens(batch.images, batch.proprio, batch.language)[0])
-    stage2 = [
-        {"params": [*network.memory.parameters()], "lr": STAGE_TWO_RATE},
-        {"params": [*network.coarse.upsampler.parameters()], "lr": STAGE_TWO_RATE * UPSAMPLER_RATE},
-    ]
-    train(network, stage2, STAGE_TWO_STEPS, STAGE_TWO_SEQUENCES,
-          lambda n, b: n.window_heatmaps(b.images, b.proprio, b.language))
-    print("stage2", time.time() - t, accuracy(network, 256))
+@pytest.mark.slow
+def test_past_keyframes_settle_what_the_present_cannot() -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = SAM2ActPlusNetwork(CONFIG)
+        stage_one_loss = train_stage_one(network)
+        before = accuracy(network)
+        stage_two_loss = train_stage_two(network)
+    after = accuracy(network)
+    print(f"\nstage 1: loss {stage_one_loss:.3f}, {before}")
+    print(f"stage 2: loss {stage_two_loss:.3f}, {after}")
+    assert before["keyframe 0"] >= 0.95 and before["keyframe 1"] >= 0.95
+    assert before["keyframe 2"] <= 0.6 and after["last, bank emptied"] <= 0.6
+    assert min(after[f"keyframe {keyframe}"] for keyframe in range(WINDOW)) >= 0.95
