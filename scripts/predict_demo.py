@@ -42,8 +42,9 @@ from sam2act.policy.plus import SAM2ActPlusPolicy
 from sam2act.policy.policy import Prediction, SAM2ActPolicy
 from sam2act.rendering.views import project
 from sam2act.training.distributed import World, choose_device
+from sam2act.training.run_data import language_table
 from sam2act.training.run_log import configure_console, metrics_name
-from sam2act.training.setup import USER_ERRORS, language_table
+from sam2act.training.setup import USER_ERRORS
 from sam2act.visualization.charts import line_chart
 from sam2act.visualization.images import data_uri, enlarge_and_mark, overlay_heatmap, side_by_side
 from sam2act.visualization.page import Page

@@ -34,6 +34,7 @@ FOR_ALL = ("compat", "config.schema")
 EXCEPTIONS: dict[str, tuple[str, ...]] = {
     "policy.checkpoint": ("config.load",),  # a checkpoint carries its own configuration
     "training.setup": ("config", "language"),  # joins the parts of a run for the entry points
+    "training.run_data": ("config", "language"),  # instructions become tokens
     "training.run": ("config.load",),  # the command line of both stages
 }
 

@@ -15,11 +15,10 @@ from sam2act.policy.checkpoint import build_policy
 from sam2act.training.distributed import World, distributed_world
 from sam2act.training.loop import Trainer
 from sam2act.training.plan import autocast_dtype
+from sam2act.training.run_data import DataOptions, build_training_data
 from sam2act.training.run_log import RunLog, configure_console
 from sam2act.training.setup import (
     USER_ERRORS,
-    DataOptions,
-    build_training_data,
     check_available,
     checkpoint_to_resume,
     describe_run,

@@ -11,7 +11,7 @@ from sam2act.config.schema import ExperimentConfig, NetworkConfig
 from sam2act.policy.checkpoint import PolicyBundle, build_policy
 from sam2act.training.distributed import World
 from sam2act.training.loop import Trainer
-from sam2act.training.setup import DataOptions, build_training_data
+from sam2act.training.run_data import DataOptions, build_training_data
 from tests.data.synthetic_demos import write_synthetic_task
 
 NETWORK_OPTS = (

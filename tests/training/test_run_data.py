@@ -12,7 +12,8 @@ from sam2act.config.tasks import task_names
 from sam2act.data.store import KeyframeStore, StoreError
 from sam2act.data.store_builder import StoreRequest, ensure_store
 from sam2act.training.distributed import World
-from sam2act.training.setup import USER_ERRORS, DataOptions, build_training_data, open_stores
+from sam2act.training.run_data import DataOptions, build_training_data, open_stores
+from sam2act.training.setup import USER_ERRORS
 from tests.data.published_replay_writer import write_replay
 from tests.data.synthetic_demos import CAMERAS, IMAGE_SIZE
 from tests.training import tiny_run

@@ -1,0 +1,213 @@
+"""What a run learns from: frame stores, batches, held-out samples, language tokens."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from sam2act.config.schema import ConfigError, ExperimentConfig, NetworkConfig
+from sam2act.config.tasks import data_folder, store_folder, task_names
+from sam2act.data.dataset import KeyframeDataset, gather_batch, make_loader
+from sam2act.data.frame_clouds import keep_points_inside
+from sam2act.data.published_replay import ReplayRequest, import_replay, open_replay
+from sam2act.data.samplers import (
+    DemoUniformTemporal,
+    build_sampler,
+    first_chains,
+)
+from sam2act.data.store import KeyframeStore
+from sam2act.data.store_builder import StoreRequest, ensure_store, open_store
+from sam2act.language.cache import LanguageCache
+from sam2act.language.text_encoder import build_text_encoder
+from sam2act.policy.contracts import Batch
+from sam2act.training.distributed import World
+from sam2act.training.loop import TrainingData
+from sam2act.training.validation import ValidationData
+
+
+@dataclasses.dataclass(frozen=True)
+class DataOptions:
+    """Command-line choices about the data."""
+
+    refresh: bool = False
+    skip_bad_episodes: bool = False
+
+
+def open_stores(
+    experiment: ExperimentConfig, world: World, options: DataOptions
+) -> tuple[KeyframeStore, KeyframeStore | None]:
+    """Training and validation store; the main process builds, the others wait.
+
+    Raises:
+        DemoError: demos are absent or broken.
+        StoreError: a frame shows nothing inside the scene bounds.
+    """
+    requests = [_store_request(experiment, "train", experiment.demo, experiment.demo_start)]
+    held_out = experiment.validation
+    if held_out.demo:
+        requests.append(
+            _store_request(experiment, held_out.split, held_out.demo, held_out.demo_start)
+        )
+        _require_disjoint(*requests)
+    tasks = task_names(experiment)
+    replay = _replay_request(experiment) if experiment.replay_folder else None
+    from_demos = requests[1:] if replay else requests
+
+    def finished() -> list[KeyframeStore]:
+        stores = [open_store(request, tasks) for request in from_demos]
+        if replay:
+            stores.insert(0, open_replay(replay, tasks, episodes=requests[0].episodes))
+        return [_with_points(store, experiment, options) for store in stores]
+
+    if world.is_main:
+        if replay:
+            import_replay(replay, tasks, refresh=options.refresh)
+        for request in from_demos:
+            ensure_store(
+                request,
+                tasks,
+                refresh=options.refresh,
+                skip_bad_episodes=options.skip_bad_episodes,
+            )
+        stores = finished()
+    world.barrier()
+    if not world.is_main:
+        stores = finished()
+    return stores[0], stores[1] if len(stores) > 1 else None
+
+
+def _with_points(
+    store: KeyframeStore, experiment: ExperimentConfig, options: DataOptions
+) -> KeyframeStore:
+    """The store, with the check that cropping to the bounds leaves points in every frame."""
+    if not experiment.rvt.move_pc_in_bound:
+        return store
+    return keep_points_inside(
+        store, experiment.scene_bounds, skip_bad_episodes=options.skip_bad_episodes
+    )
+
+
+def _store_request(
+    experiment: ExperimentConfig, split: str, demo: int, demo_start: int
+) -> StoreRequest:
+    return StoreRequest(
+        data_folder=data_folder(experiment),
+        store_folder=store_folder(experiment),
+        split=split,
+        demo=demo,
+        demo_start=demo_start,
+        cameras=experiment.cameras,
+        image_size=experiment.image_size,
+    )
+
+
+def _replay_request(experiment: ExperimentConfig) -> ReplayRequest:
+    return ReplayRequest(
+        replay_folder=experiment.replay_folder,
+        store_folder=store_folder(experiment),
+        cameras=experiment.cameras,
+        image_size=experiment.image_size,
+    )
+
+
+def _require_disjoint(training: StoreRequest, validation: StoreRequest) -> None:
+    shared = set(training.episodes) & set(validation.episodes)
+    if training.split == validation.split and shared:
+        raise ConfigError(
+            f"validation: episodes {sorted(shared)} of split {training.split} are also trained on;"
+            " change validation.demo_start, validation.split or demo"
+        )
+
+
+def language_table(
+    instructions: list[str], experiment: ExperimentConfig, network: NetworkConfig, world: World
+) -> Tensor:
+    """Tokens of every instruction, (instructions, L, lang_dim) float32 on the device."""
+    settings = experiment.language
+    path = settings.cache or f"{store_folder(experiment)}/language_{settings.encoder}.safetensors"
+    encoder = build_text_encoder(settings, network.lang_len, network.lang_dim)
+    cache = LanguageCache(Path(path))
+    if world.is_main:
+        cache.table(instructions, encoder)
+    world.barrier()
+    return cache.table(instructions, encoder).to(world.device)
+
+
+def build_training_data(
+    experiment: ExperimentConfig, network: NetworkConfig, world: World, options: DataOptions
+) -> TrainingData:
+    """Stores, batches and language of a run.
+
+    Raises:
+        ConfigError, DemoError, SamplingError: the data cannot serve this configuration.
+    """
+    training, validation = open_stores(experiment, world, options)
+    instructions = list(training.instructions)
+    sampler = build_sampler(
+        experiment.sample_distribution_mode,
+        training,
+        bs=experiment.bs,
+        seed=experiment.seed,
+        num_maskmem=network.num_maskmem,
+        window_sampling=experiment.peract.window_sampling,
+    )
+    label = experiment.peract.collision_label
+    dataset = KeyframeDataset(
+        training, sampler, bs=experiment.bs, rank=world.rank, collision_label=label
+    )
+
+    def training_batches(start: int, count: int) -> Iterator[Batch]:
+        loader = make_loader(
+            dataset,
+            start,
+            count,
+            num_workers=experiment.num_workers,
+            pin_memory=world.device.type == "cuda",
+        )
+        return iter(loader)
+
+    held_out = None
+    if validation is not None:
+        instructions += [text for text in validation.instructions if text not in instructions]
+        held_out = _validation_data(
+            validation, instructions, experiment, _window(experiment, network), world
+        )
+    language = language_table(instructions, experiment, network, world)
+    return TrainingData(training_batches, held_out, language)
+
+
+def _window(experiment: ExperimentConfig, network: NetworkConfig) -> int:
+    """Consecutive rows of a batch that belong together."""
+    temporal = experiment.sample_distribution_mode == "demo_uniform_temporal"
+    return network.num_maskmem + 1 if temporal else 1
+
+
+def _validation_data(
+    store: KeyframeStore,
+    instructions: list[str],
+    experiment: ExperimentConfig,
+    window: int,
+    world: World,
+) -> ValidationData:
+    """What held-out demos show, dealt out to the processes in turn: the first chain of every demo,
+    or every window of consecutive keyframes (`window` > 1)."""
+    rows = torch.tensor([instructions.index(text) for text in store.instructions])
+    if window > 1:
+        sampler = DemoUniformTemporal(store, 0, window=window, window_sampling="all_windows")
+        records = sampler.all_windows().reshape(-1)
+    else:
+        records = first_chains(store)
+    numbers = torch.arange(len(records)).view(-1, window)[world.rank :: world.size].flatten()
+
+    def batches() -> Iterator[tuple[Tensor, Batch]]:
+        for part in numbers.split(experiment.bs) if len(numbers) else ():
+            batch = gather_batch(
+                store, records[part.numpy()], collision_label=experiment.peract.collision_label
+            )
+            yield part, dataclasses.replace(batch, instruction=rows[batch.instruction])
+
+    return ValidationData(len(records), batches)
