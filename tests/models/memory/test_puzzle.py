@@ -38,13 +38,14 @@ FIXED_PLACE = torch.tensor([0.25, 0.25, 0.25])
 PHASE = torch.tensor([[1.0, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0]])
 MARK_SIDE, NOISE = 5.0, 0.1
 MAP_SIGMA, TOLERANCE = 1.0, 0.3  # pixels; cube units
-SEQUENCES_PER_STEP, WARM_UP_STEPS = 8, 30
-# Without a limit the first steps can throw the new modules into a state that ignores the past.
-MAXIMUM_GRADIENT_NORM = 0.3
+SEQUENCES_PER_STEP = 8
+WARM_UP = 5  # the first fifth of the steps
 # Stage 1 ends as soon as it answers what a single frame can answer: trained on, it only grows
 # surer of its guesses in the last frame, and stage 2 then takes longer to give these up.
-STAGE_ONE_STEPS, STAGE_ONE_RATE = 100, 3e-3
-STAGE_TWO_STEPS, STAGE_TWO_RATE = 150, 4e-3
+STAGE_ONE_STEPS, STAGE_ONE_RATE = 60, 3e-3
+STAGE_TWO_STEPS, STAGE_TWO_RATE = 200, 4e-3
+# Without a limit the first steps can throw the new modules into a state that ignores the past.
+STAGE_TWO_GRADIENT_NORM = 0.3
 UPSAMPLER_RATE = 0.15  # times the rate of the new modules
 
 
@@ -106,6 +107,7 @@ def train(
     heatmaps: Callable[[SAM2ActPlusNetwork, Sequences], Tensor],
     groups: list[dict[str, Any]],
     steps: int,
+    gradient_norm: float = math.inf,
 ) -> float:
     """AdamW with warm-up and cosine on fresh sequences; the last loss."""
     generator = torch.Generator().manual_seed(steps)
@@ -114,7 +116,7 @@ def train(
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer,
         lambda step: (
-            min(1.0, (step + 1) / WARM_UP_STEPS) * (1 + math.cos(math.pi * step / steps)) / 2
+            min(1.0, WARM_UP * (step + 1) / steps) * (1 + math.cos(math.pi * step / steps)) / 2
         ),
     )
     network.train()
@@ -123,7 +125,7 @@ def train(
         loss = heatmap_loss(heatmaps(network, batch), target_maps(network, batch))
         optimizer.zero_grad()
         loss.backward()
-        nn.utils.clip_grad_norm_(parameters, MAXIMUM_GRADIENT_NORM)
+        nn.utils.clip_grad_norm_(parameters, gradient_norm)
         optimizer.step()
         schedule.step()
     return float(loss.detach())
@@ -146,7 +148,7 @@ def train_stage_two(network: SAM2ActPlusNetwork) -> float:
         {"params": network.memory.parameters(), "lr": STAGE_TWO_RATE},
         {"params": network.coarse.upsampler.parameters(), "lr": upsampler_rate},
     ]
-    return train(network, in_windows, groups, STAGE_TWO_STEPS)
+    return train(network, in_windows, groups, STAGE_TWO_STEPS, STAGE_TWO_GRADIENT_NORM)
 
 
 @torch.no_grad()
