@@ -75,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         check_output(options)
         save_checkpoint(options.output, converted(source, options.to))
     except (CheckpointError, ConfigError, WeightsError, OSError) as error:
-        print(f"{options.checkpoint}: {error}", file=sys.stderr)
+        print(f"refused: {error}", file=sys.stderr)
         return REFUSED
     print(f"written: {options.output} ({options.output.stat().st_size / 1e6:.1f} MB)")
     return 0
@@ -126,7 +126,9 @@ def read_source(options: argparse.Namespace) -> Source:
     try:
         report = bundle.load_model_state(content["model_state"])
     except WeightsError as error:
-        raise WeightsError(f"{error}\n(tried with {fits}; --mvt_cfg_path names another)") from error
+        raise WeightsError(
+            f"{options.checkpoint}: {error}\n(tried with {fits}; --mvt_cfg_path names another)"
+        ) from error
     average = content.get("extra", {}).get("average")
     if average is not None and not options.last_weights:
         bundle.policy.load_state_dict(average["average"], strict=False)

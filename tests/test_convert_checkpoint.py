@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 import torch
 
-from sam2act.config.load import load_experiment, load_network
+from sam2act.config.load import dump, load_experiment, load_network
 from sam2act.policy.checkpoint import (
     PolicyBundle,
     build_policy,
@@ -81,8 +81,6 @@ def test_both_ways_keep_every_tensor(
     content = read_checkpoint(bare)
     assert content.keys() == {"epoch", "model_state"} and content["epoch"] == 4
     named = tmp_path / "network.yaml"
-    from sam2act.config.load import dump
-
     named.write_text(dump(bundle.network))
     arguments = ("--mvt_cfg_path", named, "--to", "sam2act", "--output", back)
     assert run(script, bare, *arguments) == 0

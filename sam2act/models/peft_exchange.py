@@ -4,7 +4,7 @@
 peft's own LoRA layer adapts queries, keys and values of a fused projection together, with one
 shared down projection, and cannot express ours (paper section IV-B, quirk Q5). The tensors are
 therefore those of a *custom layer* on `qkv` with the adapter parts `lora_A_q`, `lora_B_q`,
-`lora_A_v` and `lora_B_v`; module paths are those of SAM 2 (`image_encoder.trunk.blocks.0.attn.qkv`).
+`lora_A_v` and `lora_B_v`; module paths are those of SAM 2, `image_encoder.trunk.blocks.0.attn.qkv`.
 To use such a file with peft itself, register a layer with these parts
 (`LoraConfig._register_custom_module`). Without one peft reads the configuration, finds none of its
 own tensors and adapts nothing. Neither direction needs peft to be installed.
@@ -62,7 +62,7 @@ def adapter_state(network: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def adapter_config(rank: int) -> dict[str, Any]:
-    """What peft's `LoraConfig` needs to know; the update has no factor, so alpha equals the rank."""
+    """What peft's `LoraConfig` needs; the update has no factor, so alpha equals the rank."""
     return {
         "peft_type": "LORA",
         "task_type": None,
