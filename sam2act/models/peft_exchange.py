@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from sam2act.models.lora import LoRAQKV
@@ -83,6 +82,8 @@ def export_adapter(network: nn.Module, folder: str | Path) -> None:
     Raises:
         AdapterError: the network has no adapters.
     """
+    from safetensors.torch import save_file
+
     state = adapter_state(network)
     tensors = {name: value.detach().cpu().contiguous() for name, value in state.items()}
     folder = Path(folder)
@@ -160,6 +161,8 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 
 def _read_weights(path: Path) -> dict[str, Tensor]:
+    from safetensors.torch import load_file
+
     if not path.is_file():
         raise AdapterError(f"no adapter weights {path}")
     try:
