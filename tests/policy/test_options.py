@@ -53,7 +53,6 @@ def loss(sample, experiment_opts: str = "", network_opts: str = "", *, half: boo
         ("scene_bounds [-0.1,-0.4,0.7,0.6,0.4,1.5]", ""),
         ("", "renderer.radius 0.3"),
         ("", "data.points 64"),
-        ("", "heatmap_half True"),
         ("", "local_feature inverse_distance"),
         ("", "norm_corr False"),
         ("", "rend_three_views False"),
@@ -69,6 +68,19 @@ def loss(sample, experiment_opts: str = "", network_opts: str = "", *, half: boo
 def test_option_changes_the_loss(sample, experiment_opts: str, network_opts: str) -> None:
     assert loss(sample) == loss(sample)
     assert loss(sample, experiment_opts, network_opts) != loss(sample)
+
+
+def test_heatmap_half_rounds_to_float16(sample) -> None:
+    folder, batch, language = sample
+    experiment = load_experiment("configs/tiny.yaml", tiny_run.experiment_opts(Path(folder)))
+    maps = {}
+    for half in (True, False):
+        opts = f"{tiny_run.NETWORK_OPTS} heatmap_half {half}"
+        network = load_network("configs/mvt/tiny.yaml", opts)
+        policy = build_policy(experiment, network, seed=0).policy
+        maps[half] = policy.predict(batch.observation(), language).output.coarse.heatmaps
+    assert torch.equal(maps[True], maps[False].half().float())
+    assert not torch.equal(maps[True], maps[False])
 
 
 def test_target_projection_matters_under_float16_only(sample) -> None:
