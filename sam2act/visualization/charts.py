@@ -8,6 +8,7 @@ from html import escape
 
 COLORS = ("#1f6fb2", "#d1495b", "#2a9d5c", "#8a5fbf", "#c98a1b", "#5a6472")
 MARGIN_LEFT, MARGIN_RIGHT, MARGIN_TOP, MARGIN_BOTTOM = 56, 150, 16, 40
+FEW_POINTS = 12
 Points = Sequence[tuple[float, float]]
 
 
@@ -69,6 +70,9 @@ def line_chart(
         color = COLORS[index % len(COLORS)]
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (place(*point) for point in points))
         parts.append(f'<polyline points="{path}" fill="none" stroke="{color}" stroke-width="1.8"/>')
+        if len(points) <= FEW_POINTS:  # a line alone would hide a single point
+            dots = (place(*point) for point in points)
+            parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{color}"/>' for x, y in dots]
         y = MARGIN_TOP + 12 + 18 * index
         parts.append(f'<rect x="{right + 12}" y="{y - 8}" width="12" height="4" fill="{color}"/>')
         parts.append(f'<text x="{right + 30}" y="{y}">{escape(name)}</text>')

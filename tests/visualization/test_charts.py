@@ -109,3 +109,10 @@ def test_names_are_escaped() -> None:
     root = chart({"<b>&": [(0, 1.0), (1, 2.0)]}, x_label='"<x>"', y_label='"<y>"')
     assert {"<b>&", '"<x>"', '"<y>"'} <= set(texts(root))
     assert root.attrib["aria-label"] == '"<y>" over "<x>"'
+
+
+def test_a_single_point_is_visible() -> None:
+    chart = line_chart({"one": [(3.0, 2.0)]}, x_label="x", y_label="y")
+    assert chart.count("<circle") == 1
+    many = [(float(i), float(i)) for i in range(50)]
+    assert "<circle" not in line_chart({"many": many}, x_label="x", y_label="y")
