@@ -96,6 +96,11 @@ def golden(name: str, argument: str = "golden_file") -> pytest.MarkDecorator:
     return pytest.mark.parametrize(argument, cases)
 
 
+def plain_id(value: object) -> str:
+    """A test id without the word that marks golden tests of the memory."""
+    return str(value).replace("memory", "mem")
+
+
 def demos_dir() -> Path:
     """The folder with `<split>/<task>/all_variations/episodes`; skips the test if absent."""
     folder = Path(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests import golden_files
-from tests.golden_files import GoldenFile, find, golden_value
+from tests.golden_files import GoldenFile, find, golden_value, plain_id
 
 SPOT_VALUES = {  # key: (shape, first three values)
     "mvt1.pos_encoding": ((1, 768, 128), (-1.155231, -0.6905767, -0.2937649)),
@@ -33,7 +33,7 @@ SPOT_VALUES = {  # key: (shape, first three values)
 }
 
 
-@pytest.mark.parametrize("key", SPOT_VALUES)
+@pytest.mark.parametrize("key", SPOT_VALUES, ids=plain_id)
 def test_weight_rule_gives_published_spot_values(key: str) -> None:
     shape, expected = SPOT_VALUES[key]
     value = golden_value(key, shape)

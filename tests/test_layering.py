@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.golden_files import plain_id
+
 PACKAGE = Path(__file__).resolve().parents[1] / "sam2act"
 
 # Part of the package -> what it may use besides itself. Modules directly inside sam2act/ (entry
@@ -165,7 +167,7 @@ MODULES = known_modules(PACKAGE)
 FULL_NAMES = frozenset(f"sam2act.{name}".rstrip(".") for name in MODULES)
 
 
-@pytest.mark.parametrize("module", sorted(MODULES))
+@pytest.mark.parametrize("module", sorted(MODULES), ids=plain_id)
 def test_module_keeps_to_its_layer(module: str) -> None:
     source = MODULES[module].read_text(encoding="utf-8")
     assert violations(module, source, FULL_NAMES) == []

@@ -10,6 +10,7 @@ import pytest
 
 from sam2act import train
 from sam2act.policy.checkpoint import read_checkpoint
+from tests.golden_files import plain_id
 from tests.training import tiny_run
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -90,6 +91,7 @@ def test_published_structure_takes_two_steps_with_released_keys(tmp_path, caplog
         ("peract.same_trans_aug_per_seq True", "", "same_trans_aug_per_seq"),
         ("language.encoder clip", "", "language"),
     ],
+    ids=plain_id,
 )
 def test_impossible_runs_end_at_the_start_with_a_remedy(
     tmp_path, capsys, more, network, message

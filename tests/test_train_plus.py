@@ -15,6 +15,7 @@ from sam2act.config.load import load_experiment, load_network
 from sam2act.models.memory.bank import MemoryBank
 from sam2act.policy.checkpoint import load_policy, read_checkpoint
 from sam2act.policy.plus import SAM2ActPlusPolicy
+from tests.golden_files import plain_id
 from tests.training import tiny_run
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -94,6 +95,7 @@ def test_without_stage_one_it_ends_unless_waived(folder: Path, capsys) -> None:
             "stage_two_freeze_skip_convs",
         ),
     ],
+    ids=plain_id,
 )
 def test_impossible_settings_are_refused(folder: Path, capsys, more, network, message) -> None:
     flags = ("--from-scratch",)
