@@ -120,7 +120,7 @@ def test_bad_experiment_values_name_the_key(opts: str, message: str) -> None:
         ("lora_finetune False", "encoder_trainable"),
         ("encoder_trainable full", "lora_finetune"),
         ("attn_heads 0", "attn_heads"),
-        ("memory 3", "unknown key"),
+        ("remember 3", "unknown key"),
     ],
 )
 def test_bad_network_values_name_the_key(opts: str, message: str) -> None:
