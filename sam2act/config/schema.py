@@ -141,6 +141,18 @@ class ValidationConfig:
 
 
 @dataclass(frozen=True)
+class EvalConfig:
+    """Acting (`eval.*`, added)."""
+
+    force_ignore_collisions: bool | None = None  # None = as predicted
+
+    def __post_init__(self) -> None:
+        require_choice(
+            "eval.force_ignore_collisions", self.force_ignore_collisions, (None, True, False)
+        )
+
+
+@dataclass(frozen=True)
 class PeractOfficialConfig:
     """Kept so that released yaml files load; belongs to a baseline that is not part of this."""
 
@@ -177,6 +189,7 @@ class ExperimentConfig:
     rvt: RvtConfig = field(default_factory=RvtConfig)
     language: LanguageConfig = field(default_factory=LanguageConfig)
     validation: ValidationConfig = field(default_factory=ValidationConfig)
+    eval: EvalConfig = field(default_factory=EvalConfig)
     peract_official: PeractOfficialConfig = field(default_factory=PeractOfficialConfig)
 
     def __post_init__(self) -> None:

@@ -47,6 +47,7 @@ class PolicySettings:
     sequence_augmentation: str
     window: int  # consecutive rows of a batch that are one sequence; 1 = independent samples
     cache_features: bool
+    force_ignore_collisions: bool | None  # overrides the predicted flag when acting
 
     @classmethod
     def from_configs(
@@ -74,6 +75,7 @@ class PolicySettings:
             else optimisation.sequence_augmentation,
             window=network.num_maskmem + 1 if network.use_memory else 1,
             cache_features=optimisation.cache_frozen_features,
+            force_ignore_collisions=experiment.eval.force_ignore_collisions,
         )
 
 
@@ -250,14 +252,12 @@ class SAM2ActPolicy(nn.Module):
         assert action is not None
         position = frame.to_world(output.waypoint)
         quaternion = quaternion_from_bins(action.rotation.argmax(-1), self.settings.bins)
-        values = torch.cat(
-            [
-                position,
-                quaternion.to(position),
-                action.gripper.argmax(-1, keepdim=True).to(position),
-                action.collision.argmax(-1, keepdim=True).to(position),
-            ],
-            dim=1,
+        gripper, ignore = (
+            scores.argmax(-1, keepdim=True).to(position)
+            for scores in (action.gripper, action.collision)
         )
+        if self.settings.force_ignore_collisions is not None:
+            ignore = torch.full_like(ignore, float(self.settings.force_ignore_collisions))
+        values = torch.cat([position, quaternion.to(position), gripper, ignore], dim=1)
         valid = torch.ones(len(values), 1, dtype=torch.bool, device=values.device)
         return ActionChunk(values[:, None], valid)

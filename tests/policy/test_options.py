@@ -83,6 +83,17 @@ def test_heatmap_half_rounds_to_float16(sample) -> None:
     assert not torch.equal(maps[True], maps[False])
 
 
+@pytest.mark.parametrize("forced", [True, False])
+def test_collision_flag_can_be_forced_when_acting(sample, forced: bool) -> None:
+    folder, batch, language = sample
+    opts = tiny_run.experiment_opts(Path(folder), f"eval.force_ignore_collisions {forced}")
+    experiment = load_experiment("configs/tiny.yaml", opts)
+    network = load_network("configs/mvt/tiny.yaml", tiny_run.NETWORK_OPTS)
+    policy = build_policy(experiment, network, seed=0).policy
+    action = policy.act(batch.observation(), language).values[:, 0]
+    assert (action[:, 8] == float(forced)).all()
+
+
 def test_target_projection_matters_under_float16_only(sample) -> None:
     rounded = loss(sample, network_opts="target_projection float16", half=True)
     exact = loss(sample, network_opts="target_projection float32", half=True)
