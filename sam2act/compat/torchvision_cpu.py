@@ -11,7 +11,7 @@ import importlib
 import sys
 from importlib.util import find_spec
 
-import torch
+from torch import library
 
 NMS_SIGNATURE = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
 MISSING_OPERATOR = "torchvision::nms"
@@ -50,8 +50,8 @@ def _forget_torchvision() -> None:
 
 
 @functools.cache  # the definitions vanish with the library object, so it must stay alive
-def _operator_schemas() -> torch.library.Library:
-    library = torch.library.Library("torchvision", "FRAGMENT")
+def _operator_schemas() -> library.Library:
+    schemas = library.Library("torchvision", "FRAGMENT")
     for operator in ("nms", "qnms"):
-        library.define(operator + NMS_SIGNATURE)
-    return library
+        schemas.define(operator + NMS_SIGNATURE)
+    return schemas

@@ -21,10 +21,11 @@ if not hasattr(torch.ops.torchvision, "nms"):
 # Imports like a working one: its compiled part defines the schemas itself and cannot bear others.
 WORKING = """
 import torch
+from torch import library
 assert not hasattr(torch.ops.torchvision, "nms"), "schemas were defined first"
-library = torch.library.Library("torchvision", "DEF")
-library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+schemas = library.Library("torchvision", "DEF")
+schemas.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+schemas.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 """
 CALL = """
 import sys
