@@ -1,0 +1,203 @@
+"""What every simulator of this project offers, whatever runs behind it.
+
+World frame: metres, z up, x away from the robot's base, y to its left. Quaternions are xyzw.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from sam2act.data.rlbench_types import Demo, Observation
+
+CAMERAS = ("front", "left_shoulder", "right_shoulder", "overhead", "wrist")
+POLICY_CAMERAS = ("front", "left_shoulder", "right_shoulder", "wrist")
+IMAGE_POLICIES = ("keyframes", "all", "none")
+BACKENDS = ("embedded", "rlbench")
+ACTION_SIZE = 9
+
+
+class EnvError(Exception):
+    """Anything that ends an episode without being the program's fault."""
+
+
+class InvalidActionError(EnvError):
+    """The action has the wrong form, lies outside the workspace or cannot be reached."""
+
+
+class IKError(EnvError):
+    """No joint solution within the limits reaches the pose."""
+
+
+class ConfigurationPathError(EnvError):
+    """The pose can be reached, but no collision-free path to it was found."""
+
+
+class DemoError(EnvError):
+    """The scripted demonstration did not succeed (files are `rlbench_types.DemoError`)."""
+
+
+class WaypointError(EnvError):
+    """A waypoint cannot be reached in the sampled scene."""
+
+
+class BoundaryError(EnvError):
+    """An object does not fit into the area in which it is to be placed."""
+
+
+class NoWaypointsError(EnvError):
+    """The task has no waypoints and hence no demonstration."""
+
+
+class SimulationError(EnvError):
+    """The physics became unstable; the episode's state is lost."""
+
+
+@dataclass(frozen=True)
+class CameraSpec:
+    """A pinhole camera as RLBench describes it.
+
+    Attributes:
+        name: one of `CAMERAS`.
+        pose: (4, 4) camera axes and position; in the world, or in the tip frame if `on_hand`.
+        field_of_view: degrees, of the whole image height.
+        near: metres, depth 0 of stored images.
+        far: metres, depth 1 of stored images; also the depth where nothing is seen.
+        on_hand: whether the camera moves with the gripper.
+    """
+
+    name: str
+    pose: np.ndarray
+    field_of_view: float
+    near: float
+    far: float
+    on_hand: bool = False
+
+    def intrinsics(self, image_size: int) -> np.ndarray:
+        """(3, 3) K with RLBench's negative focal lengths, in pixels."""
+        half = image_size / 2
+        focal = -half / np.tan(np.deg2rad(self.field_of_view) / 2)
+        return np.array([[focal, 0.0, half], [0.0, focal, half], [0.0, 0.0, 1.0]])
+
+
+@dataclass(frozen=True)
+class EnvConfig:
+    """Which scene to open and what to observe in it.
+
+    Attributes:
+        task: name of the task.
+        backend: "embedded" or "rlbench".
+        cameras: cameras that `reset` and `step` render.
+        image_size: pixels per side.
+        masks: also render `<camera>_mask`.
+        point_clouds: also compute `<camera>_point_cloud`.
+        perturbations: names of perturbation factors, empty = none.
+        memory_strict: remove what would give the past away (embedded MemoryBench tasks).
+        strict_order: MemoryBench conditions count in the described order only.
+        retry_without_collision: plan once more ignoring collisions before giving up.
+        stop_on_success: `step` ends a motion as soon as the task is solved.
+    """
+
+    task: str
+    backend: str = "embedded"
+    cameras: tuple[str, ...] = POLICY_CAMERAS
+    image_size: int = 128
+    masks: bool = False
+    point_clouds: bool = False
+    perturbations: tuple[str, ...] = ()
+    memory_strict: bool = True
+    strict_order: bool = False
+    retry_without_collision: bool = True
+    stop_on_success: bool = True
+
+    def __post_init__(self) -> None:
+        if self.backend not in BACKENDS:
+            raise ValueError(f"backend: {self.backend!r} is none of {', '.join(BACKENDS)}")
+        unknown = [name for name in self.cameras if name not in CAMERAS]
+        if unknown:
+            raise ValueError(f"cameras: {', '.join(unknown)} unknown; there are {CAMERAS}")
+        if self.image_size < 8:
+            raise ValueError(f"image_size: {self.image_size} pixels are too few; use 128")
+
+
+@dataclass
+class StepResult:
+    """What an action led to.
+
+    Attributes:
+        observation: after the action; after an invalid one, the last valid observation.
+        reward: 1.0 on success, else 0.0.
+        terminal: whether the episode is over (success or an invalid action).
+        info: `success`, `error` (None or its message), `error_type` (None or the class name),
+            `path_kind`, `frames`, `plan_ms`, `exec_ms`, `render_ms`.
+    """
+
+    observation: Observation
+    reward: float
+    terminal: bool
+    info: dict[str, Any] = field(default_factory=dict)
+
+
+class Env(Protocol):
+    """A task in a simulator, driven by keyframe actions.
+
+    An action is a float array (9,): position in metres, quaternion xyzw, gripper (1 open, 0
+    closed), ignore_collisions (1 or 0).
+    """
+
+    task_name: str
+    backend: str
+
+    def variation_count(self) -> int:
+        """Number of variations; they are numbered from 0."""
+
+    def reset(self, variation: int, seed: int) -> tuple[list[str], Observation]:
+        """Start an episode; the instructions (the first one counts) and the first observation."""
+
+    def step(self, action: np.ndarray) -> StepResult:
+        """Move, then actuate the gripper.
+
+        Raises:
+            InvalidActionError: the action has the wrong form or cannot be reached.
+        """
+
+    def get_demo(self, variation: int, seed: int, images: str = "keyframes") -> Demo:
+        """A scripted demonstration; `images` is one of `IMAGE_POLICIES`.
+
+        Raises:
+            DemoError: the script did not succeed with this seed.
+        """
+
+    def reset_to_demo(self, demo: Demo) -> tuple[list[str], Observation]:
+        """Start an episode in the scene in which `demo` was recorded."""
+
+    def close(self) -> None:
+        """Free the simulator; the environment is unusable afterwards."""
+
+
+def check_action(action: np.ndarray | Sequence[float]) -> np.ndarray:
+    """`action` as (9,) float64 with a unit quaternion.
+
+    Raises:
+        InvalidActionError: wrong shape, a value that is no number, a quaternion whose norm is off
+            by more than 1e-3.
+    """
+    values = np.asarray(action, np.float64)
+    if values.shape != (ACTION_SIZE,):
+        raise InvalidActionError(
+            f"action: shape {values.shape} instead of ({ACTION_SIZE},): position, quaternion xyzw, "
+            "gripper, ignore_collisions"
+        )
+    if not np.isfinite(values).all():
+        raise InvalidActionError(f"action: {values} holds values that are no numbers")
+    norm = float(np.linalg.norm(values[3:7]))
+    if abs(norm - 1) > 1e-3:
+        raise InvalidActionError(
+            f"action: the quaternion {values[3:7]} has norm {norm:.4f}; normalise it"
+        )
+    values = values.copy()
+    values[3:7] /= norm
+    return values

@@ -1,0 +1,1 @@
+"""The built-in simulator: MuJoCo physics, a ray-cast RGB-D camera, a Panda made of primitives."""

@@ -1,0 +1,113 @@
+"""Recording of scripted demonstrations (spec section 8)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import mujoco
+import numpy as np
+
+from sam2act.data.keyframes import find_keyframes
+from sam2act.data.rlbench_types import Demo, Observation
+from sam2act.envs.base import IMAGE_POLICIES, DemoError, InvalidActionError, NoWaypointsError
+
+if TYPE_CHECKING:
+    from sam2act.envs.embedded.sim import EmbeddedEnv
+
+IMAGE_EVERY = 10  # frames; the training data also show every tenth one
+
+
+class _Snapshot(NamedTuple):
+    """What an image of a past frame needs."""
+
+    positions: np.ndarray  # qpos
+    colors: np.ndarray  # geom_rgba
+
+
+class _Recorder:
+    """Collects low-dimensional observations; images are rendered afterwards, where wanted."""
+
+    def __init__(self, env: EmbeddedEnv) -> None:
+        self._env = env
+        self.observations: list[Observation] = []
+        self._snapshots: list[_Snapshot] = []
+
+    def __call__(self) -> None:
+        env = self._env
+        mujoco.mj_kinematics(env.model, env.data)
+        self.observations.append(env.low_dimensional())
+        colors = env.model.geom_rgba
+        if self._snapshots and np.array_equal(colors, self._snapshots[-1].colors):
+            colors = self._snapshots[-1].colors
+        else:
+            colors = colors.copy()
+        self._snapshots.append(_Snapshot(env.data.qpos.copy(), colors))
+
+    def render(self, frames: list[int]) -> None:
+        """Fill in the images of `frames` for the cameras of the environment."""
+        env = self._env
+        present, scratch = env.model.geom_rgba.copy(), mujoco.MjData(env.model)
+        for frame in frames:
+            scratch.qpos[:] = self._snapshots[frame].positions
+            env.model.geom_rgba[:] = self._snapshots[frame].colors
+            mujoco.mj_kinematics(env.model, scratch)
+            for camera in env.config.cameras:
+                env.add_image(self.observations[frame], scratch, camera)
+        env.model.geom_rgba[:] = present
+
+
+def record_demo(env: EmbeddedEnv, variation: int, seed: int, images: str) -> Demo:
+    """Run the script of the task once and record a frame every 0.05 s.
+
+    Args:
+        env: the environment; its episode is replaced.
+        variation: number of the variation.
+        seed: seed of the episode.
+        images: "all" frames, "keyframes" (frame 0, every tenth, the keyframes) or "none".
+
+    Returns:
+        the demo, `random_seed` an integer; images are None where they were not asked for.
+
+    Raises:
+        DemoError: the script failed; the message says how.
+        NoWaypointsError: the task has no script.
+    """
+    if images not in IMAGE_POLICIES:
+        raise ValueError(f"images: {images!r} is none of {', '.join(IMAGE_POLICIES)}")
+    env.begin_episode(variation, seed)
+    recorder = _Recorder(env)
+    env.on_frame = recorder
+    try:
+        _run_script(env, recorder)
+    finally:
+        env.on_frame = None
+    recorder.render(frames_with_images(recorder.observations, images))
+    return Demo(recorder.observations, seed, variation)
+
+
+def _run_script(env: EmbeddedEnv, recorder: _Recorder) -> None:
+    number = -1
+    for number, waypoint in enumerate(env.task.waypoints(env.scene)):
+        if number == 0:  # the first frame belongs to the motion that follows
+            env.announce(waypoint.ignore_collisions)
+            recorder()
+        try:
+            env.act(waypoint.action, stop_on_success=False)
+        except InvalidActionError as error:
+            raise DemoError(f"waypoint {number} cannot be reached: {error}") from error
+    if number < 0:
+        raise NoWaypointsError(f"{env.task_name}: the script has no waypoints")
+    if not env.task.success(env.scene):
+        raise DemoError("the script ran through, but the task is not solved")
+
+
+def frames_with_images(observations: list[Observation], images: str) -> list[int]:
+    """Numbers of the frames whose images policy `images` keeps."""
+    count = len(observations)
+    if images == "none":
+        return []
+    if images == "all":
+        return list(range(count))
+    velocities = np.stack([o.joint_velocities for o in observations])
+    keyframes = find_keyframes(velocities, [o.gripper_open for o in observations])
+    return sorted({0, *range(0, count, IMAGE_EVERY), *keyframes})

@@ -1,0 +1,336 @@
+"""The built-in environment: episodes, keyframe actions, observations (spec sections 3 and 4)."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import mujoco
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from sam2act.data.rlbench_types import Demo, Observation
+from sam2act.envs.base import (
+    CAMERAS,
+    BoundaryError,
+    ConfigurationPathError,
+    EnvConfig,
+    IKError,
+    InvalidActionError,
+    StepResult,
+    WaypointError,
+    check_action,
+)
+from sam2act.envs.embedded import demo as scripted
+from sam2act.envs.embedded import panda, perturbations
+from sam2act.envs.embedded.camera import RayCamera
+from sam2act.envs.embedded.kinematics import Pose
+from sam2act.envs.embedded.planner import Path, Planner, time_path
+from sam2act.envs.embedded.robot import Robot
+from sam2act.envs.embedded.scene import Scene
+from sam2act.envs.embedded.task import Task, TaskOptions
+from sam2act.envs.embedded.tasks import task_class
+from sam2act.envs.embedded.workspace import WORKSPACE_HIGH, WORKSPACE_LOW, model_text
+
+RESET_TRIES = 5
+_SETTLE_AT_RESET = 10  # frames
+_SETTLE_AFTER_MOTION = 6  # frames at most
+_CLOSING_FRAMES = (4, 14)  # least and most
+_SETTLE_AFTER_OPENING = 6  # frames
+# What tasks and perturbations change in a compiled model; restored at every reset.
+_CHANGEABLE = ("geom_rgba", "geom_friction", "body_pos", "body_quat", "body_mass", "body_inertia")
+
+
+class EmbeddedEnv:
+    """An `Env` that needs no simulator but MuJoCo's physics.
+
+    Attributes:
+        config: what was asked for.
+        instructions: of the running episode.
+        on_frame: called after every recorded frame (0.05 s), for demonstrations and videos.
+    """
+
+    backend = "embedded"
+
+    def __init__(self, config: EnvConfig) -> None:
+        self.config = config
+        self.task_name = config.task
+        self._factors = perturbations.check_factors(config.perturbations)
+        self._task_class = task_class(config.task)
+        self._build: perturbations.Build | None = None
+        self.instructions: list[str] = []
+        self.on_frame: Callable[[], None] | None = None
+        self._ignore_collisions = False
+        self._make(perturbations.Build())
+
+    def _make(self, build: perturbations.Build) -> None:
+        """Compile the model of `build`, unless it is the present one."""
+        if build == self._build:
+            return
+        config = self.config
+        options = TaskOptions(
+            build.object_scale, build.receiver_scale, config.memory_strict, config.strict_order
+        )
+        self.task: Task = self._task_class(options)
+        fragment = self.task.fragment() + perturbations.distractor_fragment(build)
+        self.model = mujoco.MjModel.from_xml_string(model_text(fragment))
+        self._pristine = copy.copy(self.model)
+        self.data = mujoco.MjData(self.model)
+        self.robot = Robot(self.model, self.data)
+        self.planner = Planner(self.model)
+        self.camera = RayCamera(self.model, config.image_size)
+        self.scene = Scene(self.model, self.data, self.robot)
+        self._build = build
+
+    def variation_count(self) -> int:
+        """Number of variations; they are numbered from 0."""
+        return self._task_class.variations
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+    # -------------------------------------------------------------------------- episodes
+    def reset(self, variation: int, seed: int) -> tuple[list[str], Observation]:
+        """Start an episode; everything in it is a function of `(seed, variation)`.
+
+        Raises:
+            ValueError: there is no such variation.
+            BoundaryError, WaypointError: no usable scene was found in five tries.
+        """
+        self.begin_episode(variation, seed)
+        return list(self.instructions), self.observe()
+
+    def begin_episode(self, variation: int, seed: int) -> None:
+        """`reset` without an observation."""
+        if not 0 <= variation < self.variation_count():
+            raise ValueError(
+                f"variation: {self.task_name} has 0 to {self.variation_count() - 1}, not {variation}"
+            )
+        random = np.random.default_rng([seed, variation])
+        planning, perturbing = random.spawn(2)
+        builds, effects, places = perturbing.spawn(3)
+        self._make(perturbations.sample_build(self._factors, self._task_class, builds))
+        self.planner.random = planning
+        self.scene.begin(random)
+        self._place_everything(variation, places)
+        stage = perturbations.Stage(self.scene, self.task, self.camera)
+        perturbations.apply(self._factors, stage, effects)
+        mujoco.mj_forward(self.model, self.data)
+        for _ in range(_SETTLE_AT_RESET):
+            self.robot.advance()
+        self._ignore_collisions = False
+
+    def _place_everything(self, variation: int, places: np.random.Generator) -> None:
+        """Let the task build its scene; unusable ones are sampled again."""
+        for attempt in range(RESET_TRIES):
+            self._restore()
+            self.scene.begin(self.scene.random)
+            try:
+                self.instructions = self.task.init_episode(self.scene, variation)
+                mujoco.mj_forward(self.model, self.data)
+                if self._build is not None and self._build.distractors:
+                    planned = [point.pose[:3] for point in self.task.waypoints(self.scene)]
+                    perturbations.place_distractors(
+                        self.scene, self._build, np.array(planned), places
+                    )
+                return
+            except (BoundaryError, WaypointError):
+                if attempt == RESET_TRIES - 1:
+                    raise
+
+    def _restore(self) -> None:
+        for name in _CHANGEABLE:
+            getattr(self.model, name)[:] = getattr(self._pristine, name)
+        mujoco.mj_resetData(self.model, self.data)
+        self.robot.reset()
+        self.camera.reset()
+        mujoco.mj_forward(self.model, self.data)
+
+    def reset_to_demo(self, demo: Demo) -> tuple[list[str], Observation]:
+        """Start an episode in the scene in which `demo` was recorded.
+
+        Raises:
+            ValueError: the demo comes from another simulator.
+        """
+        if not isinstance(demo.random_seed, (int, np.integer)):
+            raise ValueError(
+                "this demo was not recorded with the embedded simulator (its random state is not "
+                "an integer): evaluate it with the backend rlbench"
+            )
+        return self.reset(int(demo.variation_number), int(demo.random_seed))
+
+    def get_demo(self, variation: int, seed: int, images: str = "keyframes") -> Demo:
+        """A scripted demonstration with observations at every 0.05 s.
+
+        Raises:
+            DemoError: the script did not succeed with this seed.
+        """
+        return scripted.record_demo(self, variation, seed, images)
+
+    # --------------------------------------------------------------------------- actions
+    def step(self, action: np.ndarray) -> StepResult:
+        """Plan, move, actuate the gripper, look.
+
+        Raises:
+            InvalidActionError: wrong form, outside the workspace, no path. The scene is as before.
+        """
+        info = self.act(action, stop_on_success=self.config.stop_on_success)
+        started = time.perf_counter()
+        observation = self.observe()
+        info["render_ms"] = 1e3 * (time.perf_counter() - started)
+        success = info["success"]
+        return StepResult(observation, float(success), bool(success), info)
+
+    def act(self, action: np.ndarray, *, stop_on_success: bool) -> dict[str, Any]:
+        """`step` without an observation; the result's `info`."""
+        action = check_action(action)
+        self._ignore_collisions = bool(action[8] > 0.5)
+        started = time.perf_counter()
+        path = self._plan(action)
+        planned = time.perf_counter()
+        frames = self._follow(path, stop_on_success)
+        self._actuate_gripper(closed=bool(action[7] <= 0.5))
+        return {
+            "success": self.task.success(self.scene),
+            "error": None,
+            "error_type": None,
+            "path_kind": path.kind,
+            "frames": frames,
+            "plan_ms": 1e3 * (planned - started),
+            "exec_ms": 1e3 * (time.perf_counter() - planned),
+            "render_ms": 0.0,
+        }
+
+    def announce(self, ignore_collisions: bool) -> None:
+        """Set the flag that observations report before the first action."""
+        self._ignore_collisions = ignore_collisions
+
+    def _plan(self, action: np.ndarray) -> Path:
+        if not ((action[:3] > WORKSPACE_LOW) & (action[:3] < WORKSPACE_HIGH)).all():
+            raise InvalidActionError(
+                f"action: position {np.round(action[:3], 3)} lies outside the workspace "
+                f"{WORKSPACE_LOW} to {WORKSPACE_HIGH} metres"
+            )
+        goal = Pose.from_array(action[:7])
+        attempts = [self._ignore_collisions]
+        if not self._ignore_collisions and self.config.retry_without_collision:
+            attempts.append(True)
+        for ignore in attempts:
+            try:
+                return self.planner.plan(
+                    (self.model, self.data),
+                    self.robot.target,
+                    goal,
+                    ignore_collisions=ignore,
+                    grasps=list(self.robot.grasps.values()),
+                )
+            except (IKError, ConfigurationPathError) as error:
+                failure = error
+        raise InvalidActionError(f"{type(failure).__name__}: {failure}") from failure
+
+    def _follow(self, path: Path, stop_on_success: bool) -> int:
+        """Run along `path`; the number of frames. The last frame is recorded after settling."""
+        targets = time_path(path.joints)
+        frames = 0
+        for target in targets[:-1]:
+            self._advance(target)
+            frames += 1
+            self._record()
+            if stop_on_success and self.task.success(self.scene):
+                return frames
+        self._advance(targets[-1])
+        for _ in range(_SETTLE_AFTER_MOTION):
+            if self.robot.is_at_rest():
+                break
+            self._advance()
+        self._record()
+        return frames + 1
+
+    def _actuate_gripper(self, *, closed: bool) -> None:
+        if closed == self.robot.is_closed:
+            return
+        released = [] if closed else self.robot.release()
+        self.robot.command_fingers(closed=closed)
+        least, most = _CLOSING_FRAMES
+        for frame in range(most):
+            self._advance()
+            if frame + 1 >= least and self.robot.fingers_are_at_rest():
+                break
+        if closed:
+            self.robot.grasp(self.task.graspable)
+        else:
+            for _ in range(_SETTLE_AFTER_OPENING):
+                self._advance()
+            for name in released:
+                self.task.released(self.scene, name)
+        self._record()
+
+    def _advance(self, target: np.ndarray | None = None) -> None:
+        self.robot.advance(target)
+        self.task.step(self.scene)
+
+    def _record(self) -> None:
+        if self.on_frame is not None:
+            self.on_frame()
+
+    # ---------------------------------------------------------------------- observations
+    def observe(self, cameras: Sequence[str] | None = None) -> Observation:
+        """The present observation with images of `cameras` (default: those of the config)."""
+        mujoco.mj_kinematics(self.model, self.data)
+        observation = self.low_dimensional()
+        for name in self.config.cameras if cameras is None else cameras:
+            self.add_image(observation, self.data, name)
+        return observation
+
+    def low_dimensional(self) -> Observation:
+        """The present observation without images; all image fields are None."""
+        tip = self.robot.tip_matrix()
+        fingers = self.robot.finger_positions()
+        images = {
+            f"{camera}_{kind}": None
+            for camera in CAMERAS
+            for kind in ("rgb", "depth", "mask", "point_cloud")
+        }
+        is_open = float(fingers.min() / panda.FINGER_TRAVEL > panda.OPEN_FRACTION)
+        quaternion = Rotation.from_matrix(tip[:3, :3]).as_quat()
+        return Observation(
+            **images,
+            **self.robot.state(),
+            gripper_open=is_open,
+            gripper_pose=np.concatenate([tip[:3, 3], quaternion]),
+            gripper_matrix=tip,
+            gripper_joint_positions=fingers,
+            gripper_touch_forces=self.robot.finger_forces(),
+            task_low_dim_state=self._task_state(),
+            ignore_collisions=np.array(float(self._ignore_collisions)),
+            misc=self._calibration(),
+        )
+
+    def add_image(self, observation: Observation, data: mujoco.MjData, camera: str) -> None:
+        """Fill in what `camera` sees of `data`, whose kinematics must be up to date."""
+        image = self.camera.render(data, camera)
+        setattr(observation, f"{camera}_rgb", image.rgb)
+        setattr(observation, f"{camera}_depth", image.depth)
+        if self.config.masks:
+            setattr(observation, f"{camera}_mask", np.maximum(image.geom, 0).astype(np.uint16))
+        if self.config.point_clouds:
+            cloud = self.camera.point_cloud(data, camera, image.depth)
+            setattr(observation, f"{camera}_point_cloud", cloud)
+
+    def _task_state(self) -> np.ndarray:
+        """Positions (3) and quaternions wxyz (4) of every body that is not part of the robot."""
+        first = self.model.body(panda.ROBOT_BODIES[-1]).id + 1
+        state = np.concatenate([self.data.xpos[first:], self.data.xquat[first:]], axis=1)
+        return state.ravel()
+
+    def _calibration(self) -> dict[str, Any]:
+        """RLBench's `misc`: calibration of all five cameras, and where the episode comes from."""
+        misc: dict[str, Any] = {"backend": self.backend, "perturbations": list(self._factors)}
+        for name, spec in self.camera.specs.items():
+            misc[f"{name}_camera_extrinsics"] = self.camera.extrinsics(self.data, name).copy()
+            misc[f"{name}_camera_intrinsics"] = spec.intrinsics(self.config.image_size)
+            misc[f"{name}_camera_near"] = spec.near
+            misc[f"{name}_camera_far"] = spec.far
+        return misc
