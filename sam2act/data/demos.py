@@ -199,7 +199,7 @@ def _calibration(episode: Episode, misc: Any, frame: int, camera: str) -> dict[s
 
 
 def image_path(folder: Path, camera: str, kind: str, frame: int) -> Path:
-    """The PNG of one camera and frame; `kind` is "rgb" or "depth"."""
+    """The PNG of one camera and frame; `kind` is "rgb", "depth" or "mask"."""
     return folder / f"{camera}_{kind}" / f"{frame}.png"
 
 

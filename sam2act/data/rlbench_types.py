@@ -36,6 +36,13 @@ class Observation:
     (0.0 or 1.0) and `misc`, which holds `<camera>_camera_{extrinsics,intrinsics,near,far}`.
     """
 
+    joint_velocities: np.ndarray
+    gripper_open: float
+    gripper_pose: np.ndarray
+    gripper_joint_positions: np.ndarray
+    ignore_collisions: np.ndarray
+    misc: dict[str, Any]
+
     def __init__(self, **fields: Any) -> None:
         self.__dict__.update(fields)
 

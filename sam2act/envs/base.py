@@ -150,6 +150,7 @@ class Env(Protocol):
 
     task_name: str
     backend: str
+    instructions: list[str]  # of the running episode
 
     def variation_count(self) -> int:
         """Number of variations; they are numbered from 0."""

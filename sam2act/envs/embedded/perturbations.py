@@ -20,7 +20,7 @@ from sam2act.envs.embedded.parts import COLORS
 from sam2act.envs.embedded.scene import Area, Scene
 from sam2act.envs.embedded.shading import OBJECT_TEXTURES
 from sam2act.envs.embedded.task import Task
-from sam2act.envs.embedded.workspace import TABLE_GEOMS, TABLE_HEIGHT
+from sam2act.envs.embedded.workspace import TABLE_GEOMS, TABLE_HEIGHT, WALL_GEOMS
 
 SIZE_RANGE = (0.75, 1.25)
 HUE_JITTER = 0.05  # of each colour channel
@@ -299,7 +299,7 @@ FACTORS: Mapping[str, Effect] = {
     "object_texture": _texture_of("manipulated"),
     "receiver_texture": _texture_of("receivers"),
     "table_texture": _surface_texture(*TABLE_GEOMS),
-    "background_texture": _surface_texture("wall", "floor"),
+    "background_texture": _surface_texture(*WALL_GEOMS, "floor"),
     "table_color": _table_color,
     "light_color": _light_color,
     "light_direction": _light_direction,

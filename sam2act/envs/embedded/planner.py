@@ -70,10 +70,10 @@ class Planner:
         solutions = self._arm.canonical_solutions(goal)
         others = self._arm.further_solutions(goal, start, self.random)
         if not solutions:
-            solutions = [next(others, None)]
-        canonical = solutions[0]
-        if canonical is None:
+            solutions = list(islice(others, 1))
+        if not solutions:
             raise IKError(f"no joint solution for position {np.round(goal.position, 3)}")
+        canonical = solutions[0]
         for posture, kind in ((canonical, "line"), (None, "free line")):
             joints = self._line(start, goal, posture, ignore_collisions)
             if joints is not None:

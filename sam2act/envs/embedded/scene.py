@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import mujoco
@@ -10,11 +9,12 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from sam2act.envs.base import BoundaryError
+from sam2act.envs.embedded.mjcf import Vector
 from sam2act.envs.embedded.robot import Robot
 from sam2act.envs.embedded.workspace import TABLE_HEIGHT
 
 _SPAWN_TRIES = 100
-_SHELF_OUT_OF_SIGHT = -2.0  # metres below the floor, where unused bodies wait
+_OUT_OF_SIGHT = -2.0  # metres, below the floor, where unused bodies wait
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Scene:
         """(3, 3) rotation, world from body."""
         return self.data.body(body).xmat.reshape(3, 3).copy()
 
-    def to_world(self, body: str, point: Sequence[float]) -> np.ndarray:
+    def to_world(self, body: str, point: Vector) -> np.ndarray:
         """(3,) world position of a point in the frame of `body`, metres."""
         return self.position(body) + self.matrix(body) @ np.asarray(point, float)
 
@@ -99,7 +99,7 @@ class Scene:
     def place(
         self,
         body: str,
-        position: Sequence[float],
+        position: Vector,
         *,
         yaw: float = 0.0,
         turn: Rotation | None = None,
@@ -120,7 +120,7 @@ class Scene:
 
     def put_away(self, body: str) -> None:
         """Hide a fixed body that this episode does not use."""
-        self.place(body, (0.0, 0.0, _SHELF_OUT_OF_SIGHT))
+        self.place(body, (0.0, 0.0, _OUT_OF_SIGHT))
 
     def spawn(
         self,
@@ -153,7 +153,7 @@ class Scene:
                 return position
         raise BoundaryError(f"{body}: no free place in the area around {area.center}")
 
-    def occupy(self, spot: Sequence[float], radius: float) -> None:
+    def occupy(self, spot: Vector, radius: float) -> None:
         """Keep later spawned things away from `spot` (2,) metres."""
         self._occupied.append((np.asarray(spot, float), radius))
 
@@ -162,7 +162,7 @@ class Scene:
         joint = self.data.joint(name)
         joint.qpos[0], joint.qvel[0] = value, 0.0
 
-    def set_color(self, name: str, color: Sequence[float]) -> None:
+    def set_color(self, name: str, color: Vector) -> None:
         """Colour a geom, or, where there is none of that name, all geoms of a body."""
         for geom in self.geoms(name):
             self.model.geom_rgba[geom, :3] = color

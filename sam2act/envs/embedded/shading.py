@@ -7,9 +7,15 @@ from collections.abc import Callable, Mapping
 import mujoco
 import numpy as np
 
+from sam2act.envs.embedded.workspace import TABLE_GEOMS, WALL_GEOMS
+
 AMBIENT, HEADLIGHT, SUN = 0.40, 0.30, 0.35
 SUN_DIRECTION = np.array([0.15, -0.15, 1.0]) / np.linalg.norm([0.15, -0.15, 1.0])
-_SURROUNDINGS = {"floor": "tiles", "wall": "weave", "table": "wood", "base_table": "wood"}
+_SURROUNDINGS = {
+    "floor": "tiles",
+    **dict.fromkeys(WALL_GEOMS, "weave"),
+    **dict.fromkeys(TABLE_GEOMS, "wood"),
+}
 _WOOD_SEED, _WOOD_SIDE, _WOOD_PER_METRE, _WOOD_GAIN = 7, 256, 220.0, 0.22
 _WOOD_OCTAVES = ((4, 0.5), (16, 0.3), (64, 0.2))  # cells, amplitude
 

@@ -106,7 +106,8 @@ class EmbeddedEnv:
         """`reset` without an observation."""
         if not 0 <= variation < self.variation_count():
             raise ValueError(
-                f"variation: {self.task_name} has 0 to {self.variation_count() - 1}, not {variation}"
+                f"variation: {self.task_name} has 0 to {self.variation_count() - 1}, "
+                f"not {variation}"
             )
         random = np.random.default_rng([seed, variation])
         planning, perturbing = random.spawn(2)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from sam2act.envs.embedded.mjcf import Fragment
+from sam2act.envs.embedded.mjcf import Fragment, Vector
 from sam2act.envs.embedded.scene import Scene
 
 SizeRange = tuple[float, float]
@@ -111,7 +111,7 @@ class Task:
 
 
 # ------------------------------------------------------------------------------ vocabulary
-def gripper_rotation(approach: Sequence[float], fingers: Sequence[float]) -> np.ndarray:
+def gripper_rotation(approach: Vector, fingers: Vector) -> np.ndarray:
     """Quaternion xyzw of a gripper that points along `approach` and closes along `fingers`.
 
     Both are (3,) directions in the world frame; `fingers` is made perpendicular.
@@ -136,7 +136,7 @@ def down(yaw: float = 0.0, symmetry: int = 2) -> np.ndarray:
 
 
 def go(
-    position: Sequence[float],
+    position: Vector,
     rotation: np.ndarray,
     *,
     grip: bool = False,

@@ -17,6 +17,8 @@ WORKSPACE_LOW = np.array([-0.3, -0.66, 0.745])
 WORKSPACE_HIGH = np.array([0.8, 0.66, 1.752])
 TABLE_COLOR, FLOOR_COLOR, WALL_COLOR = (0.80, 0.65, 0.34), (0.86, 0.84, 0.80), (0.09, 0.23, 0.25)
 TABLE_GEOMS = ("table", "base_table")
+WALL_GEOMS = ("wall", "wall_front", "wall_left", "wall_right")
+_ROOM_HALF, _WALL_HALF_HEIGHT = 2.51, 1.6  # metres
 
 
 def model_text(task: Fragment) -> str:
@@ -38,11 +40,11 @@ def model_text(task: Fragment) -> str:
 
 
 def _surroundings() -> str:
-    """Floor, wall and table; the floor is geom 0, which masks call background."""
+    """Floor, walls and table; the floor is geom 0, which masks call background."""
     top = TABLE_HEIGHT - 0.02
     return (
         box((3, 3, 0.01), FLOOR_COLOR, pos=(0, 0, -0.01), name="floor", class_="visual")
-        + box((0.01, 3, 1.6), WALL_COLOR, pos=(-2.52, 0, 1.6), name="wall", class_="visual")
+        + "".join(_wall(name) for name in WALL_GEOMS)
         + box((0.60, 0.5525, 0.02), TABLE_COLOR, pos=(0.5, 0, top), name="table")
         + box(
             (0.20, 0.5525, 0.02),
@@ -52,3 +54,17 @@ def _surroundings() -> str:
             class_="visual",
         )
     )
+
+
+def _wall(name: str) -> str:
+    thin, wide, high = 0.01, _ROOM_HALF + 0.02, _WALL_HALF_HEIGHT
+    distance = _ROOM_HALF + thin
+    sides = {
+        "wall": (-distance, 0),
+        "wall_front": (distance, 0),
+        "wall_left": (0, distance),
+        "wall_right": (0, -distance),
+    }
+    x, y = sides[name]
+    half = (thin, wide, high) if x else (wide, thin, high)
+    return box(half, WALL_COLOR, pos=(x, y, high), name=name, class_="visual")

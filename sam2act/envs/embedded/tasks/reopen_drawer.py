@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from sam2act.envs.embedded.memory_blocks import PRESSED_TRAVEL
+from sam2act.envs.embedded.mjcf import Fragment
 from sam2act.envs.embedded.parts import (
     DRAWER_HEIGHTS,
     DRAWERS,
@@ -12,8 +14,6 @@ from sam2act.envs.embedded.parts import (
     drawer_unit,
     shut_drawers,
 )
-from sam2act.envs.embedded.memory_blocks import PRESSED_TRAVEL
-from sam2act.envs.embedded.mjcf import Fragment
 from sam2act.envs.embedded.scene import Scene
 from sam2act.envs.embedded.task import LatchedConditions, Task, Waypoint, down, go, gripper_rotation
 from sam2act.envs.embedded.workspace import TABLE_HEIGHT

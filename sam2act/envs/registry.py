@@ -1,0 +1,78 @@
+"""Environments by name; a simulator is imported only when one of its environments is made."""
+
+from __future__ import annotations
+
+import os
+from importlib.util import find_spec
+
+from sam2act.envs.base import Env, EnvConfig
+
+MEMORY_TASKS = ("reopen_drawer", "put_block_back", "rearrange_block")
+INSTALL_MUJOCO = (
+    'the embedded simulator needs MuJoCo: pip install -e ".[sim]" (any mujoco-core 4 or mujoco 3.5)'
+)
+
+
+class MissingSimulatorError(RuntimeError):
+    """A backend is not installed; the message says how to get it."""
+
+
+def make_env(config: EnvConfig) -> Env:
+    """The environment of `config`.
+
+    Raises:
+        MissingSimulatorError: the backend is not installed.
+        ValueError: the backend has no such task, or a perturbation does not exist.
+    """
+    if config.backend == "rlbench":
+        raise MissingSimulatorError(
+            "backend rlbench is not part of this version; use the embedded simulator"
+        )
+    require_mujoco()
+    from sam2act.envs.embedded.sim import EmbeddedEnv
+
+    return EmbeddedEnv(config)
+
+
+def require_mujoco() -> None:
+    """Make sure that MuJoCo can be imported, without OpenGL.
+
+    Raises:
+        MissingSimulatorError: it is not installed.
+    """
+    if find_spec("mujoco") is None:
+        raise MissingSimulatorError(INSTALL_MUJOCO)
+    # The full package `mujoco`, if that is what is installed, would look for OpenGL at import.
+    os.environ.setdefault("MUJOCO_GL", "disabled")
+
+
+def embedded_tasks() -> list[str]:
+    """Names of the tasks of the embedded simulator.
+
+    Raises:
+        MissingSimulatorError: MuJoCo is not installed.
+    """
+    require_mujoco()
+    from sam2act.envs.embedded.tasks import task_names
+
+    return task_names()
+
+
+def choose_tasks(names: list[str]) -> list[str]:
+    """Task names of the embedded simulator; `all` and `memorybench` stand for sets.
+
+    Raises:
+        MissingSimulatorError: MuJoCo is not installed.
+        ValueError: a task does not exist; the message names the nearest one.
+    """
+    chosen: list[str] = []
+    known = embedded_tasks()
+    from sam2act.envs.embedded.tasks import task_class
+
+    for name in names:
+        found = {"all": known, "memorybench": list(MEMORY_TASKS)}.get(name)
+        if found is None:
+            task_class(name)
+            found = [name]
+        chosen += found
+    return list(dict.fromkeys(chosen))

@@ -1,0 +1,76 @@
+"""Films as mp4 (PyAV), GIF or WebP (Pillow)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+
+SUFFIXES = (".mp4", ".gif", ".webp")
+
+
+def check_video_path(path: str | Path) -> Path:
+    """`path`, if a film can be written there.
+
+    Raises:
+        ValueError: the suffix is unknown, or mp4 is wanted and PyAV is missing.
+    """
+    path = Path(path)
+    if path.suffix not in SUFFIXES:
+        raise ValueError(f"{path}: a film ends in {', '.join(SUFFIXES)}")
+    if path.suffix == ".mp4" and find_spec("av") is None:
+        raise ValueError(f'{path}: mp4 needs PyAV: pip install "av>=12", or choose .gif or .webp')
+    return path
+
+
+def write_video(path: str | Path, frames: Iterable[np.ndarray], rate: float) -> Path:
+    """Write `frames`, each (H, W, 3) uint8 with even H and W, at `rate` per second.
+
+    The file appears when it is complete.
+
+    Raises:
+        ValueError: see `check_video_path`; or there are no frames.
+    """
+    path = check_video_path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.stem}.part-{os.getpid()}{path.suffix}")
+    try:
+        write = _write_mp4 if path.suffix == ".mp4" else _write_animation
+        write(partial, iter(frames), rate)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
+
+
+def _write_mp4(path: Path, frames: Iterable[np.ndarray], rate: float) -> None:
+    import av
+
+    with av.open(str(path), "w") as container:
+        stream = None
+        for frame in frames:
+            if stream is None:
+                stream = container.add_stream("h264", rate=round(rate))
+                stream.height, stream.width = frame.shape[:2]
+                stream.pix_fmt = "yuv420p"
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        if stream is None:
+            raise ValueError(f"{path}: a film needs at least one frame")
+        container.mux(stream.encode())
+
+
+def _write_animation(path: Path, frames: Iterable[np.ndarray], rate: float) -> None:
+    from PIL import Image
+
+    images = [Image.fromarray(frame) for frame in frames]
+    if not images:
+        raise ValueError(f"{path}: a film needs at least one frame")
+    if path.suffix == ".gif":  # one palette for all frames, so that colours do not flicker
+        palette = images[len(images) // 2].quantize(128)
+        images = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
+    images[0].save(
+        path, save_all=True, append_images=images[1:], duration=1000 / rate, loop=0, optimize=True
+    )

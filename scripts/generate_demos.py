@@ -1,0 +1,191 @@
+#!/usr/bin/env python3
+"""Make scripted demonstrations in the embedded simulator, in the layout of RLBench.
+
+    python scripts/generate_demos.py --tasks put_block_back --episodes 100 --output data/train
+    python scripts/generate_demos.py --tasks memorybench --episodes 25 --seed 1 --output data/test
+    python scripts/generate_demos.py --tasks all --episodes 2 --output look --perturb table_color
+
+OUTPUT is the folder of one split: demos go to OUTPUT/<task>/all_variations/episodes/episode<i>.
+Beside them, OUTPUT/summary.json tells how many scripts succeeded and why others failed, and
+OUTPUT/<task>_contact_sheet.png shows a few episodes at their keyframes. The same command resumes an
+interrupted run and adds episodes to a finished one; the result does not depend on --workers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from sam2act.data.demos import image_path
+from sam2act.demo_generation import (
+    GenerationError,
+    Request,
+    Row,
+    generate,
+    missing_episodes,
+    read_rows,
+    write_summary,
+)
+from sam2act.envs.base import IMAGE_POLICIES
+from sam2act.envs.registry import (
+    MissingSimulatorError,
+    choose_tasks,
+    embedded_tasks,
+    require_mujoco,
+)
+from sam2act.visualization.contact_sheet import Strip, contact_sheet
+
+SHEET_EPISODES = 4
+SHEET_CAMERAS = ("front", "wrist")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Command-line flags."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--tasks", nargs="+", help="task names, `memorybench` or `all`")
+    parser.add_argument("--list", action="store_true", help="list tasks and perturbations, stop")
+    parser.add_argument("--episodes", type=_positive, default=100, help="demos per task (100)")
+    parser.add_argument("--seed", type=int, default=0, help="of the whole data set (0)")
+    parser.add_argument(
+        "--workers", type=_positive, default=_cores(), help="processes (default: one per core)"
+    )
+    parser.add_argument("--output", type=Path, help="folder of the split, e.g. data/train")
+    parser.add_argument(
+        "--images",
+        choices=IMAGE_POLICIES,
+        default="keyframes",
+        help="keyframes: what training reads, four cameras (default); all: every frame, five "
+        "cameras and masks, RLBench's complete layout; none: no images",
+    )
+    parser.add_argument("--image-size", type=_positive, default=128, help="pixels per side (128)")
+    parser.add_argument(
+        "--max-attempts", type=_positive, default=10, help="tries per episode (default 10)"
+    )
+    parser.add_argument(
+        "--perturb", nargs="+", default=[], metavar="FACTOR", help="perturbations, or `all`"
+    )
+    return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return number
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point; the exit status."""
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    try:
+        if args.list:
+            return list_choices()
+        if not args.tasks or args.output is None:
+            parser.error("--tasks and --output are needed (or --list)")
+        request = build_request(args)
+        complete = run(request, args.workers)
+    except (GenerationError, MissingSimulatorError, ValueError) as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nInterrupted; the same command goes on from here.", file=sys.stderr)
+        return 130
+    return 0 if complete else 1
+
+
+def list_choices() -> int:
+    """Print what --tasks and --perturb accept."""
+    require_mujoco()
+    from sam2act.envs.embedded.perturbations import FACTORS
+
+    print("tasks:", *embedded_tasks(), sep="\n  ")
+    print("perturbations:", *FACTORS, sep="\n  ")
+    return 0
+
+
+def build_request(args: argparse.Namespace) -> Request:
+    """The request that the flags describe.
+
+    Raises:
+        ValueError: a task or a perturbation does not exist.
+    """
+    tasks = choose_tasks(args.tasks)
+    from sam2act.envs.embedded.perturbations import check_factors
+
+    return Request(
+        tasks=tuple(tasks),
+        episodes=args.episodes,
+        output=args.output,
+        seed=args.seed,
+        images=args.images,
+        image_size=args.image_size,
+        max_attempts=args.max_attempts,
+        perturbations=check_factors(args.perturb),
+    )
+
+
+def run(request: Request, workers: int) -> bool:
+    """Generate, summarise, draw; whether every episode is there."""
+    missing = sum(len(missing_episodes(request, task)) for task in request.tasks)
+    total = request.episodes * len(request.tasks)
+    with tqdm(total=total, initial=total - missing, unit="demo", smoothing=0.05) as bar:
+        retries = 0
+        for row in generate(request, workers):
+            retries += row.attempts - 1
+            bar.set_postfix(task=row.task, retries=retries, refresh=False)
+            bar.update()
+    path = write_summary(request)
+    complete = True
+    for task in request.tasks:
+        rows = [row for row in read_rows(request, task) if row.episode < request.episodes]
+        complete &= len(rows) == request.episodes
+        print_task(request, task, rows)
+        if request.images != "none" and rows:
+            save_sheet(request, task, rows)
+    print(f"summary: {path}")
+    return complete
+
+
+def print_task(request: Request, task: str, rows: Sequence[Row]) -> None:
+    """One line per task."""
+    first = sum(row.attempts == 1 for row in rows)
+    keyframes = np.mean([len(row.keyframes) for row in rows]) if rows else 0.0
+    print(
+        f"{task}: {len(rows)} of {request.episodes} demos, {first} at the first attempt, "
+        f"{keyframes:.1f} keyframes on average"
+    )
+
+
+def save_sheet(request: Request, task: str, rows: Sequence[Row]) -> None:
+    """Draw episodes of different variations at their keyframes."""
+    by_variation = {row.variation: row for row in reversed(rows)}
+    chosen = sorted(by_variation.values(), key=lambda row: row.episode)[:SHEET_EPISODES]
+    strips = []
+    for row in chosen:
+        folder = request.episode_folder(task, row.episode)
+        frames = [0, *row.keyframes]
+        pictures = [
+            [np.asarray(Image.open(image_path(folder, camera, "rgb", f))) for f in frames]
+            for camera in SHEET_CAMERAS
+        ]
+        title = f"{task}, episode {row.episode}, variation {row.variation}: {row.instruction}"
+        strips.append(Strip(title, [f"frame {frame}" for frame in frames], pictures))
+    contact_sheet(strips).save(request.output / f"{task}_contact_sheet.png", optimize=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
