@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 SUFFIXES = (".mp4", ".gif", ".webp")
 
@@ -63,14 +64,21 @@ def _write_mp4(path: Path, frames: Iterable[np.ndarray], rate: float) -> None:
 
 
 def _write_animation(path: Path, frames: Iterable[np.ndarray], rate: float) -> None:
-    from PIL import Image
-
     images = [Image.fromarray(frame) for frame in frames]
     if not images:
         raise ValueError(f"{path}: a film needs at least one frame")
     if path.suffix == ".gif":  # one palette for all frames, so that colours do not flicker
-        palette = images[len(images) // 2].quantize(128)
+        palette = _strip([images[i] for i in (0, len(images) // 2, -1)]).quantize(128)
         images = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
     images[0].save(
         path, save_all=True, append_images=images[1:], duration=1000 / rate, loop=0, optimize=True
     )
+
+
+def _strip(images: list) -> Image.Image:
+    """Images of equal size beside each other."""
+    width, height = images[0].size
+    strip = Image.new("RGB", (width * len(images), height))
+    for number, image in enumerate(images):
+        strip.paste(image, (number * width, 0))
+    return strip

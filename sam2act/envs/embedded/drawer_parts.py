@@ -10,9 +10,10 @@ from sam2act.envs.embedded.parts import HANDLE_GRASP
 from sam2act.envs.embedded.scene import Area, Scene
 from sam2act.envs.embedded.task import Waypoint, go, gripper_rotation
 
-# Where the middle of the fronts lies; the chest must neither leave the scene at the back nor, with
-# its fronts turned away from the arm, put an opened drawer out of reach.
-_AREA, _YAW = Area((0.145, -0.045), (0.045, 0.015)), (-np.pi / 8, np.pi / 8)  # metres, radians
+# Where a point before the fronts lies, about which the chest is turned: fronts that face away from
+# the arm come closer to it, so that pulled handles stay within reach.
+_AREA, _YAW = Area((0.168, 0.055), (0.032, 0.015)), (-np.pi / 8, np.pi / 8)  # metres, radians
+_PIVOT = 0.10  # metres before the fronts
 _RADIUS = 0.20  # metres
 OPEN = 0.15  # metres from which on a drawer counts as open
 PULL = 0.20  # metres
@@ -22,6 +23,8 @@ APPROACH = 0.10  # metres before a handle where the way to it begins
 def spawn_chest(scene: Scene) -> None:
     """Put the chest somewhere to the right of the arm, the drawers opening to the left."""
     scene.spawn("cabinet", _AREA, radius=_RADIUS, yaw=_YAW)
+    front = scene.to_world("cabinet", (0, -_PIVOT, 0))
+    scene.place("cabinet", front, yaw=scene.yaw("cabinet"))
 
 
 def handle_rotation(scene: Scene) -> np.ndarray:

@@ -97,7 +97,7 @@ DRAWER_HEIGHTS = {"bottom": 0.9155, "middle": 1.0356, "top": 1.1557}  # of the h
 DRAWER_TRAVEL = 0.25  # metres
 HANDLE_GRASP = 0.024  # metres from the front to the fingertips when they hold a handle
 CABINET_HALF_WIDTH, CABINET_DEPTH = 0.22, 0.38
-_SIDE_HALF_HEIGHT, _LEG_HEIGHT = 0.185, 0.094
+_LEG_HEIGHT, _TOP, _LID, _WALL = 0.094, 0.4725, 0.012, 0.01  # metres; walls: half thickness
 _NEARLY_SHUT, _SLOW = 0.012, 0.02  # metres, metres per second
 
 
@@ -107,18 +107,23 @@ def drawer_unit(name: str = "cabinet") -> str:
     Fixed body; the origin lies at table height in the plane of the drawer fronts, in the middle of
     the width; drawers open along +y.
     """
-    width, depth = CABINET_HALF_WIDTH, CABINET_DEPTH
-    middle = _LEG_HEIGHT + _SIDE_HALF_HEIGHT
+    width, depth, wall = CABINET_HALF_WIDTH, CABINET_DEPTH, _WALL
+    side_half = (_TOP - _LEG_HEIGHT - _LID) / 2
+    middle = _LEG_HEIGHT + side_half
+    # No two walls share a face: which of them a camera sees would be a matter of rounding.
     walls = [
-        box((0.01, depth / 2, _SIDE_HALF_HEIGHT), CABINET_COLOR, pos=(x, -depth / 2, middle))
-        for x in (-(width - 0.01), width - 0.01)
+        box((wall, depth / 2, side_half), CABINET_COLOR, pos=(x, -depth / 2, middle))
+        for x in (wall - width, width - wall)
     ]
-    walls.append(
-        box((width, 0.005, _SIDE_HALF_HEIGHT), CABINET_COLOR, pos=(0, 0.005 - depth, middle))
-    )
+    inside = width - 2 * wall
     walls += [
-        box((width, depth / 2, 0.006), CABINET_COLOR, pos=(0, -depth / 2, z))
-        for z in (_LEG_HEIGHT + 0.006, middle + _SIDE_HALF_HEIGHT + 0.0025)
+        box((inside, 0.005, side_half), CABINET_COLOR, pos=(0, 0.005 - depth, middle)),
+        box(
+            (inside, depth / 2 - 0.005, 0.006),
+            CABINET_COLOR,
+            pos=(0, 0.005 - depth / 2, _LEG_HEIGHT + 0.006),
+        ),
+        box((width, depth / 2, _LID / 2), CABINET_COLOR, pos=(0, -depth / 2, _TOP - _LID / 2)),
     ]
     legs = [
         cylinder(0.008, _LEG_HEIGHT / 2, METAL, pos=(x, y, _LEG_HEIGHT / 2))

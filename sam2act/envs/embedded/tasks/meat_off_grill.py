@@ -1,4 +1,4 @@
-"""RLBench's meat_off_grill: take the chicken or the steak off the grill, onto the table beside it."""
+"""RLBench's meat_off_grill: put the chicken or the steak from the grill onto the table."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from sam2act.envs.embedded.task import Task, Waypoint, down, go
 from sam2act.envs.embedded.workspace import TABLE_HEIGHT
 
 MEATS = ("chicken", "steak")
-GRILL_COLOR, COAL_COLOR = (0.16, 0.16, 0.18), (0.45, 0.12, 0.05)
+GRILL_COLOR, COAL_COLOR = (0.22, 0.24, 0.30), (0.05, 0.045, 0.045)
 CHICKEN_COLOR, BONE_COLOR = (0.86, 0.62, 0.36), (0.95, 0.92, 0.84)
 STEAK_COLOR, FAT_COLOR, SEAR_COLOR = (0.55, 0.18, 0.14), (0.93, 0.80, 0.72), (0.25, 0.09, 0.06)
 
@@ -132,14 +132,16 @@ def _chicken(scale: float) -> str:
     """A drumstick, the bone along +x."""
     half = np.array([0.040, 0.027, _THICKNESS["chicken"]]) * scale
     start, stop = (0.03 * scale, 0, 0), (0.072 * scale, 0, 0)
+    # The bone weighs next to nothing, so that the piece lies level on its round belly.
+    bone = {"mass": 1e-4, "friction": _SOFT["friction"]}
     knobs = [
-        shape("sphere", 0.0085 * scale, BONE_COLOR, pos=(stop[0], y * scale, 0), class_="visual")
+        shape("sphere", 0.0085 * scale, BONE_COLOR, pos=(stop[0], y * scale, 0), **bone)
         for y in (-0.005, 0.005)
     ]
     return free_body(
         "chicken",
         shape("ellipsoid", half, CHICKEN_COLOR, **_SOFT),
-        capsule(start, stop, 0.0065 * scale, BONE_COLOR, **_SOFT),
+        capsule(start, stop, 0.0065 * scale, BONE_COLOR, **bone),
         *knobs,
         pos=(0, 0, TABLE_HEIGHT + half[2]),
     )
@@ -158,7 +160,7 @@ def _steak(scale: float) -> str:
         )
         for x in (-0.02, 0, 0.02)
     ]
-    fat = (0.8 * half[0], 0.004 * scale, 0.95 * half[2])
+    fat = (0.6 * half[0], 0.004 * scale, half[2] + 0.0004)
     ends = [
         cylinder(half[1], half[2], STEAK_COLOR, pos=(sign * half[0], 0, 0), class_="visual")
         for sign in (-0.5, 0.5)
@@ -167,7 +169,7 @@ def _steak(scale: float) -> str:
         "steak",
         box((0.6 * half[0], half[1], half[2]), STEAK_COLOR, **_SOFT),
         *ends,
-        box(fat, FAT_COLOR, pos=(0, -half[1] - 0.5 * fat[1], 0), class_="visual"),
+        box(fat, FAT_COLOR, pos=(0, fat[1] - half[1] - 0.0004, 0), class_="visual"),
         *marks,
         pos=(0, 0, TABLE_HEIGHT + half[2]),
     )

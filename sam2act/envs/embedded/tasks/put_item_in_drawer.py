@@ -15,10 +15,10 @@ from sam2act.envs.embedded.workspace import TABLE_HEIGHT
 
 ITEM_COLOR = (0.85, 0.15, 0.12)
 _TOP = TABLE_HEIGHT + 0.4725  # of the chest, metres
-_ITEM_AREA = Area((0.0, -0.13), (0.07, 0.04))  # on the chest, in its frame, metres
-_HOVER = 0.09  # metres above the item
-_BACK_OFF = 0.06  # metres from a handle
-_HIGH = 0.13  # metres above the top of the chest where the arm turns to point down
+_ITEM_AREA = Area((0.0, -0.085), (0.06, 0.035))  # on the chest, in its frame, metres
+_HOVER = 0.07  # metres above the item
+_BACK_OFF = 0.05  # metres from a handle
+_HIGH = 0.12  # metres above the top of the chest where the arm turns to point down
 # In the frame of a drawer, metres: where the item is let go, and where it counts as inside.
 _SPOT_DEPTH = -0.10
 _RELEASE, _ABOVE_DRAWER = 0.01, 0.13

@@ -1,0 +1,217 @@
+"""Episodes: what actions do, what is refused, and that everything repeats exactly."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sam2act.data.rlbench_types import Demo
+from sam2act.envs.base import POLICY_CAMERAS, DemoError, EnvConfig, InvalidActionError
+from sam2act.envs.embedded.sim import EmbeddedEnv
+from sam2act.envs.embedded.task import down
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+OUTSIDE = [0.9, 0.0, 1.0, *down(), 1.0, 1.0]
+TOO_FAR = [0.79, 0.65, 1.74, *down(), 1.0, 1.0]
+
+
+def fingerprint(task: str, variation: int, seed: int) -> str:
+    """A hash of every image and joint angle of the first steps of a scripted episode."""
+    env = EmbeddedEnv(EnvConfig(task, image_size=32))
+    return episode_fingerprint(env, variation, seed)
+
+
+def episode_fingerprint(env: EmbeddedEnv, variation: int, seed: int) -> str:
+    digest = hashlib.sha256()
+    observations = [env.reset(variation, seed)[1]]
+    for waypoint in env.task.waypoints(env.scene):
+        observations.append(env.step(waypoint.action).observation)
+    for observation in observations:
+        digest.update(observation.joint_positions.tobytes())
+        for camera in POLICY_CAMERAS:
+            digest.update(getattr(observation, f"{camera}_rgb").tobytes())
+            digest.update(getattr(observation, f"{camera}_depth").tobytes())
+    return digest.hexdigest()
+
+
+@pytest.mark.parametrize("task", ["reopen_drawer", "rearrange_block"])
+def test_same_seed_same_episode_also_after_another_and_in_another_process(task: str) -> None:
+    env = EmbeddedEnv(EnvConfig(task, image_size=32))
+    first = episode_fingerprint(env, 1, 7)
+    other = episode_fingerprint(env, 0, 8)
+    assert first != other
+    assert episode_fingerprint(env, 1, 7) == first
+    code = (
+        f"from tests.envs.embedded.test_sim import fingerprint;print(fingerprint({task!r}, 1, 7))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == first
+
+
+def test_first_observation_has_every_rlbench_field(blocks: EmbeddedEnv) -> None:
+    observation = blocks.observe(("front",))
+    shapes = {
+        "joint_positions": (7,), "joint_velocities": (7,), "joint_forces": (7,),
+        "gripper_pose": (7,), "gripper_matrix": (4, 4), "gripper_joint_positions": (2,),
+        "gripper_touch_forces": (6,), "front_rgb": (128, 128, 3), "front_depth": (128, 128),
+    }  # fmt: skip
+    for name, shape in shapes.items():
+        assert getattr(observation, name).shape == shape, name
+    assert observation.front_rgb.dtype == np.uint8 and observation.front_depth.dtype == np.float32
+    assert observation.gripper_open == 1.0 and observation.ignore_collisions.shape == ()
+    assert observation.wrist_rgb is None and observation.front_mask is None
+    assert observation.misc["backend"] == "embedded"
+    assert np.linalg.norm(observation.gripper_pose[3:]) == pytest.approx(1)
+    assert np.allclose(observation.gripper_pose[:3], observation.gripper_matrix[:3, 3])
+
+
+def test_action_moves_the_tip_there_and_closes_the_gripper(blocks: EmbeddedEnv) -> None:
+    result = blocks.step(np.array([0.3, 0.1, 1.0, *down(0.5), 0.0, 1.0]))
+    pose = result.observation.gripper_pose
+    assert np.abs(pose[:3] - [0.3, 0.1, 1.0]).max() < 0.003
+    assert abs(np.dot(pose[3:], down(0.5))) > 0.9999
+    assert result.observation.gripper_open == 0.0
+    assert result.observation.gripper_joint_positions.max() < 0.002
+    assert (result.reward, result.terminal) == (0.0, False)
+    assert result.info["error"] is None and result.info["frames"] > 10
+    assert {"plan_ms", "exec_ms", "render_ms", "path_kind", "success"} <= set(result.info)
+
+
+@pytest.mark.parametrize(
+    ("action", "message"),
+    [
+        (OUTSIDE, "outside the workspace"),
+        ([0.2, 0.0, 0.74, *down(), 1.0, 1.0], "outside the workspace"),
+        ([0.2, 0.0, 1.0, 0.0, 1.1, 0.0, 0.0, 1.0, 1.0], "normalise"),
+        (TOO_FAR, "IKError"),
+    ],
+)
+def test_refused_action_leaves_the_episode_usable(
+    blocks: EmbeddedEnv, action: list[float], message: str
+) -> None:
+    before = blocks.data.qpos.copy()
+    with pytest.raises(InvalidActionError, match=message):
+        blocks.step(np.array(action))
+    assert np.array_equal(blocks.data.qpos, before)
+    for waypoint in blocks.task.waypoints(blocks.scene):
+        result = blocks.step(waypoint.action)
+    assert result.terminal and result.reward == 1.0
+
+
+def test_below_the_nominal_floor_is_accepted_for_grasps(blocks: EmbeddedEnv) -> None:
+    blocks.step(np.array([0.3, 0.0, 0.751, *down(), 0.0, 1.0]))
+
+
+def test_blocked_goal_is_reached_only_when_collisions_are_ignored_in_the_end() -> None:
+    """RLBench plans once more without collisions before it gives up."""
+    action = None
+    for retry in (True, False):
+        config = EnvConfig("put_block_back", cameras=(), retry_without_collision=retry)
+        env = EmbeddedEnv(config)
+        env.reset(0, 0)
+        x, y, z = env.scene.position("block")
+        action = np.array([x, y, z, *down(np.pi / 4), 0.0, 0.0])  # open fingers across the corners
+        action[2] = 0.765
+        env.robot.command_fingers(closed=True)
+        for _ in range(10):
+            env.robot.advance()
+        if retry:
+            env.step(action)
+        else:
+            with pytest.raises(InvalidActionError, match="ConfigurationPathError"):
+                env.step(action)
+
+
+def test_unknown_variation_is_refused(blocks: EmbeddedEnv) -> None:
+    with pytest.raises(ValueError, match="has 0 to 3, not 4"):
+        blocks.reset(4, 0)
+
+
+def test_grasped_block_is_carried_and_released(blocks: EmbeddedEnv) -> None:
+    waypoints = blocks.task.waypoints(blocks.scene)
+    for _ in range(2):
+        blocks.step(next(waypoints).action)
+    assert blocks.scene.is_grasped("block")
+    offset = blocks.scene.position("block") - blocks.robot.tip_matrix()[:3, 3]
+    blocks.step(next(waypoints).action)
+    moved = blocks.scene.position("block") - blocks.robot.tip_matrix()[:3, 3]
+    assert np.abs(moved - offset).max() < 0.002
+    assert np.abs(blocks.robot.finger_forces()).max() > 1.0  # newtons
+    blocks.step(next(waypoints).action)
+    assert blocks.scene.holds_nothing
+
+
+def test_closing_beside_the_block_grasps_nothing(blocks: EmbeddedEnv) -> None:
+    x, y, _ = blocks.scene.position("block")
+    blocks.step(np.array([x + 0.1, y, 0.77, *down(), 0.0, 1.0]))
+    assert blocks.scene.holds_nothing
+
+
+@pytest.mark.parametrize("images", ["none", "keyframes", "all"])
+def test_demo_has_the_images_that_were_asked_for(images: str) -> None:
+    env = EmbeddedEnv(EnvConfig("reopen_drawer", cameras=("front",), image_size=16))
+    demo = env.get_demo(0, 1, images)
+    with_images = [i for i, o in enumerate(demo) if o.front_rgb is not None]
+    if images == "keyframes":
+        assert {0, 10, 20, len(demo) - 1} <= set(with_images) and len(with_images) < len(demo) / 4
+    else:
+        assert len(with_images) == {"none": 0, "all": len(demo)}[images]
+    assert demo.random_seed == 1 and demo.variation_number == 0
+    assert isinstance(demo.random_seed, int)
+
+
+def test_delayed_images_equal_those_taken_on_the_way() -> None:
+    env = EmbeddedEnv(EnvConfig("push_buttons", cameras=("front", "wrist"), image_size=32))
+    demo = env.get_demo(3, 2, "all")
+    seen = []
+    env.begin_episode(3, 2)
+    env.on_frame = lambda: seen.append(env.observe())
+    for waypoint in env.task.waypoints(env.scene):
+        env.act(waypoint.action, stop_on_success=False)
+    assert len(seen) == len(demo) - 1
+    for live, recorded in zip(seen, list(demo)[1:], strict=True):
+        assert np.array_equal(live.front_rgb, recorded.front_rgb)
+        assert np.array_equal(live.wrist_depth, recorded.wrist_depth)
+
+
+def test_scene_of_a_demo_is_restored_from_its_numbers() -> None:
+    env = EmbeddedEnv(EnvConfig("put_block_back"))
+    demo = env.get_demo(2, 11)
+    env.reset(0, 99)
+    _, observation = env.reset_to_demo(demo)
+    assert np.array_equal(observation.front_rgb, demo[0].front_rgb)
+    assert np.array_equal(observation.wrist_depth, demo[0].wrist_depth)
+
+
+def test_demo_of_another_simulator_is_refused(blocks: EmbeddedEnv) -> None:
+    foreign = Demo([], random_seed=("MT19937", np.zeros(624), 0, 0, 0.0))
+    with pytest.raises(ValueError, match="backend rlbench"):
+        blocks.reset_to_demo(foreign)
+
+
+def test_failed_script_is_a_demo_error(
+    blocks: EmbeddedEnv, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(blocks.task), "success", lambda self, scene: False)
+    with pytest.raises(DemoError, match="not solved"):
+        blocks.get_demo(0, 0, "none")
+    assert blocks.on_frame is None
+
+
+def test_success_stops_the_motion_of_a_step_but_not_of_a_demo() -> None:
+    frames = {}
+    for stop in (True, False):
+        env = EmbeddedEnv(EnvConfig("reopen_drawer", cameras=(), stop_on_success=stop))
+        env.reset(2, 3)
+        for waypoint in env.task.waypoints(env.scene):
+            result = env.step(waypoint.action)
+        frames[stop] = result.info["frames"]
+        assert result.terminal
+    assert frames[True] < frames[False]

@@ -1,0 +1,53 @@
+"""The contract that all backends share: actions, configurations, cameras."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from sam2act.envs.base import CameraSpec, EnvConfig, InvalidActionError, check_action
+
+ACTION = np.array([0.2, 0.0, 1.0, 0.0, 1.0, 0.0, 0.0, 1.0, 0.0])
+
+
+def test_action_is_normalised_within_the_tolerance() -> None:
+    action = ACTION.copy()
+    action[3:7] *= 1.0009
+    checked = check_action(action)
+    assert np.linalg.norm(checked[3:7]) == pytest.approx(1, abs=1e-12)
+    assert np.array_equal(np.delete(checked, range(3, 7)), np.delete(ACTION, range(3, 7)))
+    assert action[4] == pytest.approx(1.0009)  # the caller's array is left alone
+
+
+@pytest.mark.parametrize(
+    ("action", "message"),
+    [
+        (ACTION[:8], r"shape \(8,\) instead of \(9,\)"),
+        (ACTION[None], "shape"),
+        (np.where(np.arange(9) == 4, 1.01, ACTION), "normalise"),
+        (np.where(np.arange(9) == 4, 0.0, ACTION), "norm 0"),
+        (np.where(np.arange(9) == 0, np.nan, ACTION), "no numbers"),
+    ],
+)
+def test_malformed_action_is_refused(action: np.ndarray, message: str) -> None:
+    with pytest.raises(InvalidActionError, match=message):
+        check_action(action)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"backend": "gazebo"}, "backend: 'gazebo'"),
+        ({"cameras": ("front", "ceiling")}, "ceiling"),
+        ({"image_size": 0}, "image_size"),
+    ],
+)
+def test_impossible_configuration_is_refused(options: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        EnvConfig("put_block_back", **options)
+
+
+def test_intrinsics_have_negative_focal_lengths_that_scale_with_the_image() -> None:
+    spec = CameraSpec("front", np.eye(4), 90.0, 0.1, 1.0)
+    assert np.allclose(spec.intrinsics(128), [[-64, 0, 64], [0, -64, 64], [0, 0, 1]])
+    assert np.allclose(spec.intrinsics(64)[:2], spec.intrinsics(128)[:2] / 2)

@@ -1,0 +1,38 @@
+"""Environments by name, and what is said when one cannot be made."""
+
+from __future__ import annotations
+
+import pytest
+
+from sam2act.envs import registry
+from sam2act.envs.base import EnvConfig
+from sam2act.envs.registry import MissingSimulatorError, choose_tasks, embedded_tasks, make_env
+
+
+def test_every_task_of_memorybench_is_there() -> None:
+    assert set(registry.MEMORY_TASKS) <= set(embedded_tasks())
+
+
+def test_sets_of_tasks_expand_without_repetition() -> None:
+    assert choose_tasks(["put_block_back", "memorybench"]) == [
+        "put_block_back",
+        "reopen_drawer",
+        "rearrange_block",
+    ]
+    assert choose_tasks(["all"]) == embedded_tasks()
+
+
+def test_unknown_task_names_the_nearest_one() -> None:
+    with pytest.raises(ValueError, match="did you mean put_block_back"):
+        make_env(EnvConfig("put_blok_back"))
+
+
+def test_missing_simulator_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "find_spec", lambda name: None)
+    with pytest.raises(MissingSimulatorError, match=r"pip install -e \"\.\[sim\]\""):
+        make_env(EnvConfig("put_block_back"))
+
+
+def test_rlbench_is_not_replaced_by_another_backend() -> None:
+    with pytest.raises(MissingSimulatorError, match="rlbench"):
+        make_env(EnvConfig("put_block_back", backend="rlbench"))
