@@ -217,12 +217,26 @@ def missing_episodes(request: Request, task: str) -> list[int]:
     Raises:
         GenerationError: the log of the task was written with other options.
     """
-    finished = {row.episode for row in read_rows(request, task)}
+    finished = {row.episode for row in finished_rows(request, task)}
     return [episode for episode in range(request.episodes) if episode not in finished]
 
 
+def finished_rows(request: Request, task: str) -> list[Row]:
+    """Rows of the requested episodes that are there, by number.
+
+    Raises:
+        GenerationError: the log of the task was written with other options.
+    """
+    rows = read_rows(request, task)
+    return [row for row in rows if row.seed is not None and _folder(request, row).is_dir()]
+
+
+def _folder(request: Request, row: Row) -> Path:
+    return request.episode_folder(row.task, row.episode)
+
+
 def read_rows(request: Request, task: str) -> list[Row]:
-    """Rows of the finished episodes whose folders exist, by number; starts a log if there is none.
+    """The last row of every requested episode, by number; starts a log if there is none.
 
     Raises:
         GenerationError: the log was written with other options, or demos lie there without a log.
@@ -244,11 +258,7 @@ def read_rows(request: Request, task: str) -> list[Row]:
             "same options to add episodes, or another output folder"
         )
     rows = {record["episode"]: Row(**record) for record in records[1:]}
-    return [
-        row
-        for episode, row in sorted(rows.items())
-        if row.seed is not None and request.episode_folder(task, episode).is_dir()
-    ]
+    return [row for episode, row in sorted(rows.items()) if episode < request.episodes]
 
 
 def _read_json_lines(path: Path) -> Iterator[dict[str, Any]]:
@@ -258,18 +268,20 @@ def _read_json_lines(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _append(path: Path, record: dict[str, Any]) -> None:
+    """Add a line; one that an interruption cut off is ended first."""
+    cut_off = path.exists() and not path.read_bytes().endswith(b"\n")
     with path.open("a") as stream:
-        stream.write(json.dumps(record) + "\n")
+        stream.write("\n" * cut_off + json.dumps(record) + "\n")
 
 
 def summarise(request: Request) -> dict[str, dict[str, Any]]:
     """Per task: requested, first-attempt and total successes, seconds, keyframes, failures."""
-    return {task: _summary(request, read_rows(request, task)) for task in request.tasks}
+    return {task: _summary(request, task) for task in request.tasks}
 
 
-def _summary(request: Request, rows: Sequence[Row]) -> dict[str, Any]:
-    rows = [row for row in rows if row.episode < request.episodes]
-    causes = Counter(cause for row in rows for cause in row.failures)
+def _summary(request: Request, task: str) -> dict[str, Any]:
+    rows = finished_rows(request, task)
+    failures = (cause for row in read_rows(request, task) for cause in row.failures)
     return {
         "requested": request.episodes,
         "succeeded_at_first_attempt": sum(row.attempts == 1 for row in rows),
@@ -277,7 +289,7 @@ def _summary(request: Request, rows: Sequence[Row]) -> dict[str, Any]:
         "seconds_per_demo": _mean(row.seconds for row in rows),
         "frames": _mean(row.frames for row in rows),
         "keyframes": _mean(len(row.keyframes) for row in rows),
-        "failure_causes": dict(causes.most_common()),
+        "failure_causes": dict(Counter(failures).most_common()),
     }
 
 

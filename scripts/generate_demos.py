@@ -28,9 +28,9 @@ from sam2act.demo_generation import (
     GenerationError,
     Request,
     Row,
+    finished_rows,
     generate,
     missing_episodes,
-    read_rows,
     write_summary,
 )
 from sam2act.envs.base import IMAGE_POLICIES
@@ -151,7 +151,7 @@ def run(request: Request, workers: int) -> bool:
     path = write_summary(request)
     complete = True
     for task in request.tasks:
-        rows = [row for row in read_rows(request, task) if row.episode < request.episodes]
+        rows = finished_rows(request, task)
         complete &= len(rows) == request.episodes
         print_task(request, task, rows)
         if request.images != "none" and rows:

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from sam2act.envs.base import WaypointError
 from sam2act.envs.embedded.mjcf import Fragment, box, free_body, grasp_weld
 from sam2act.envs.embedded.parts import COLORS, cube, patch
 from sam2act.envs.embedded.scene import Area, Scene, Zone
@@ -39,7 +38,7 @@ _CUBE_YAW = np.deg2rad(30)
 
 _HOVER, _LIFT, _CARRY = 0.10, 0.12, 0.09  # metres above the grasp
 _DRAG = 0.005  # metres between the dragged stick and the table
-_BEHIND = 0.030  # metres between the cube's middle and the cross-piece's face, less the cube's half
+_BEHIND = 0.030  # metres between the cube and the cross-piece that is lowered behind it
 
 
 class ReachAndDrag(Task):
@@ -93,7 +92,7 @@ class ReachAndDrag(Task):
     def _place_stick(scene: Scene) -> None:
         side = scene.random.choice([-1, 1])
         x, y = _STICK_AREA.center
-        # The hook points to the left, so on the right the stick lies further out.
+        # The hook points to the left: shifted, the whole stick lies in the middle of either side.
         area = Area((x, side * y - _HOOK / 4), _STICK_AREA.half)
         yaw = (-_STICK_YAW, _STICK_YAW)
         scene.spawn("stick", area, height=TABLE_HEIGHT + _HEIGHT_HALF, yaw=yaw)
@@ -114,8 +113,6 @@ class ReachAndDrag(Task):
         along = (target - here)[:2]
         distance = np.linalg.norm(along)
         along = np.array([*along / distance, 0.0])
-        if along[0] > 0:
-            raise WaypointError("the target lies beyond the cube")
         beside = np.cross((0, 0, 1), -along)
         rotation = down(np.arctan2(-along[1], -along[0]))
         # Where the hand is when the cross-piece touches the cube.

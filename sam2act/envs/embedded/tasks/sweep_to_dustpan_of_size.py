@@ -112,7 +112,7 @@ def _broom(scale: float) -> str:
     length, thickness, height = scale * np.array(_HEAD_HALF)
     top, half = scale * _STICK_TOP, scale * _STICK_HALF
     stick_half = (top - 2 * height) / 2
-    heavy = {"density": 300, "friction": (0.5, 0.01, 0.001)}
+    heavy = {"density": 150, "friction": (0.5, 0.01, 0.001)}
     # Without guards a piece of dirt now and then slides off an end of the head.
     guard, reach = scale * np.array(_GUARD_HALF)
     guards = [
@@ -138,7 +138,7 @@ def _broom(scale: float) -> str:
             (half, half, stick_half),
             WOOD,
             pos=(0, 0, top - stick_half),
-            density=300,
+            density=150,
             friction=(1, 0.02, 0.002),
         ),
         pos=(0.08, 0, TABLE_HEIGHT),
