@@ -45,6 +45,7 @@ EXTRAS = {
         "mypy>=1.11",
     ],
 }
+EXTRAS["dev"] += EXTRAS["sim"]  # the tests run the embedded simulator
 EXTRAS["all"] = [
     requirement
     for extra in ("clip", "train", "peft", "data", "sim")

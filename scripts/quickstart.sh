@@ -105,7 +105,7 @@ Quick start on $task, $minutes minutes on two CPU cores (longer on a slow networ
 Running it again resumes. Everything is written below $output.
 TEXT
 
-prepare_environment ""
+prepare_environment sim
 "$venv/bin/python" -m sam2act.train --exp_cfg_path configs/tiny.yaml \
     --mvt_cfg_path configs/mvt/tiny.yaml --exp_cfg_opts "$options" --log-dir "$output/runs"
 "$venv/bin/python" scripts/predict_demo.py --checkpoint "$output/runs/quickstart_$name/model_last.pth" \

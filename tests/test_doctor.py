@@ -56,7 +56,7 @@ def test_missing_package_names_its_extra() -> None:
     assert '".[clip]"' in finding.remedy
 
 
-UNUSED_PACKAGES = ("h5py", "mujoco", "av", "triton", "pytorch3d", "pyrep", "rlbench", "yarr")
+UNUSED_PACKAGES = ("h5py", "triton", "pytorch3d", "pyrep", "rlbench", "yarr")
 
 
 @pytest.mark.parametrize("module", UNUSED_PACKAGES)

@@ -38,6 +38,7 @@ EXCEPTIONS: dict[str, tuple[str, ...]] = {
     "training.setup": ("config", "language"),  # joins the parts of a run for the entry points
     "training.run_data": ("config", "language"),  # instructions become tokens
     "training.run": ("config.load",),  # the command line of both stages
+    "envs.embedded.demo": ("data.keyframes",),  # which frames of a demo need images
 }
 
 ANYWHERE = ("torch", "numpy", "scipy", "einops")

@@ -281,6 +281,8 @@ def _object_mass(stage: Stage, random: np.random.Generator) -> None:
     for body in _manipulated_bodies(stage):
         stage.scene.model.body_mass[body] *= factor
         stage.scene.model.body_inertia[body] *= factor
+    # Constraints scale with inertia at rest; with stale values held objects explode.
+    mujoco.mj_setConst(stage.scene.model, mujoco.MjData(stage.scene.model))
 
 
 def _object_friction(stage: Stage, random: np.random.Generator) -> None:

@@ -14,7 +14,11 @@ from sam2act.envs.embedded.collision import Grasp
 from sam2act.envs.embedded.workspace import FRAME_SECONDS, STEPS_PER_FRAME
 
 _ARM, _FINGERS = slice(0, 7), slice(7, 9)  # of qpos, qvel and ctrl: the robot's joints come first
-_BAD_STATES = (mujoco.mjtWarning.mjWARN_BADQPOS, mujoco.mjtWarning.mjWARN_BADQACC)
+_BAD_STATES = (
+    mujoco.mjtWarning.mjWARN_BADQPOS,
+    mujoco.mjtWarning.mjWARN_BADQVEL,
+    mujoco.mjtWarning.mjWARN_BADQACC,
+)
 
 
 class Robot:

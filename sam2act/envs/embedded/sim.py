@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -34,13 +35,17 @@ from sam2act.envs.embedded.task import Task, TaskOptions
 from sam2act.envs.embedded.tasks import task_class
 from sam2act.envs.embedded.workspace import WORKSPACE_HIGH, WORKSPACE_LOW, model_text
 
+logger = logging.getLogger(__name__)
 RESET_TRIES = 5
 _SETTLE_AT_RESET = 10  # frames
 _SETTLE_AFTER_MOTION = 6  # frames at most
 _CLOSING_FRAMES = (4, 14)  # least and most
 _SETTLE_AFTER_OPENING = 6  # frames
 # What tasks and perturbations change in a compiled model; restored at every reset.
-_CHANGEABLE = ("geom_rgba", "geom_friction", "body_pos", "body_quat", "body_mass", "body_inertia")
+_CHANGEABLE = (
+    *("geom_rgba", "geom_friction", "body_pos", "body_quat", "body_mass", "body_inertia"),
+    *("body_subtreemass", "body_invweight0", "dof_invweight0", "dof_M0"),
+)
 
 
 class EmbeddedEnv:
@@ -73,6 +78,7 @@ class EmbeddedEnv:
         options = TaskOptions(
             build.object_scale, build.receiver_scale, config.memory_strict, config.strict_order
         )
+        mujoco.set_mju_user_warning(logger.debug)  # or it writes a file where the user stands
         self.task: Task = self._task_class(options)
         fragment = self.task.fragment() + perturbations.distractor_fragment(build)
         self.model = mujoco.MjModel.from_xml_string(model_text(fragment))

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from sam2act.envs.base import CAMERAS, EnvConfig
-from sam2act.envs.embedded.camera import CAMERA_SPECS
+from sam2act.envs.embedded.camera import CAMERA_SPECS, RayCamera
 from sam2act.envs.embedded.sim import EmbeddedEnv
 from sam2act.geometry.cameras import unproject
 
@@ -123,6 +123,20 @@ def test_nothing_is_black_and_far(env: EmbeddedEnv) -> None:
     image = env.camera.render(env.data, "front")
     env.camera.reset()
     assert (image.geom == -1).all() and (image.rgb == 0).all() and (image.depth == 4.5).all()
+
+
+def test_moved_furniture_is_seen_at_its_new_place() -> None:
+    """Fixed things are remembered by the camera; moving one must make it look again."""
+    env = EmbeddedEnv(EnvConfig("put_block_back", cameras=("front", "overhead")))
+    before = env.reset(0, 0)[1]
+    env.scene.place("button", (0.3, 0.1, 0.75))
+    after = env.observe()
+    fresh = RayCamera(env.model, SIDE)
+    for name in ("front", "overhead"):
+        image = fresh.render(env.data, name)
+        assert np.array_equal(getattr(after, f"{name}_rgb"), image.rgb)
+        assert np.array_equal(getattr(after, f"{name}_depth"), image.depth)
+        assert not np.array_equal(getattr(before, f"{name}_rgb"), image.rgb)
 
 
 def test_image_size_changes_resolution_only() -> None:
