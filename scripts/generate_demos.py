@@ -43,7 +43,7 @@ from sam2act.envs.registry import (
 from sam2act.visualization.contact_sheet import Strip, contact_sheet
 
 SHEET_EPISODES = 4
-SHEET_CAMERAS = ("front", "wrist")
+SHEET_CAMERAS = ("front", "left_shoulder", "wrist")
 
 
 def build_parser() -> argparse.ArgumentParser:

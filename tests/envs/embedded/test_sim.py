@@ -11,7 +11,17 @@ import numpy as np
 import pytest
 
 from sam2act.data.rlbench_types import Demo
-from sam2act.envs.base import POLICY_CAMERAS, DemoError, EnvConfig, InvalidActionError
+from sam2act.envs.base import (
+    POLICY_CAMERAS,
+    BoundaryError,
+    DemoError,
+    EnvConfig,
+    InvalidActionError,
+    NoWaypointsError,
+    SimulationError,
+    WaypointError,
+)
+from sam2act.envs.embedded.scene import Area
 from sam2act.envs.embedded.sim import EmbeddedEnv
 from sam2act.envs.embedded.task import down
 
@@ -203,6 +213,53 @@ def test_failed_script_is_a_demo_error(
     with pytest.raises(DemoError, match="not solved"):
         blocks.get_demo(0, 0, "none")
     assert blocks.on_frame is None
+
+
+def test_script_without_waypoints_is_named(
+    blocks: EmbeddedEnv, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(blocks.task), "waypoints", lambda self, scene: iter(()))
+    with pytest.raises(NoWaypointsError, match="put_block_back"):
+        blocks.get_demo(0, 0, "none")
+
+
+def test_crowded_area_is_a_boundary_error(blocks: EmbeddedEnv) -> None:
+    area = Area((0.3, 0.0), (0.05, 0.05))
+    blocks.scene.spawn("button", area, radius=0.1)
+    with pytest.raises(BoundaryError, match="no free place"):
+        blocks.scene.spawn("block", area, radius=0.1)
+
+
+@pytest.mark.parametrize(("failures", "usable"), [(4, True), (5, False)])
+def test_unusable_scenes_are_sampled_again_five_times(
+    blocks: EmbeddedEnv, monkeypatch: pytest.MonkeyPatch, failures: int, usable: bool
+) -> None:
+    original, calls = type(blocks.task).init_episode, []
+
+    def flaky(self, scene, variation):
+        calls.append(variation)
+        if len(calls) <= failures:
+            raise WaypointError("out of reach")
+        return original(self, scene, variation)
+
+    monkeypatch.setattr(type(blocks.task), "init_episode", flaky)
+    if usable:
+        assert blocks.reset(0, 0)[0]
+    else:
+        with pytest.raises(WaypointError, match="out of reach"):
+            blocks.reset(0, 0)
+    assert len(calls) == 5
+
+
+def test_unstable_physics_is_an_error_and_the_next_episode_works(
+    blocks: EmbeddedEnv, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    blocks.data.qvel[12] = np.nan
+    with pytest.raises(SimulationError, match="unstable"):
+        blocks.step(np.array([0.3, 0.1, 1.0, *down(), 0.0, 1.0]))
+    assert list(tmp_path.iterdir()) == []  # MuJoCo would write a log file
+    assert blocks.get_demo(0, 0, "none")
 
 
 def test_success_stops_the_motion_of_a_step_but_not_of_a_demo() -> None:

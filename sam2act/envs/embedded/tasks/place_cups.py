@@ -21,6 +21,8 @@ _PEG_LENGTH, _PEG_RADIUS, _PEG_PITCH = 0.070, 0.006, 0.140
 _SHELF = 0.008  # thickness of what the mugs stand on
 _ON_PEG, _BEFORE_PEG = -0.046, -0.150  # x of the handle in the holder's frame
 _GRASP_DEPTH = 0.016  # of the fingertips below the rim
+# From a mug's origin to the fingertips that hold it by the side of the rim towards -x.
+_GRIP = np.array([-_RADIUS, _CENTER, _HEIGHT / 2 - _GRASP_DEPTH])
 _HOVER, _LIFT, _DROP = 0.10, 0.13, 0.005
 _HOLDER_AREA, _HOLDER_YAW = Area((0.46, 0.03), (0.015, 0.04)), (-np.pi / 18, np.pi / 18)
 _MUG_AREA, _MUG_YAW = Area((0.18, 0.02), (0.04, 0.26)), (-np.pi / 6, np.pi / 6)
@@ -48,13 +50,9 @@ class PlaceCups(Task):
         cups = "1 cup" if self._count == 1 else f"{self._count} cups"
         return [
             f"place {cups} on the cup holder",
-            f"pick up {cups} and hang them by the handle on the pegs of the holder"
-            if self._count > 1
-            else "pick up one cup and hang it by the handle on a peg of the holder",
-            f"put {cups} onto the pegs",
-            f"slide the handles of {cups} over pegs of the holder"
-            if self._count > 1
-            else "slide the handle of one cup over a peg of the holder",
+            f"hang {cups} on the holder by the handle",
+            f"pick up {cups} and slide each handle over a peg",
+            f"fill the cup holder with {cups}",
         ]
 
     def success(self, scene: Scene) -> bool:
@@ -83,10 +81,6 @@ class PlaceCups(Task):
             yield go(on_peg + grip, put_turn)
             if number + 1 < self._count:
                 yield go(on_peg + grip + (0, 0, _HOVER), put_turn)
-
-
-# From a mug's origin to the fingertips that hold it by the side of the rim towards -x.
-_GRIP = np.array([-_RADIUS, _CENTER, _HEIGHT / 2 - _GRASP_DEPTH])
 
 
 def _rim(scene: Scene, mug: str) -> tuple[np.ndarray, np.ndarray]:
