@@ -3,7 +3,7 @@
 
     python scripts/benchmark_simulator.py --json FILE [--quick]
 
-Baselines of the same run: one ray at a time for the images, the simulated time for physics, rendering
+Baselines of the same run: one ray at a time for the images, real time for physics, the images of
 every frame for demonstrations, one worker for data sets.
 """
 

@@ -80,6 +80,9 @@ Get recorded RLBench demonstrations (the PerAct data set, one archive per task) 
     python3 scripts/download_assets.py --list
 unpack one task, for example open_drawer, so that the folders are named as above, and run
     bash scripts/quickstart.sh --data DIR
+Or make some in the embedded simulator (pip install -e ".[sim]"):
+    python3 scripts/generate_demos.py --tasks open_drawer --episodes 3 --output data/train
+    bash scripts/quickstart.sh --data data
 TEXT
     if [ "$(basename "$data")" = train ]; then
         echo "Did you mean its parent?  --data $(dirname "$data")" >&2

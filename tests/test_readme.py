@@ -23,11 +23,24 @@ def flat_keys(values: dict, prefix: str = "") -> set[str]:
     return keys
 
 
-def test_python_example_gives_an_action() -> None:
-    (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+def run_example(start: str) -> dict:
+    """What the Python example that contains `start` leaves behind."""
+    examples = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    (example,) = [text for text in examples if start in text]
     names: dict = {}
     exec(example, names)
+    return names
+
+
+def test_python_example_gives_an_action() -> None:
+    names = run_example("KeyframePolicy(")
     assert names["position"].shape == (3,) and names["quaternion_xyzw"].norm() == pytest.approx(1)
+
+
+def test_simulator_example_moves_the_arm() -> None:
+    names = run_example("make_env(")
+    position = names["result"].observation.gripper_pose[:3]
+    assert position == pytest.approx([0.25, 0.0, 0.9], abs=0.003)
 
 
 def test_named_files_exist() -> None:

@@ -17,7 +17,7 @@ class Strip:
     """One episode.
 
     Attributes:
-        title: text above the rows.
+        title: text above the rows; may be empty.
         labels: one short text per column.
         rows: per camera the pictures (H, W, 3) uint8 of all columns.
     """
@@ -32,7 +32,7 @@ def contact_sheet(strips: Sequence[Strip]) -> Image.Image:
     side = strips[0].rows[0][0].shape[0]
     columns = max(len(strip.labels) for strip in strips)
     width = max(columns * (side + _GAP) + _GAP, 360)
-    heights = [2 * _CAPTION + len(strip.rows) * (side + _GAP) for strip in strips]
+    heights = [_header(strip) + len(strip.rows) * (side + _GAP) for strip in strips]
     sheet = Image.new("RGB", (width, sum(heights) + _GAP), _PAPER)
     top = 0
     for strip, height in zip(strips, heights, strict=True):
@@ -41,12 +41,18 @@ def contact_sheet(strips: Sequence[Strip]) -> Image.Image:
     return sheet
 
 
+def _header(strip: Strip) -> int:
+    """Pixels above the pictures: a line for the title, if there is one, and one for the labels."""
+    return _CAPTION * (2 if strip.title else 1)
+
+
 def _draw_strip(sheet: Image.Image, strip: Strip, top: int, side: int) -> None:
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(_TEXT_SIZE)
     draw.text((_GAP, top + 2), strip.title, fill=_INK, font=font)
+    top += _header(strip)
     for column, label in enumerate(strip.labels):
         left = _GAP + column * (side + _GAP)
-        draw.text((left, top + _CAPTION + 1), label, fill=_FAINT, font=font)
+        draw.text((left, top - _CAPTION + 1), label, fill=_FAINT, font=font)
         for number, row in enumerate(strip.rows):
-            place = (left, top + 2 * _CAPTION + number * (side + _GAP))
+            place = (left, top + number * (side + _GAP))
             sheet.paste(Image.fromarray(row[column]), place)

@@ -22,7 +22,6 @@ from sam2act.envs.embedded.shading import OBJECT_TEXTURES
 from sam2act.envs.embedded.task import Task
 from sam2act.envs.embedded.workspace import TABLE_GEOMS, TABLE_HEIGHT, WALL_GEOMS
 
-SIZE_RANGE = (0.75, 1.25)
 HUE_JITTER = 0.05  # of each colour channel
 TABLE_COLOR_RANGE = (0.25, 1.0)
 LIGHT_COLOR_RANGE = (0.5, 1.5)

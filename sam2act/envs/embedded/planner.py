@@ -84,11 +84,6 @@ class Planner:
             return Path(np.array([start, nearest]), "joint line")
         return self._around(start, canonical, chain(solutions[1:], others))
 
-    def can_reach(self, scene: tuple[mujoco.MjModel, mujoco.MjData], goal: Pose) -> bool:
-        """Whether a canonical joint solution exists; collisions are not looked at."""
-        self._synchronise(*scene)
-        return bool(self._arm.canonical_solutions(goal))
-
     def _synchronise(self, model: mujoco.MjModel, data: mujoco.MjData) -> None:
         self._model.body_pos[:] = model.body_pos
         self._model.body_quat[:] = model.body_quat

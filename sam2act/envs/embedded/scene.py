@@ -14,7 +14,6 @@ from sam2act.envs.embedded.robot import Robot
 from sam2act.envs.embedded.workspace import TABLE_HEIGHT
 
 _SPAWN_TRIES = 100
-_OUT_OF_SIGHT = -2.0  # metres, below the floor, where unused bodies wait
 
 
 @dataclass(frozen=True)
@@ -89,12 +88,6 @@ class Scene:
         """Whether the gripper holds nothing at all."""
         return not self.robot.grasps
 
-    def touch(self, first: str, second: str) -> bool:
-        """Whether any shapes of the two bodies are in contact."""
-        wanted = {self.model.body(first).id, self.model.body(second).id}
-        pairs = self.model.geom_bodyid[self.data.contact.geom[: self.data.ncon]]
-        return any(set(pair) == wanted for pair in pairs.tolist())
-
     # -------------------------------------------------------------------------- changing
     def place(
         self,
@@ -117,10 +110,6 @@ class Scene:
             joint.qpos[:] = [*position, *quaternion]
             joint.qvel[:] = 0
         mujoco.mj_kinematics(self.model, self.data)
-
-    def put_away(self, body: str) -> None:
-        """Hide a fixed body that this episode does not use."""
-        self.place(body, (0.0, 0.0, _OUT_OF_SIGHT))
 
     def spawn(
         self,
