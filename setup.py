@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent
 
 CORE = [
     "torch>=2.4",
-    "numpy>=1.24",
+    "numpy>=1.25",
     "scipy>=1.11",
     "einops>=0.7",
     "pyyaml>=6",

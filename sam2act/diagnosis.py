@@ -61,7 +61,7 @@ def _extra(module: str, distribution: str, extra: str, enables: str) -> Package:
 
 PACKAGES = (
     _core("torch", "torch", "2.4", "everything"),
-    _core("numpy", "numpy", "1.24", "everything"),
+    _core("numpy", "numpy", "1.25", "everything"),
     _core("scipy", "scipy", "1.11", "tests of the rotations"),
     _core("einops", "einops", "0.7", "everything"),
     _core("yaml", "pyyaml", "6", "configuration files"),

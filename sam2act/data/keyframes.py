@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from sam2act.data.rlbench_types import Observation
+
 REST_SPEED = 0.1  # rad/s; every joint at or below it counts as standing still
 REST_PAUSE = 4  # frames after a stop during which no further stop is reported
+
+
+def demo_keyframes(observations: Iterable[Observation]) -> list[int]:
+    """`find_keyframes` of the observations of a demo."""
+    frames = list(observations)
+    velocities = np.stack([frame.joint_velocities for frame in frames])
+    return find_keyframes(velocities, [frame.gripper_open for frame in frames])
 
 
 def find_keyframes(joint_velocities: np.ndarray, gripper_open: Sequence[float]) -> list[int]:

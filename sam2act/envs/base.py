@@ -128,11 +128,11 @@ class StepResult:
     """What an action led to.
 
     Attributes:
-        observation: after the action; after an invalid one, the last valid observation.
+        observation: after the action.
         reward: 1.0 on success, else 0.0.
-        terminal: whether the episode is over (success or an invalid action).
-        info: `success`, `error` (None or its message), `error_type` (None or the class name),
-            `path_kind`, `frames`, `plan_ms`, `exec_ms`, `render_ms`.
+        terminal: whether the task is solved.
+        info: `success`, `error` and `error_type` (None; whoever catches an `EnvError` of `step`
+            fills them in), `path_kind`, `frames`, `plan_ms`, `exec_ms`, `render_ms`.
     """
 
     observation: Observation
@@ -156,13 +156,19 @@ class Env(Protocol):
         """Number of variations; they are numbered from 0."""
 
     def reset(self, variation: int, seed: int) -> tuple[list[str], Observation]:
-        """Start an episode; the instructions (the first one counts) and the first observation."""
+        """Start an episode; the instructions (the first one counts) and the first observation.
+
+        Raises:
+            ValueError: there is no such variation or seed.
+            BoundaryError, WaypointError: no usable scene was found.
+        """
 
     def step(self, action: np.ndarray) -> StepResult:
         """Move, then actuate the gripper.
 
         Raises:
             InvalidActionError: the action has the wrong form or cannot be reached.
+            SimulationError: the physics became unstable.
         """
 
     def get_demo(self, variation: int, seed: int, images: str = "keyframes") -> Demo:
@@ -173,7 +179,11 @@ class Env(Protocol):
         """
 
     def reset_to_demo(self, demo: Demo) -> tuple[list[str], Observation]:
-        """Start an episode in the scene in which `demo` was recorded."""
+        """Start an episode in the scene in which `demo` was recorded.
+
+        Raises:
+            ValueError: it was recorded in another environment.
+        """
 
     def close(self) -> None:
         """Free the simulator; the environment is unusable afterwards."""

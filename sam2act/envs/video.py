@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from fractions import Fraction
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -20,9 +21,9 @@ def check_video_path(path: str | Path) -> Path:
         ValueError: the suffix is unknown, or mp4 is wanted and PyAV is missing.
     """
     path = Path(path)
-    if path.suffix not in SUFFIXES:
+    if path.suffix.lower() not in SUFFIXES:
         raise ValueError(f"{path}: a film ends in {', '.join(SUFFIXES)}")
-    if path.suffix == ".mp4" and find_spec("av") is None:
+    if path.suffix.lower() == ".mp4" and find_spec("av") is None:
         raise ValueError(f'{path}: mp4 needs PyAV: pip install "av>=12", or choose .gif or .webp')
     return path
 
@@ -39,7 +40,7 @@ def write_video(path: str | Path, frames: Iterable[np.ndarray], rate: float) -> 
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.stem}.part-{os.getpid()}{path.suffix}")
     try:
-        write = _write_mp4 if path.suffix == ".mp4" else _write_animation
+        write = _write_mp4 if path.suffix.lower() == ".mp4" else _write_animation
         write(partial, iter(frames), rate)
         os.replace(partial, path)
     finally:
@@ -54,7 +55,7 @@ def _write_mp4(path: Path, frames: Iterable[np.ndarray], rate: float) -> None:
         stream = None
         for frame in frames:
             if stream is None:
-                stream = container.add_stream("h264", rate=round(rate))
+                stream = container.add_stream("h264", rate=Fraction(rate).limit_denominator(1000))
                 stream.height, stream.width = frame.shape[:2]
                 stream.pix_fmt = "yuv420p"
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
@@ -67,7 +68,7 @@ def _write_animation(path: Path, frames: Iterable[np.ndarray], rate: float) -> N
     images = [Image.fromarray(frame) for frame in frames]
     if not images:
         raise ValueError(f"{path}: a film needs at least one frame")
-    if path.suffix == ".gif":  # one palette for all frames, so that colours do not flicker
+    if path.suffix.lower() == ".gif":  # one palette for all frames, so that colours do not flicker
         palette = _strip([images[i] for i in (0, len(images) // 2, -1)]).quantize(128)
         images = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
     images[0].save(

@@ -16,6 +16,7 @@ import mujoco
 import numpy as np
 
 from sam2act.envs.base import CameraSpec
+from sam2act.envs.embedded.poses import site_matrix
 from sam2act.envs.embedded.shading import Shader
 
 _RAY_LENGTH = 20.0  # in units of the ray's forward component, i.e. metres of depth
@@ -128,10 +129,7 @@ class RayCamera:
         spec = self.specs[name]
         if not spec.on_hand:
             return spec.pose
-        tip = np.eye(4)
-        tip[:3, :3] = data.site_xmat[self._tip].reshape(3, 3)
-        tip[:3, 3] = data.site_xpos[self._tip]
-        return tip @ spec.pose
+        return site_matrix(data, self._tip) @ spec.pose
 
     def render(self, data: mujoco.MjData, name: str) -> Image:
         """The image of camera `name`; `data` needs up-to-date kinematics.

@@ -10,6 +10,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from sam2act.envs.embedded import panda
+from sam2act.envs.embedded.poses import site_matrix
 
 CLEARANCE = 0.002  # metres; closer than this counts as touching
 DETECTION_MARGIN = 0.003  # metres; contacts are reported from here on (planner's model only)
@@ -75,9 +76,7 @@ class CollisionChecker:
 
     def _carry(self) -> None:
         data = self._data
-        tip = np.eye(4)
-        tip[:3, :3] = data.site_xmat[self._tip].reshape(3, 3)
-        tip[:3, 3] = data.site_xpos[self._tip]
+        tip = site_matrix(data, self._tip)
         for grasp in self._grasps:
             pose = tip @ grasp.tip_from_body
             address = grasp.position_address

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import mujoco
 import numpy as np
 
-from sam2act.data.keyframes import find_keyframes
+from sam2act.data.keyframes import demo_keyframes
 from sam2act.data.rlbench_types import Demo, Observation
 from sam2act.envs.base import IMAGE_POLICIES, DemoError, InvalidActionError, NoWaypointsError
 
@@ -34,7 +34,6 @@ class _Recorder:
 
     def __call__(self) -> None:
         env = self._env
-        mujoco.mj_kinematics(env.model, env.data)
         self.observations.append(env.low_dimensional())
         colors = env.model.geom_rgba
         if self._snapshots and np.array_equal(colors, self._snapshots[-1].colors):
@@ -52,7 +51,7 @@ class _Recorder:
             env.model.geom_rgba[:] = self._snapshots[frame].colors
             mujoco.mj_kinematics(env.model, scratch)
             for camera in env.config.cameras:
-                env.add_image(self.observations[frame], scratch, camera)
+                env.observer.add_image(self.observations[frame], scratch, camera)
         env.model.geom_rgba[:] = present
 
 
@@ -108,6 +107,4 @@ def frames_with_images(observations: list[Observation], images: str) -> list[int
         return []
     if images == "all":
         return list(range(count))
-    velocities = np.stack([o.joint_velocities for o in observations])
-    keyframes = find_keyframes(velocities, [o.gripper_open for o in observations])
-    return sorted({0, *range(0, count, IMAGE_EVERY), *keyframes})
+    return sorted({0, *range(0, count, IMAGE_EVERY), *demo_keyframes(observations)})

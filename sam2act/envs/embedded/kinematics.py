@@ -115,6 +115,10 @@ class Arm:
                 found.append(joints)
         return sorted(found, key=_discomfort)
 
+    def can_reach(self, goal: Pose) -> bool:
+        """Whether any of the canonical searches arrives at `goal`."""
+        return any(self.solve(goal, seed) is not None for seed in _SEEDS)
+
     def further_solutions(
         self, goal: Pose, current: np.ndarray, random: np.random.Generator, trials: int = 12
     ) -> Iterator[np.ndarray]:

@@ -10,14 +10,14 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from sam2act.envs.embedded.parts import CUBE_HALF
+from sam2act.envs.embedded.parts import BUTTON_PRESS_HEIGHT, CUBE_HALF
 from sam2act.envs.embedded.scene import Scene, Zone
 from sam2act.envs.embedded.task import Task, Waypoint, down, go
 from sam2act.envs.embedded.workspace import TABLE_HEIGHT
 
 CENTER = np.array([0.25, 0.0])
 PRESSED_TRAVEL = 0.003  # metres, RLBench's threshold
-_HOVER, _BUTTON_HOVER, _BUTTON_PRESS = 0.90, 0.86, 0.778  # heights of the tip, metres
+_HOVER, _BUTTON_HOVER = 0.90, 0.86  # heights of the tip, metres
 _GRASP, _RELEASE = 0.7695, 0.7715
 _ON_TABLE_BELOW = 0.79  # height of a block's centre, metres
 _NEAR, _AWAY = 0.03, 0.045  # metres per axis: at a slot; no longer at it
@@ -79,4 +79,4 @@ class MemoryBlocks(Task):
         """Close the fingers over the button, on a way that touches nothing, and press it."""
         button = scene.position("button")[:2]
         yield go((*button, _BUTTON_HOVER), down(), grip=True, collide=False)
-        yield go((*button, _BUTTON_PRESS), down(), grip=True)
+        yield go((*button, BUTTON_PRESS_HEIGHT), down(), grip=True)

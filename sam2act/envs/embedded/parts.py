@@ -97,7 +97,8 @@ DRAWER_HEIGHTS = {"bottom": 0.9155, "middle": 1.0356, "top": 1.1557}  # of the h
 DRAWER_TRAVEL = 0.25  # metres
 HANDLE_GRASP = 0.024  # metres from the front to the fingertips when they hold a handle
 CABINET_HALF_WIDTH, CABINET_DEPTH = 0.22, 0.38
-_LEG_HEIGHT, _TOP, _LID, _WALL = 0.094, 0.4725, 0.012, 0.01  # metres; walls: half thickness
+CABINET_TOP = 0.4725  # above the table, metres
+_LEG_HEIGHT, _LID, _WALL = 0.094, 0.012, 0.01  # metres; walls: half thickness
 _NEARLY_SHUT, _SLOW = 0.012, 0.02  # metres, metres per second
 
 
@@ -108,7 +109,7 @@ def drawer_unit(name: str = "cabinet") -> str:
     the width; drawers open along +y.
     """
     width, depth, wall = CABINET_HALF_WIDTH, CABINET_DEPTH, _WALL
-    side_half = (_TOP - _LEG_HEIGHT - _LID) / 2
+    side_half = (CABINET_TOP - _LEG_HEIGHT - _LID) / 2
     middle = _LEG_HEIGHT + side_half
     # No two walls share a face: which of them a camera sees would be a matter of rounding.
     walls = [
@@ -123,7 +124,9 @@ def drawer_unit(name: str = "cabinet") -> str:
             CABINET_COLOR,
             pos=(0, 0.005 - depth / 2, _LEG_HEIGHT + 0.006),
         ),
-        box((width, depth / 2, _LID / 2), CABINET_COLOR, pos=(0, -depth / 2, _TOP - _LID / 2)),
+        box(
+            (width, depth / 2, _LID / 2), CABINET_COLOR, pos=(0, -depth / 2, CABINET_TOP - _LID / 2)
+        ),
     ]
     legs = [
         cylinder(0.008, _LEG_HEIGHT / 2, METAL, pos=(x, y, _LEG_HEIGHT / 2))

@@ -27,7 +27,7 @@ _SPEED, _ACCELERATION = 0.83, 6.0  # rad/s, rad/s^2 of the fastest joint, as in 
 
 
 @dataclass(frozen=True)
-class Path:
+class JointPath:
     """Joint angles (N, 7) from the current posture to the goal, and how they were found."""
 
     joints: np.ndarray
@@ -57,7 +57,7 @@ class Planner:
         *,
         ignore_collisions: bool,
         grasps: Sequence[Grasp] = (),
-    ) -> Path:
+    ) -> JointPath:
         """A path from joint angles `start` (7,) to the canonical posture of `goal`.
 
         Raises:
@@ -77,12 +77,17 @@ class Planner:
         for posture, kind in ((canonical, "line"), (None, "free line")):
             joints = self._line(start, goal, posture, ignore_collisions)
             if joints is not None:
-                return Path(joints, kind)
+                return JointPath(joints, kind)
         if ignore_collisions:
             goals = [canonical, *_near(canonical, chain(solutions[1:], others), _GOALS_TRIED - 1)]
             nearest = min(goals, key=lambda joints: np.abs(joints - start).max())
-            return Path(np.array([start, nearest]), "joint line")
+            return JointPath(np.array([start, nearest]), "joint line")
         return self._around(start, canonical, chain(solutions[1:], others))
+
+    def can_reach(self, data: mujoco.MjData, goal: Pose) -> bool:
+        """Whether the arm has a posture for `goal`; collisions are not looked at."""
+        self._data.qpos[:] = data.qpos
+        return self._arm.can_reach(goal)
 
     def _synchronise(self, model: mujoco.MjModel, data: mujoco.MjData) -> None:
         self._model.body_pos[:] = model.body_pos
@@ -104,19 +109,21 @@ class Planner:
             following = self._arm.solve(pose, joints, posture=posture, iterations=_LINE_ITERATIONS)
             if following is None or np.abs(following - joints).max() > _LARGEST_JUMP:
                 return None
-            if not ignore_collisions and not self._checker.is_free(following):
+            if not ignore_collisions and not self._checker.is_edge_free(joints, following):
                 return None
             joints = following
             path.append(joints)
         if canonical is not None:
             if np.abs(joints - canonical).max() > _OFF_CANONICAL:
                 return None
+            if not ignore_collisions and not self._checker.is_edge_free(joints, canonical):
+                return None
             path.append(canonical)
         return np.array(path)
 
     def _around(
         self, start: np.ndarray, canonical: np.ndarray, others: Iterator[np.ndarray]
-    ) -> Path:
+    ) -> JointPath:
         """Around obstacles: per goal posture the direct joint motion, then random trees."""
         is_free = self._checker.is_free
         goals = [canonical] if is_free(canonical) else []
@@ -126,10 +133,10 @@ class Planner:
             raise ConfigurationPathError("every posture that reaches the pose collides")
         for goal in goals:
             if self._checker.is_edge_free(start, goal):
-                return Path(np.array([start, goal]), "joint line")
+                return JointPath(np.array([start, goal]), "joint line")
             joints = rrt.connect(start, goal, panda.LIMITS, self._checker.is_edge_free, self.random)
             if joints is not None:
-                return Path(joints, "rrt")
+                return JointPath(joints, "rrt")
         raise ConfigurationPathError("no free path to the pose was found")
 
 

@@ -11,6 +11,7 @@ from scipy.spatial.transform import Rotation
 from sam2act.envs.base import SimulationError
 from sam2act.envs.embedded import panda
 from sam2act.envs.embedded.collision import Grasp
+from sam2act.envs.embedded.poses import body_matrix, site_matrix
 from sam2act.envs.embedded.workspace import FRAME_SECONDS, STEPS_PER_FRAME
 
 _ARM, _FINGERS = slice(0, 7), slice(7, 9)  # of qpos, qvel and ctrl: the robot's joints come first
@@ -60,6 +61,9 @@ class Robot:
         for step in range(1, STEPS_PER_FRAME + 1):
             control[_ARM] = start + (target - start) * (step / STEPS_PER_FRAME) + lead
             mujoco.mj_step(self._model, self._data)
+        # A step leaves poses as they were before it; conditions, scripts and cameras want the new
+        # ones, and looking must not change what follows.
+        mujoco.mj_kinematics(self._model, self._data)
         self.target = target
         if any(self._data.warning[state].number for state in _BAD_STATES):
             raise SimulationError("the physics became unstable; the scene is no longer usable")
@@ -113,21 +117,13 @@ class Robot:
         model.eq_data[weld, :11] = [0, 0, 0, *offset, *np.roll(quaternion, 1), 1]
         data.eq_active[weld] = 1
         address = int(model.jnt_qposadr[model.body_jntadr[body]])
-        self.grasps[name] = Grasp(body, address, self._tip_from(body))
-
-    def _tip_from(self, body: int) -> np.ndarray:
-        tip, pose = self.tip_matrix(), np.eye(4)
-        pose[:3, :3] = self._data.xmat[body].reshape(3, 3)
-        pose[:3, 3] = self._data.xpos[body]
-        return np.linalg.inv(tip) @ pose
+        tip_from_body = np.linalg.inv(self.tip_matrix()) @ body_matrix(data, body)
+        self.grasps[name] = Grasp(body, address, tip_from_body)
 
     # --------------------------------------------------------------------- observation
     def tip_matrix(self) -> np.ndarray:
         """(4, 4) pose of the fingertips, world frame."""
-        matrix = np.eye(4)
-        matrix[:3, :3] = self._data.site_xmat[self._tip].reshape(3, 3)
-        matrix[:3, 3] = self._data.site_xpos[self._tip]
-        return matrix
+        return site_matrix(self._data, self._tip)
 
     def finger_positions(self) -> np.ndarray:
         """(2,) metres that each finger is open."""

@@ -74,6 +74,7 @@ def _hexagons(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 # Factor of brightness from two coordinates along the surface, in metres.
 PATTERNS: Mapping[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+    "flat": lambda a, b: np.ones_like(a),
     "wood": _wood,
     "checker": _checker(0.015, 0.45),
     "stripes": _stripes,
@@ -82,7 +83,7 @@ PATTERNS: Mapping[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "tiles": _checker(0.25, 0.07),
     "weave": _checker(0.08, 0.15),
 }
-OBJECT_TEXTURES = ("wood", "checker", "stripes", "noise", "hex")
+OBJECT_TEXTURES = ("flat", "wood", "checker", "stripes", "noise", "hex")
 
 
 class Shader:

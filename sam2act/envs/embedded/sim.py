@@ -6,15 +6,13 @@ import copy
 import logging
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import mujoco
 import numpy as np
-from scipy.spatial.transform import Rotation
 
 from sam2act.data.rlbench_types import Demo, Observation
 from sam2act.envs.base import (
-    CAMERAS,
     BoundaryError,
     ConfigurationPathError,
     EnvConfig,
@@ -25,10 +23,11 @@ from sam2act.envs.base import (
     check_action,
 )
 from sam2act.envs.embedded import demo as scripted
-from sam2act.envs.embedded import panda, perturbations
+from sam2act.envs.embedded import distractors, perturbations
 from sam2act.envs.embedded.camera import RayCamera
 from sam2act.envs.embedded.kinematics import Pose
-from sam2act.envs.embedded.planner import Path, Planner, time_path
+from sam2act.envs.embedded.observations import Observer
+from sam2act.envs.embedded.planner import JointPath, Planner, time_path
 from sam2act.envs.embedded.robot import Robot
 from sam2act.envs.embedded.scene import Scene
 from sam2act.envs.embedded.task import Task, TaskOptions
@@ -80,7 +79,7 @@ class EmbeddedEnv:
         )
         mujoco.set_mju_user_warning(logger.debug)  # or it writes a file where the user stands
         self.task: Task = self._task_class(options)
-        fragment = self.task.fragment() + perturbations.distractor_fragment(build)
+        fragment = self.task.fragment() + distractors.fragment(build.distractors)
         self.model = mujoco.MjModel.from_xml_string(model_text(fragment))
         self._pristine = copy.copy(self.model)
         self.data = mujoco.MjData(self.model)
@@ -88,7 +87,16 @@ class EmbeddedEnv:
         self.planner = Planner(self.model)
         self.camera = RayCamera(self.model, config.image_size)
         self.scene = Scene(self.model, self.data, self.robot)
+        self.observer = Observer(config, self.model, self.robot, self.camera, self._origin())
         self._build = build
+
+    def _origin(self) -> dict[str, Any]:
+        """What demos say of the environment that they were recorded in."""
+        return {
+            "backend": self.backend,
+            "task": self.task_name,
+            "perturbations": list(self._factors),
+        }
 
     def variation_count(self) -> int:
         """Number of variations; they are numbered from 0."""
@@ -102,7 +110,7 @@ class EmbeddedEnv:
         """Start an episode; everything in it is a function of `(seed, variation)`.
 
         Raises:
-            ValueError: there is no such variation.
+            ValueError: there is no such variation, or the seed is negative.
             BoundaryError, WaypointError: no usable scene was found in five tries.
         """
         self.begin_episode(variation, seed)
@@ -115,13 +123,18 @@ class EmbeddedEnv:
                 f"variation: {self.task_name} has 0 to {self.variation_count() - 1}, "
                 f"not {variation}"
             )
+        if seed < 0:
+            raise ValueError(f"seed: {seed} is negative")
         random = np.random.default_rng([seed, variation])
         planning, perturbing = random.spawn(2)
         builds, effects, places = perturbing.spawn(3)
-        self._make(perturbations.sample_build(self._factors, self._task_class, builds))
+        build = perturbations.sample_build(self._factors, self._task_class, builds)
+        self._make(build)
         self.planner.random = planning
-        self.scene.begin(random)
-        self._place_everything(variation, places)
+        self._place_everything(variation, random)
+        if build.distractors:
+            positions = np.array([point.pose[:3] for point in self.task.waypoints(self.scene)])
+            distractors.place(self.scene, build.distractors, positions, places)
         stage = perturbations.Stage(self.scene, self.task, self.camera)
         perturbations.apply(self._factors, stage, effects)
         mujoco.mj_forward(self.model, self.data)
@@ -129,23 +142,25 @@ class EmbeddedEnv:
             self.robot.advance()
         self._ignore_collisions = False
 
-    def _place_everything(self, variation: int, places: np.random.Generator) -> None:
+    def _place_everything(self, variation: int, random: np.random.Generator) -> None:
         """Let the task build its scene; unusable ones are sampled again."""
         for attempt in range(RESET_TRIES):
             self._restore()
-            self.scene.begin(self.scene.random)
+            self.scene.begin(random)
             try:
                 self.instructions = self.task.init_episode(self.scene, variation)
                 mujoco.mj_forward(self.model, self.data)
-                if self._build is not None and self._build.distractors:
-                    planned = [point.pose[:3] for point in self.task.waypoints(self.scene)]
-                    perturbations.place_distractors(
-                        self.scene, self._build, np.array(planned), places
-                    )
+                self._check_waypoints()
                 return
             except (BoundaryError, WaypointError):
                 if attempt == RESET_TRIES - 1:
                     raise
+
+    def _check_waypoints(self) -> None:
+        """Raise a WaypointError if the arm cannot reach what the script plans, as RLBench does."""
+        for number, waypoint in enumerate(self.task.waypoints(self.scene)):
+            if not self.planner.can_reach(self.data, Pose.from_array(waypoint.pose)):
+                raise WaypointError(f"{self.task_name}: waypoint {number} is out of reach")
 
     def _restore(self) -> None:
         for name in _CHANGEABLE:
@@ -159,14 +174,17 @@ class EmbeddedEnv:
         """Start an episode in the scene in which `demo` was recorded.
 
         Raises:
-            ValueError: the demo comes from another simulator.
+            ValueError: the demo comes from another simulator, task or set of perturbations.
         """
-        if not isinstance(demo.random_seed, (int, np.integer)):
-            raise ValueError(
-                "this demo was not recorded with the embedded simulator (its random state is not "
-                "an integer): evaluate it with the backend rlbench"
-            )
-        return self.reset(int(demo.variation_number), int(demo.random_seed))
+        recorded = (getattr(demo[0], "misc", None) or {}) if len(demo) else {}
+        for key, here in self._origin().items():
+            found = recorded.get(key, "unknown")
+            if found != here:
+                raise ValueError(
+                    f"this demo was recorded with {key} {found}, but this environment has {here}: "
+                    "its scene cannot be restored here"
+                )
+        return self.reset(demo.variation_number, cast(int, demo.random_seed))
 
     def get_demo(self, variation: int, seed: int, images: str = "keyframes") -> Demo:
         """A scripted demonstration with observations at every 0.05 s.
@@ -181,7 +199,8 @@ class EmbeddedEnv:
         """Plan, move, actuate the gripper, look.
 
         Raises:
-            InvalidActionError: wrong form, outside the workspace, no path. The scene is as before.
+            InvalidActionError: wrong form, outside the workspace, no path. Nothing has changed.
+            SimulationError: the physics became unstable; the episode is over.
         """
         info = self.act(action, stop_on_success=self.config.stop_on_success)
         started = time.perf_counter()
@@ -193,10 +212,11 @@ class EmbeddedEnv:
     def act(self, action: np.ndarray, *, stop_on_success: bool) -> dict[str, Any]:
         """`step` without an observation; the result's `info`."""
         action = check_action(action)
-        self._ignore_collisions = bool(action[8] > 0.5)
+        ignore_collisions = bool(action[8] > 0.5)
         started = time.perf_counter()
-        path = self._plan(action)
+        path = self._plan(action, ignore_collisions)
         planned = time.perf_counter()
+        self._ignore_collisions = ignore_collisions
         frames = self._follow(path, stop_on_success)
         self._actuate_gripper(closed=bool(action[7] <= 0.5))
         return {
@@ -214,15 +234,15 @@ class EmbeddedEnv:
         """Set the flag that observations report before the first action."""
         self._ignore_collisions = ignore_collisions
 
-    def _plan(self, action: np.ndarray) -> Path:
+    def _plan(self, action: np.ndarray, ignore_collisions: bool) -> JointPath:
         if not ((action[:3] > WORKSPACE_LOW) & (action[:3] < WORKSPACE_HIGH)).all():
             raise InvalidActionError(
                 f"action: position {np.round(action[:3], 3)} lies outside the workspace "
                 f"{WORKSPACE_LOW} to {WORKSPACE_HIGH} metres"
             )
         goal = Pose.from_array(action[:7])
-        attempts = [self._ignore_collisions]
-        if not self._ignore_collisions and self.config.retry_without_collision:
+        attempts = [ignore_collisions]
+        if not ignore_collisions and self.config.retry_without_collision:
             attempts.append(True)
         for ignore in attempts:
             try:
@@ -237,7 +257,7 @@ class EmbeddedEnv:
                 failure = error
         raise InvalidActionError(f"{type(failure).__name__}: {failure}") from failure
 
-    def _follow(self, path: Path, stop_on_success: bool) -> int:
+    def _follow(self, path: JointPath, stop_on_success: bool) -> int:
         """Run along `path`; the number of frames. The last frame is recorded after settling."""
         targets = time_path(path.joints)
         frames = 0
@@ -285,59 +305,11 @@ class EmbeddedEnv:
     # ---------------------------------------------------------------------- observations
     def observe(self, cameras: Sequence[str] | None = None) -> Observation:
         """The present observation with images of `cameras` (default: those of the config)."""
-        mujoco.mj_kinematics(self.model, self.data)
         observation = self.low_dimensional()
         for name in self.config.cameras if cameras is None else cameras:
-            self.add_image(observation, self.data, name)
+            self.observer.add_image(observation, self.data, name)
         return observation
 
     def low_dimensional(self) -> Observation:
-        """The present observation without images; all image fields are None."""
-        tip = self.robot.tip_matrix()
-        fingers = self.robot.finger_positions()
-        images = {
-            f"{camera}_{kind}": None
-            for camera in CAMERAS
-            for kind in ("rgb", "depth", "mask", "point_cloud")
-        }
-        is_open = float(fingers.min() / panda.FINGER_TRAVEL > panda.OPEN_FRACTION)
-        quaternion = Rotation.from_matrix(tip[:3, :3]).as_quat()
-        return Observation(
-            **images,
-            **self.robot.state(),
-            gripper_open=is_open,
-            gripper_pose=np.concatenate([tip[:3, 3], quaternion]),
-            gripper_matrix=tip,
-            gripper_joint_positions=fingers,
-            gripper_touch_forces=self.robot.finger_forces(),
-            task_low_dim_state=self._task_state(),
-            ignore_collisions=np.array(float(self._ignore_collisions)),
-            misc=self._calibration(),
-        )
-
-    def add_image(self, observation: Observation, data: mujoco.MjData, camera: str) -> None:
-        """Fill in what `camera` sees of `data`, whose kinematics must be up to date."""
-        image = self.camera.render(data, camera)
-        setattr(observation, f"{camera}_rgb", image.rgb)
-        setattr(observation, f"{camera}_depth", image.depth)
-        if self.config.masks:
-            setattr(observation, f"{camera}_mask", np.maximum(image.geom, 0).astype(np.uint16))
-        if self.config.point_clouds:
-            cloud = self.camera.point_cloud(data, camera, image.depth)
-            setattr(observation, f"{camera}_point_cloud", cloud)
-
-    def _task_state(self) -> np.ndarray:
-        """Positions (3) and quaternions wxyz (4) of every body that is not part of the robot."""
-        first = self.model.body(panda.ROBOT_BODIES[-1]).id + 1
-        state = np.concatenate([self.data.xpos[first:], self.data.xquat[first:]], axis=1)
-        return state.ravel()
-
-    def _calibration(self) -> dict[str, Any]:
-        """RLBench's `misc`: calibration of all five cameras, and where the episode comes from."""
-        misc: dict[str, Any] = {"backend": self.backend, "perturbations": list(self._factors)}
-        for name, spec in self.camera.specs.items():
-            misc[f"{name}_camera_extrinsics"] = self.camera.extrinsics(self.data, name).copy()
-            misc[f"{name}_camera_intrinsics"] = spec.intrinsics(self.config.image_size)
-            misc[f"{name}_camera_near"] = spec.near
-            misc[f"{name}_camera_far"] = spec.far
-        return misc
+        """The present observation without images."""
+        return self.observer.low_dimensional(self.data, self._ignore_collisions)

@@ -105,7 +105,8 @@ class Task:
         """The scripted expert, one waypoint per keyframe.
 
         A generator: each waypoint is asked for when the one before has been reached, so it may
-        look at the scene. It must also run through at reset, where nothing has moved.
+        look at the scene. It must also run through at reset, where nothing has moved; a scene in
+        which the arm cannot reach one of these poses is sampled again.
         """
         raise NotImplementedError
 

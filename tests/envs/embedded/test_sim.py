@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sam2act.data.rlbench_types import Demo
+from sam2act.data.rlbench_types import Demo, Observation
 from sam2act.envs.base import (
     POLICY_CAMERAS,
     BoundaryError,
@@ -23,7 +23,7 @@ from sam2act.envs.base import (
 )
 from sam2act.envs.embedded.scene import Area
 from sam2act.envs.embedded.sim import EmbeddedEnv
-from sam2act.envs.embedded.task import down
+from sam2act.envs.embedded.task import down, go
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 OUTSIDE = [0.9, 0.0, 1.0, *down(), 1.0, 1.0]
@@ -110,6 +110,7 @@ def test_refused_action_leaves_the_episode_usable(
     with pytest.raises(InvalidActionError, match=message):
         blocks.step(np.array(action))
     assert np.array_equal(blocks.data.qpos, before)
+    assert blocks.observe().ignore_collisions == 0.0
     for waypoint in blocks.task.waypoints(blocks.scene):
         result = blocks.step(waypoint.action)
     assert result.terminal and result.reward == 1.0
@@ -201,9 +202,41 @@ def test_scene_of_a_demo_is_restored_from_its_numbers() -> None:
 
 
 def test_demo_of_another_simulator_is_refused(blocks: EmbeddedEnv) -> None:
-    foreign = Demo([], random_seed=("MT19937", np.zeros(624), 0, 0, 0.0))
-    with pytest.raises(ValueError, match="backend rlbench"):
+    foreign = Demo([Observation(misc={})], random_seed=("MT19937", np.zeros(624), 0, 0, 0.0))
+    with pytest.raises(ValueError, match="backend unknown"):
         blocks.reset_to_demo(foreign)
+
+
+def test_demo_of_another_task_or_with_perturbations_is_refused(blocks: EmbeddedEnv) -> None:
+    other = EmbeddedEnv(EnvConfig("rearrange_block", cameras=())).get_demo(0, 0, "none")
+    with pytest.raises(ValueError, match="task rearrange_block"):
+        blocks.reset_to_demo(other)
+    config = EnvConfig("put_block_back", cameras=(), perturbations=("table_color",))
+    with pytest.raises(ValueError, match="perturbations"):
+        blocks.reset_to_demo(EmbeddedEnv(config).get_demo(0, 0, "none"))
+
+
+def test_looking_does_not_change_what_follows() -> None:
+    states = []
+    for looks in (False, True):
+        env = EmbeddedEnv(EnvConfig("stack_cups", cameras=(), image_size=16))
+        env.begin_episode(2, 1)
+        env.on_frame = (lambda env=env: env.observe(("front",))) if looks else None
+        for waypoint in env.task.waypoints(env.scene):
+            env.act(waypoint.action, stop_on_success=False)
+        states.append(env.data.qpos.copy())
+    assert np.array_equal(*states)
+
+
+def test_unreachable_waypoint_is_found_at_reset(
+    blocks: EmbeddedEnv, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_far(self, scene):
+        yield go((1.5, 0.0, 0.8), down())
+
+    monkeypatch.setattr(type(blocks.task), "waypoints", too_far)
+    with pytest.raises(WaypointError, match="waypoint 0 is out of reach"):
+        blocks.reset(0, 0)
 
 
 def test_failed_script_is_a_demo_error(

@@ -8,13 +8,13 @@ import numpy as np
 
 from sam2act.envs.embedded.drawer_parts import at_handle, handle_rotation, pull_open, spawn_chest
 from sam2act.envs.embedded.mjcf import Fragment, grasp_weld
-from sam2act.envs.embedded.parts import CUBE_HALF, DRAWERS, cube, drawer_unit
+from sam2act.envs.embedded.parts import CABINET_TOP, CUBE_HALF, DRAWERS, cube, drawer_unit
 from sam2act.envs.embedded.scene import Area, Scene, Zone
 from sam2act.envs.embedded.task import Task, Waypoint, down, go
 from sam2act.envs.embedded.workspace import TABLE_HEIGHT
 
 ITEM_COLOR = (0.85, 0.15, 0.12)
-_TOP = TABLE_HEIGHT + 0.4725  # of the chest, metres
+_TOP = TABLE_HEIGHT + CABINET_TOP  # metres
 _ITEM_AREA = Area((0.0, -0.085), (0.06, 0.035))  # on the chest, in its frame, metres
 _HOVER = 0.07  # metres above the item
 _BACK_OFF = 0.05  # metres from a handle

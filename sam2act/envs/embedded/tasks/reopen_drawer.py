@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from sam2act.envs.embedded.memory_blocks import PRESSED_TRAVEL
 from sam2act.envs.embedded.mjcf import Fragment
 from sam2act.envs.embedded.parts import (
+    BUTTON_PRESS_HEIGHT,
     DRAWER_HEIGHTS,
     DRAWERS,
     HANDLE_GRASP,
@@ -23,7 +24,7 @@ STARTS_AT = 0.21  # metres that the drawer is open
 CLOSED, OPEN, OTHERS_CLOSED = 0.02, 0.15, 0.05  # metres
 _APPROACH, _PULL = 0.09, 0.20  # metres before the handle; metres to pull
 _HANDLE = gripper_rotation((0, -1, 0), (0, 0, 1))
-_BUTTON_HOVER, _BUTTON_PRESS = 0.88, 0.778
+_BUTTON_HOVER = 0.88
 
 
 class ReopenDrawer(Task):
@@ -77,7 +78,7 @@ class ReopenDrawer(Task):
         yield go((x, opened, height), _HANDLE, grip=True)
         yield go((x, handle - 0.002, height), _HANDLE)
         yield go((*spot, _BUTTON_HOVER), down(), grip=True, collide=False)
-        yield go((*spot, _BUTTON_PRESS), down(), grip=True)
+        yield go((*spot, BUTTON_PRESS_HEIGHT), down(), grip=True)
         yield go((x, handle + _APPROACH, height), _HANDLE, collide=False)
         yield go((x, handle, height), _HANDLE, grip=True)
         yield go((x, handle + _PULL, height), _HANDLE, grip=True)
