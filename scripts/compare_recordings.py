@@ -80,10 +80,10 @@ class Scene:
         pose = episode.demo[episode_keyframes(episode)[1]].gripper_pose
         outwards = -Rotation.from_quat(pose[3:]).as_matrix()[:, 2]
         front = pose[:3] - outwards * parts.HANDLE_GRASP
-        yaw = np.arctan2(-outwards[0], outwards[1]) / 2
+        half_yaw = np.arctan2(-outwards[0], outwards[1]) / 2
         cabinet = self.model.body("cabinet")
         cabinet.pos[:] = [*front[:2], TABLE_HEIGHT]
-        cabinet.quat[:] = [np.cos(yaw), 0, 0, np.sin(yaw)]
+        cabinet.quat[:] = [np.cos(half_yaw), 0, 0, np.sin(half_yaw)]
 
     def set_frame(self, episode: Episode, frame: int) -> None:
         """Recorded joint angles; after the grasp the drawer follows the gripper."""
@@ -120,6 +120,20 @@ def compare(episode: Episode, every: int) -> Iterator[Comparison]:
             )
 
 
+def read_recordings(root: Path, split: str) -> list[Episode]:
+    """The recorded episodes of open_drawer.
+
+    Raises:
+        DemoError: there are none, or they were made here.
+    """
+    folder = episodes_folder(root, split, TASK)
+    episodes = [read_episode(folder / f"episode{n}") for n in list_episodes(root, split, TASK)]
+    recorded = [e for e in episodes if e.demo[0].misc.get("backend") != "embedded"]
+    if not recorded:
+        raise DemoError(f"{folder}: no episodes recorded in RLBench; set --data and --split")
+    return recorded
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Command-line flags."""
     parser = argparse.ArgumentParser(
@@ -127,7 +141,14 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--data", type=Path, required=True, help="demos, DIR/<split>/open_drawer")
     parser.add_argument("--split", default="train", help="split below it (default: train)")
-    parser.add_argument("--every", type=int, default=10, help="compare every N-th frame (10)")
+    parser.add_argument(
+        "--every",
+        type=int,
+        choices=range(1, 101),
+        metavar="N",
+        default=10,
+        help="compare every N-th frame (10)",
+    )
     parser.add_argument("--output", type=Path, help="PNG to write")
     parser.add_argument("--json", type=Path, help="file for the figures")
     return parser
@@ -139,9 +160,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     counts = {camera: np.zeros(2) for camera in CAMERAS}
     columns = []
     try:
-        for number in list_episodes(args.data, args.split, TASK):
-            folder = episodes_folder(args.data, args.split, TASK) / f"episode{number}"
-            comparisons = list(compare(read_episode(folder), args.every))
+        for episode in read_recordings(args.data, args.split):
+            comparisons = list(compare(episode, args.every))
             for item in comparisons:
                 counts[item.camera] += [(item.robot & item.agrees).sum(), item.robot.sum()]
             shown = len(CAMERAS) * (len(comparisons) // len(CAMERAS) // 2)

@@ -15,8 +15,10 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Sequence
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import numpy as np
@@ -24,21 +26,19 @@ from PIL import Image
 from tqdm import tqdm
 
 from sam2act.data.demos import image_path
-from sam2act.demo_generation import (
-    GenerationError,
-    Request,
-    Row,
-    finished_rows,
-    generate,
-    missing_episodes,
-    write_summary,
-)
+from sam2act.demo_generation import Request, generate, missing_jobs
 from sam2act.envs.base import IMAGE_POLICIES
 from sam2act.envs.registry import (
     MissingSimulatorError,
     choose_tasks,
     embedded_tasks,
     require_mujoco,
+)
+from sam2act.generation_log import (
+    GenerationError,
+    Row,
+    splits_with_equal_episodes,
+    write_summary,
 )
 from sam2act.visualization.contact_sheet import Strip, contact_sheet
 
@@ -77,10 +77,9 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
-    return number
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive whole number")
+    return int(text)
 
 
 def _cores() -> int:
@@ -91,16 +90,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; the exit status."""
     parser = build_parser()
     args = parser.parse_args(argv)
+    if not args.list and (not args.tasks or args.output is None):
+        parser.error("--tasks and --output are needed (or --list)")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop as with Ctrl-C
     try:
         if args.list:
             return list_choices()
-        if not args.tasks or args.output is None:
-            parser.error("--tasks and --output are needed (or --list)")
-        request = build_request(args)
-        complete = run(request, args.workers)
-    except (GenerationError, MissingSimulatorError, ValueError) as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        complete = run(build_request(args), args.workers)
+    except (GenerationError, MissingSimulatorError) as error:
+        print(error, file=sys.stderr)
         return 2
+    except (OSError, BrokenProcessPool) as error:
+        print(
+            f"{type(error).__name__}: {error}\nIs there room on the disk and in memory? Fewer "
+            "--workers need less. The same command goes on from here.",
+            file=sys.stderr,
+        )
+        return 1
     except KeyboardInterrupt:
         print("\nInterrupted; the same command goes on from here.", file=sys.stderr)
         return 130
@@ -121,11 +127,15 @@ def build_request(args: argparse.Namespace) -> Request:
     """The request that the flags describe.
 
     Raises:
-        ValueError: a task or a perturbation does not exist.
+        GenerationError: a task or a perturbation does not exist, or a number is impossible.
     """
-    tasks = choose_tasks(args.tasks)
+    require_mujoco()
     from sam2act.envs.embedded.perturbations import check_factors
 
+    try:
+        tasks, factors = choose_tasks(args.tasks), check_factors(args.perturb)
+    except ValueError as error:
+        raise GenerationError(str(error)) from error
     return Request(
         tasks=tuple(tasks),
         episodes=args.episodes,
@@ -134,44 +144,38 @@ def build_request(args: argparse.Namespace) -> Request:
         images=args.images,
         image_size=args.image_size,
         max_attempts=args.max_attempts,
-        perturbations=check_factors(args.perturb),
+        perturbations=factors,
     )
 
 
 def run(request: Request, workers: int) -> bool:
     """Generate, summarise, draw; whether every episode is there."""
-    missing = sum(len(missing_episodes(request, task)) for task in request.tasks)
-    total = request.episodes * len(request.tasks)
+    for folder in splits_with_equal_episodes(request.output, request.tasks, request.options):
+        print(f"warning: {folder} has the same --seed: its episodes are the same", file=sys.stderr)
+    total, missing = request.episodes * len(request.tasks), len(missing_jobs(request))
+    request.output.mkdir(parents=True, exist_ok=True)
     with tqdm(total=total, initial=total - missing, unit="demo", smoothing=0.05) as bar:
-        retries = 0
+        failed = 0
         for row in generate(request, workers):
-            retries += row.attempts - 1
-            bar.set_postfix(task=row.task, retries=retries, refresh=False)
+            failed += len(row.failures)
+            bar.set_postfix(task=row.task, failed_attempts=failed, refresh=False)
             bar.update()
-    path = write_summary(request)
-    complete = True
-    for task in request.tasks:
-        rows = finished_rows(request, task)
-        complete &= len(rows) == request.episodes
-        print_task(request, task, rows)
-        if request.images != "none" and rows:
-            save_sheet(request, task, rows)
-    print(f"summary: {path}")
-    return complete
+    summaries = {task: request.summary(task) for task in request.tasks}
+    for task, summary in summaries.items():
+        print(
+            f"{task}: {summary['succeeded']} of {request.episodes} demos, "
+            f"{summary['succeeded_at_first_attempt']} at the first attempt, "
+            f"{summary['keyframes']:.1f} keyframes on average"
+        )
+        if request.images != "none" and summary["succeeded"]:
+            save_sheet(request, task)
+    print(f"summary: {write_summary(request.output, summaries)}")
+    return all(summary["succeeded"] == request.episodes for summary in summaries.values())
 
 
-def print_task(request: Request, task: str, rows: Sequence[Row]) -> None:
-    """One line per task."""
-    first = sum(row.attempts == 1 for row in rows)
-    keyframes = np.mean([len(row.keyframes) for row in rows]) if rows else 0.0
-    print(
-        f"{task}: {len(rows)} of {request.episodes} demos, {first} at the first attempt, "
-        f"{keyframes:.1f} keyframes on average"
-    )
-
-
-def save_sheet(request: Request, task: str, rows: Sequence[Row]) -> None:
+def save_sheet(request: Request, task: str) -> None:
     """Draw episodes of different variations at their keyframes."""
+    rows: list[Row] = request.finished_rows(task)
     by_variation = {row.variation: row for row in reversed(rows)}
     chosen = sorted(by_variation.values(), key=lambda row: row.episode)[:SHEET_EPISODES]
     strips = []

@@ -17,6 +17,7 @@ import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
@@ -25,13 +26,16 @@ from tqdm import tqdm
 from sam2act.data.demos import read_episode
 from sam2act.envs.base import POLICY_CAMERAS, EnvConfig, EnvError
 from sam2act.envs.policy_inputs import policy_observation
-from sam2act.envs.registry import make_env
+from sam2act.envs.registry import MissingSimulatorError, make_env
 from sam2act.envs.video import check_video_path, write_video
 from sam2act.language.text_encoder import build_text_encoder
 from sam2act.policy.checkpoint import load_policy
 from sam2act.policy.inference import KeyframePolicy
 from sam2act.training.setup import USER_ERRORS
 from sam2act.visualization.film import film_frame
+
+if TYPE_CHECKING:
+    from sam2act.envs.embedded.sim import EmbeddedEnv
 
 FRAMES_PER_SECOND = 20  # of the simulation
 VIEW_SIDE = 128
@@ -46,20 +50,26 @@ def build_parser() -> argparse.ArgumentParser:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--task", help="task of the embedded simulator")
     source.add_argument("--episode", type=Path, help="folder of a demo whose scene is played again")
-    parser.add_argument("--variation", type=int, default=0, help="variation of --task (0)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of --task (0)")
+    parser.add_argument("--variation", type=int, default=0, help="with --task (0)")
+    parser.add_argument("--seed", type=int, default=0, help="with --task (0)")
     parser.add_argument("--checkpoint", type=Path, help="let this policy act instead of the script")
-    parser.add_argument("--perturb", nargs="+", default=[], metavar="FACTOR", help="perturbations")
-    parser.add_argument("--every", type=int, default=1, help="keep every N-th frame (1)")
-    parser.add_argument("--speed", type=float, default=1.0, help="times real time (1)")
+    parser.add_argument("--perturb", nargs="+", default=[], metavar="FACTOR", help="with --task")
+    parser.add_argument("--every", type=_positive, default=1, help="keep every N-th frame (1)")
+    parser.add_argument("--speed", type=_positive, default=1, help="times real time (1)")
     parser.add_argument("--output", type=Path, required=True, help="film.mp4, .gif or .webp")
     return parser
 
 
-class Camera:
-    """Takes a picture of the environment at every recorded frame, or every N-th."""
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive whole number")
+    return int(text)
 
-    def __init__(self, env, every: int) -> None:
+
+class Camera:
+    """Films an environment: every N-th of the frames that it is called for."""
+
+    def __init__(self, env: EmbeddedEnv, every: int) -> None:
         from sam2act.envs.embedded.camera import RayCamera
 
         self._env = env
@@ -72,8 +82,11 @@ class Camera:
 
     def __call__(self) -> None:
         self._count += 1
-        if self._count % self._every:
-            return
+        if self._count % self._every == 0:
+            self.take()
+
+    def take(self) -> None:
+        """Add a frame."""
         env = self._env
         observation = env.observe(POLICY_CAMERAS)
         views = {name: getattr(observation, f"{name}_rgb") for name in POLICY_CAMERAS}
@@ -81,13 +94,13 @@ class Camera:
         self.frames.append(film_frame(large, views, env.instructions[0], self.status))
 
 
-def script_actions(env) -> Iterator[np.ndarray]:
+def script_actions(env: EmbeddedEnv) -> Iterator[np.ndarray]:
     """The actions of the scripted expert."""
     for waypoint in env.task.waypoints(env.scene):
         yield waypoint.action
 
 
-def policy_actions(env, checkpoint: Path) -> Iterator[np.ndarray]:
+def policy_actions(env: EmbeddedEnv, checkpoint: Path) -> Iterator[np.ndarray]:
     """The actions of a trained policy, each from the observation before it."""
     bundle = load_policy(checkpoint)
     network = bundle.network
@@ -101,11 +114,13 @@ def policy_actions(env, checkpoint: Path) -> Iterator[np.ndarray]:
         yield chunk.values[0, 0].double().cpu().numpy()
 
 
-def film_episode(env, actions: Iterator[np.ndarray], every: int) -> tuple[list[np.ndarray], str]:
+def film_episode(
+    env: EmbeddedEnv, actions: Iterator[np.ndarray], every: int
+) -> tuple[list[np.ndarray], str]:
     """Run `actions` until success or an error; the frames and how it ended."""
     camera = Camera(env, every)
     env.on_frame = camera
-    camera()
+    camera.take()
     outcome = "not solved"
     for number, action in enumerate(tqdm(actions, desc="filming", unit="keyframe"), start=1):
         camera.status = f"keyframe {number}"
@@ -118,24 +133,26 @@ def film_episode(env, actions: Iterator[np.ndarray], every: int) -> tuple[list[n
             outcome = f"solved after {number} keyframes"
             break
     camera.status = outcome
-    for _ in range(FRAMES_PER_SECOND // 2 // every + 1):  # let the end be read
-        camera()
+    for _ in range(FRAMES_PER_SECOND // every + 1):  # let the end be read
+        camera.take()
     env.on_frame = None
     return camera.frames, outcome
 
 
-def open_scene(args: argparse.Namespace):
+def open_scene(args: argparse.Namespace) -> EmbeddedEnv:
     """The environment, reset to the scene that the flags name."""
-    task, variation, seed = args.task, args.variation, args.seed
-    if args.episode:
-        episode = read_episode(args.episode)
-        task = args.episode.resolve().parents[2].name
-        variation, seed = episode.variation_number, episode.random_seed
-        if not isinstance(seed, int):
-            raise ValueError(f"{args.episode}: not recorded in the embedded simulator")
-    env = make_env(EnvConfig(task, perturbations=tuple(args.perturb)))
-    env.reset(variation, seed)
-    return env
+    if args.episode is None:
+        config = EnvConfig(args.task, perturbations=tuple(args.perturb))
+        env = make_env(config)
+        env.reset(args.variation, args.seed)
+        return cast("EmbeddedEnv", env)
+    demo = read_episode(args.episode).demo
+    origin = demo[0].misc if len(demo) else {}
+    if origin.get("backend") != "embedded":
+        raise ValueError(f"{args.episode}: not recorded in the embedded simulator")
+    env = make_env(EnvConfig(origin["task"], perturbations=tuple(origin["perturbations"])))
+    env.reset_to_demo(demo)
+    return cast("EmbeddedEnv", env)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -143,13 +160,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     try:
         check_video_path(args.output)
+        args.output.parent.mkdir(parents=True, exist_ok=True)
         env = open_scene(args)
         actions = policy_actions(env, args.checkpoint) if args.checkpoint else script_actions(env)
         frames, outcome = film_episode(env, actions, args.every)
         write_video(args.output, frames, FRAMES_PER_SECOND / args.every * args.speed)
-    except (*USER_ERRORS, EnvError, ValueError, RuntimeError) as error:
+    except (*USER_ERRORS, EnvError, MissingSimulatorError, OSError, ValueError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("\nInterrupted; no film was written.", file=sys.stderr)
+        return 130
     print(f"{args.output}: {outcome}, {len(frames)} frames")
     return 0
 

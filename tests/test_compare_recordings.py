@@ -32,3 +32,6 @@ def test_nine_tenths_of_the_robot_have_the_recorded_depth(tmp_path: Path) -> Non
 def test_missing_demos_are_named(tmp_path: Path) -> None:
     done = run("--data", tmp_path)
     assert done.returncode == 2 and "open_drawer" in done.stderr
+    (tmp_path / "train" / "open_drawer" / "all_variations" / "episodes").mkdir(parents=True)
+    done = run("--data", tmp_path, "--output", tmp_path / "x.png")
+    assert done.returncode == 2 and "no episodes recorded in RLBench" in done.stderr

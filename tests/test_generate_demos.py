@@ -5,26 +5,21 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from sam2act import demo_generation
 from sam2act.data.demos import IMAGE_KINDS, list_episodes, read_episode
 from sam2act.data.store_builder import StoreRequest, ensure_store
-from sam2act.demo_generation import (
-    GenerationError,
-    Request,
-    episode_variation,
-    generate,
-    missing_episodes,
-    summarise,
-)
+from sam2act.demo_generation import Request, episode_seed, episode_variation, generate, missing_jobs
 from sam2act.envs.base import CAMERAS, POLICY_CAMERAS, DemoError
 from sam2act.envs.embedded.sim import EmbeddedEnv
+from sam2act.generation_log import LOG_FILE, GenerationError
 
 SCRIPT = Path(__file__).resolve().parents[1] / "scripts" / "generate_demos.py"
 TASK = "put_block_back"
@@ -43,6 +38,10 @@ def run_script(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         command, capture_output=True, text=True, cwd=SCRIPT.parents[1], env=environment
     )
+
+
+def missing(wanted: Request) -> list[int]:
+    return [job.episode for job in missing_jobs(wanted)]
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -85,7 +84,7 @@ def test_result_does_not_depend_on_workers_or_interruptions(tmp_path: Path) -> N
     interrupted = generate(request(tmp_path / "two", 3), workers=1)
     next(interrupted)
     interrupted.close()
-    assert len(missing_episodes(two, TASK)) == 2
+    assert len(missing(two)) == 2
     list(generate(two, workers=2))
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
     assert len(contents(tmp_path / "one")) > 100
@@ -108,7 +107,7 @@ def test_deleted_episode_is_made_again(tmp_path: Path) -> None:
     list(generate(wanted, workers=1))
     before = contents(tmp_path)
     shutil.rmtree(wanted.episode_folder(TASK, 1))
-    assert missing_episodes(wanted, TASK) == [1]
+    assert missing(wanted) == [1]
     list(generate(wanted, workers=1))
     assert contents(tmp_path) == before
 
@@ -116,12 +115,12 @@ def test_deleted_episode_is_made_again(tmp_path: Path) -> None:
 def test_line_cut_off_by_a_crash_is_ignored(tmp_path: Path) -> None:
     wanted = request(tmp_path, 1, images="none")
     list(generate(wanted, workers=1))
-    log = tmp_path / TASK / demo_generation.LOG_FILE
+    log = tmp_path / TASK / LOG_FILE
     log.write_text(log.read_text() + '{"task": "put_bl')
-    assert missing_episodes(wanted, TASK) == []
+    assert missing(wanted) == []
     more = request(tmp_path, 2, images="none")
     list(generate(more, workers=1))
-    assert missing_episodes(more, TASK) == []
+    assert missing(more) == []
 
 
 def test_other_options_are_not_mixed(tmp_path: Path) -> None:
@@ -153,25 +152,113 @@ def test_failed_attempts_are_repeated_with_other_seeds_and_counted(
     (row,) = generate(wanted, workers=1)
     assert row.attempts == 3 and row.seed == seeds[2]
     assert seeds[1] - seeds[0] == seeds[2] - seeds[1] == 1_000_003
-    summary = summarise(wanted)[TASK]
+    summary = wanted.summary(TASK)
     assert summary["succeeded"] == 1 and summary["succeeded_at_first_attempt"] == 0
     assert summary["failure_causes"] == {"DemoError: slipped": 2}
     episode = read_episode(wanted.episode_folder(TASK, 0))
     assert episode.random_seed == seeds[2]
 
 
-def test_hopeless_episode_ends_after_the_last_attempt(
+def test_hopeless_episode_ends_after_the_last_attempt_and_goes_on_with_new_seeds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seeds = []
+
+    def fail(self, variation: int, seed: int, images: str):
+        seeds.append(seed)
+        raise DemoError(f"slipped at {seed}")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(EmbeddedEnv, "get_demo", fail)
+        for _ in range(2):  # the second call tries other seeds
+            wanted = request(tmp_path, 1, images="none", max_attempts=2)
+            (row,) = generate(wanted, workers=1)
+    assert row.seed is None and row.attempts == 4 and len(set(seeds)) == 4
+    assert missing(wanted) == [0]
+    assert wanted.summary(TASK)["failure_causes"] == {"DemoError: slipped at #": 4}
+    (row,) = generate(request(tmp_path, 1, images="none", max_attempts=3), workers=1)
+    assert row.attempts == 5 and row.seed == episode_seed(0, TASK, 0) + 4 * 1_000_003
+    assert wanted.summary(TASK)["succeeded_at_first_attempt"] == 0
+
+
+def test_options_may_change_while_nothing_has_been_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
         raise DemoError("slipped")
 
+    with monkeypatch.context() as patch:
+        patch.setattr(EmbeddedEnv, "get_demo", fail)
+        list(generate(request(tmp_path, 1, images="none", max_attempts=1), workers=1))
+    wanted = request(tmp_path, 1, images="none", seed=3)
+    list(generate(wanted, workers=1))
+    assert missing(wanted) == [] and wanted.summary(TASK)["failure_causes"] == {}
+
+
+def test_programming_error_names_the_episode(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise KeyError("oops")
+
     monkeypatch.setattr(EmbeddedEnv, "get_demo", fail)
-    wanted = request(tmp_path, 1, images="none", max_attempts=2)
-    (row,) = generate(wanted, workers=1)
-    assert row.seed is None and row.attempts == 2
-    assert missing_episodes(wanted, TASK) == [0]
-    assert summarise(wanted)[TASK]["failure_causes"] == {"DemoError: slipped": 2}
+    with pytest.raises(RuntimeError, match=f"{TASK}, episode 0, variation .*KeyError"):
+        list(generate(request(tmp_path, 1, images="none"), workers=1))
+
+
+def is_gone(group: int, seconds: float = 10) -> bool:
+    """Whether the last process of a group ends within some seconds."""
+    for _ in range(int(10 * seconds)):
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.1)
+    return False
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_run_stops_soon_and_loses_nothing(tmp_path: Path, sent: signal.Signals) -> None:
+    """As Ctrl-C in a terminal, which reaches the workers, too."""
+    output = tmp_path / "train"
+    flags = ["--tasks", TASK, "--episodes", "40", "--image-size", "16", "--workers", "2"]
+    process = subprocess.Popen(
+        [sys.executable, str(SCRIPT), *flags, "--output", str(output)],
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=SCRIPT.parents[1],
+        start_new_session=True,
+    )
+    log = output / TASK / LOG_FILE
+    while not log.exists() or len(log.read_text().splitlines()) < 3:
+        assert process.poll() is None
+        time.sleep(0.1)
+    if sent == signal.SIGINT:
+        os.killpg(process.pid, sent)
+    else:
+        process.send_signal(sent)
+    message = process.communicate(timeout=60)[1]
+    assert process.returncode == 130 and "goes on from here" in message
+    rows = len(log.read_text().splitlines()) - 1
+    folders = sorted(path.name for path in (output / TASK / "all_variations/episodes").iterdir())
+    assert len(folders) == rows < 40 and not any("part" in name for name in folders)
+    assert is_gone(process.pid)  # no worker is left
+
+
+def test_same_seed_in_another_split_is_warned_of(tmp_path: Path) -> None:
+    list(generate(request(tmp_path / "train", 1, images="none"), workers=1))
+    flags = ("--tasks", TASK, "--episodes", 1, "--images", "none", "--workers", 1)
+    done = run_script(*flags, "--output", tmp_path / "test")
+    assert done.returncode == 0 and f"{tmp_path / 'train'} has the same --seed" in done.stderr
+    done = run_script(*flags, "--output", tmp_path / "val", "--seed", 5)
+    assert done.returncode == 0 and "same --seed" not in done.stderr
+
+
+def test_unwritable_output_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = run_script("--tasks", TASK, "--episodes", 1, "--output", tmp_path / "file")
+    assert done.returncode == 1 and str(tmp_path / "file") in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_all_images_have_the_complete_layout_of_rlbench(tmp_path: Path) -> None:
@@ -187,7 +274,7 @@ def test_all_images_have_the_complete_layout_of_rlbench(tmp_path: Path) -> None:
 
 def test_variations_are_balanced(tmp_path: Path) -> None:
     wanted = request(tmp_path)
-    drawn = [episode_variation(wanted, TASK, episode, 4) for episode in range(8)]
+    drawn = [episode_variation(wanted.seed, TASK, episode, 4) for episode in range(8)]
     assert sorted(drawn[:4]) == [0, 1, 2, 3] and drawn[:4] == drawn[4:]
 
 
@@ -204,7 +291,10 @@ def test_perturbed_demos_say_so(tmp_path: Path) -> None:
         (["--tasks", "put_blok_back", "--output", "x"], "did you mean put_block_back"),
         (["--tasks", TASK, "--output", "x", "--perturb", "moonlight"], "moonlight"),
         (["--tasks", TASK], "--output"),
-        (["--tasks", TASK, "--output", "x", "--episodes", "0"], "not a positive number"),
+        (["--tasks", TASK, "--output", "x", "--episodes", "0"], "not a positive whole number"),
+        (["--tasks", TASK, "--output", "x", "--episodes", "many"], "not a positive whole number"),
+        (["--tasks", TASK, "--output", "x", "--seed", "-1"], "seed: -1 is negative"),
+        (["--tasks", TASK, "--output", "x", "--image-size", "4"], "image_size: 4"),
     ],
 )
 def test_impossible_requests_are_refused(arguments: list[str], message: str) -> None:

@@ -6,11 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from sam2act.config.load import load_experiment, load_network
+from sam2act.data.demos import read_episode
 from sam2act.demo_generation import Request, generate
 from sam2act.envs.base import POLICY_CAMERAS, EnvConfig
 from sam2act.envs.policy_inputs import policy_observation
@@ -37,12 +39,21 @@ def test_script_is_filmed_to_its_success(tmp_path: Path) -> None:
 
 
 def test_recorded_scene_is_played_again(tmp_path: Path) -> None:
-    request = Request(("reopen_drawer",), 1, tmp_path / "train", images="none")
+    factors = ("table_color", "camera_pose")
+    request = Request(
+        ("reopen_drawer",), 1, tmp_path / "train", images="none", perturbations=factors
+    )
     list(generate(request, workers=1))
     folder, path = request.episode_folder("reopen_drawer", 0), tmp_path / "film.webp"
     done = run("--episode", folder, "--every", 40, "--output", path)
     assert done.returncode == 0, done.stderr
-    assert "solved after 8 keyframes" in done.stdout and path.exists()
+    assert "solved after 8 keyframes" in done.stdout
+    demo = read_episode(folder).demo
+    env = make_env(EnvConfig("reopen_drawer", perturbations=factors))
+    expected = env.reset_to_demo(demo)[1].front_rgb
+    with Image.open(path) as film:  # front view: first of the four small ones
+        first = np.asarray(film.convert("RGB"))[:128, 256:384]
+    assert np.abs(first[40:].astype(int) - expected[40:]).mean() < 12  # lossy
 
 
 @pytest.mark.parametrize(
@@ -51,6 +62,9 @@ def test_recorded_scene_is_played_again(tmp_path: Path) -> None:
         (["--task", "open_drawer", "--output", "film.avi"], "film ends in"),
         (["--task", "open_drawr", "--output", "film.gif"], "did you mean open_drawer"),
         (["--task", "open_drawer", "--variation", "7", "--output", "film.gif"], "0 to 2, not 7"),
+        (["--task", "open_drawer", "--seed", "-1", "--output", "film.gif"], "seed: -1 is negative"),
+        (["--task", "open_drawer", "--every", "0", "--output", "film.gif"], "not a positive"),
+        (["--task", "open_drawer", "--output", "/proc/no/film.gif"], "/proc/no"),
     ],
 )
 def test_impossible_requests_are_refused(arguments: list[str], message: str) -> None:

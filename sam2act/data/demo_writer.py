@@ -37,16 +37,20 @@ def write_episode(
         cameras: cameras to write.
     """
     folder = Path(folder)
+    for left_over in folder.parent.glob(f"{folder.name}.part-*"):  # of a run that was killed
+        shutil.rmtree(left_over, ignore_errors=True)
     partial = folder.with_name(f"{folder.name}.part-{os.getpid()}")
-    shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    for frame, observation in enumerate(demo):
-        _write_images(partial, frame, observation, cameras)
-    dump_published(_without_images(demo), partial / LOW_DIM_FILE)
-    dump_published(list(descriptions), partial / DESCRIPTIONS_FILE)
-    dump_published(int(demo.variation_number), partial / VARIATION_FILE)
-    shutil.rmtree(folder, ignore_errors=True)
-    os.replace(partial, folder)
+    try:
+        for frame, observation in enumerate(demo):
+            _write_images(partial, frame, observation, cameras)
+        dump_published(_without_images(demo), partial / LOW_DIM_FILE)
+        dump_published(list(descriptions), partial / DESCRIPTIONS_FILE)
+        dump_published(int(demo.variation_number), partial / VARIATION_FILE)
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(partial, folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _write_images(

@@ -106,4 +106,10 @@ def test_interrupted_writing_leaves_no_episode(
     monkeypatch.setattr(demo_writer, "dump_published", fail)
     with pytest.raises(OSError, match="disk full"):
         write_episode(tmp_path / "episode0", make_demo({0}), ["x"], ["front"])
-    assert not (tmp_path / "episode0").exists()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_remains_of_a_killed_run_are_removed(tmp_path: Path) -> None:
+    (tmp_path / "episode0.part-123" / "front_rgb").mkdir(parents=True)
+    write_episode(tmp_path / "episode0", make_demo(set()), ["x"], [])
+    assert [path.name for path in tmp_path.iterdir()] == ["episode0"]

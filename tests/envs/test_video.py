@@ -26,9 +26,10 @@ def test_animation_holds_every_frame(tmp_path: Path, suffix: str) -> None:
 
 def test_mp4_holds_every_frame(tmp_path: Path) -> None:
     av = pytest.importorskip("av")
-    path = write_video(tmp_path / "new" / "film.mp4", FRAMES, rate=10)
+    path = write_video(tmp_path / "new" / "film.MP4", FRAMES, rate=0.4)
     with av.open(str(path)) as film:
         frames = [frame.to_ndarray(format="rgb24") for frame in film.decode(video=0)]
+        assert float(film.streams.video[0].average_rate) == pytest.approx(0.4)
     assert [frame.shape for frame in frames] == [(32, 48, 3)] * 3
     assert frames[1].mean() == pytest.approx(120, abs=6)
 
