@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import mujoco
 import numpy as np
@@ -10,9 +10,7 @@ import numpy as np
 from sam2act.data.keyframes import demo_keyframes
 from sam2act.data.rlbench_types import Demo, Observation
 from sam2act.envs.base import IMAGE_POLICIES, DemoError, InvalidActionError, NoWaypointsError
-
-if TYPE_CHECKING:
-    from sam2act.envs.embedded.sim import EmbeddedEnv
+from sam2act.envs.embedded.episode import EpisodeRunner
 
 IMAGE_EVERY = 10  # frames; the training data also show every tenth one
 
@@ -27,7 +25,7 @@ class _Snapshot(NamedTuple):
 class _Recorder:
     """Collects low-dimensional observations; images are rendered afterwards, where wanted."""
 
-    def __init__(self, env: EmbeddedEnv) -> None:
+    def __init__(self, env: EpisodeRunner) -> None:
         self._env = env
         self.observations: list[Observation] = []
         self._snapshots: list[_Snapshot] = []
@@ -55,7 +53,7 @@ class _Recorder:
         env.model.geom_rgba[:] = present
 
 
-def record_demo(env: EmbeddedEnv, variation: int, seed: int, images: str) -> Demo:
+def record_demo(env: EpisodeRunner, variation: int, seed: int, images: str) -> Demo:
     """Run the script of the task once and record a frame every 0.05 s.
 
     Args:
@@ -84,7 +82,7 @@ def record_demo(env: EmbeddedEnv, variation: int, seed: int, images: str) -> Dem
     return Demo(recorder.observations, seed, variation)
 
 
-def _run_script(env: EmbeddedEnv, recorder: _Recorder) -> None:
+def _run_script(env: EpisodeRunner, recorder: _Recorder) -> None:
     number = -1
     for number, waypoint in enumerate(env.task.waypoints(env.scene)):
         if number == 0:  # the first frame belongs to the motion that follows
