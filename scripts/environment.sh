@@ -10,7 +10,7 @@ if command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L 2>/dev/null | grep -q 
     install_cost="some minutes and about 6 GB"
 else
     torch_build=cpu
-    install_cost="about a minute and 1.2 GB where pip finds a CPU build of torch, else about 5 GB"
+    install_cost="about a minute and 1.4 GB where pip finds a CPU build of torch, else about 5 GB"
 fi
 
 fail() {

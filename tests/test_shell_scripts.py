@@ -185,4 +185,4 @@ def test_announcement_tells_time_and_size(
     done = _run(checkout, script, *_arguments(script, demos), *options, PATH=path)
     assert done.returncode == 7, done.stderr
     assert minutes in done.stdout
-    assert "1.2 GB where pip finds a CPU build of torch, else about 5 GB" in done.stdout
+    assert "1.4 GB where pip finds a CPU build of torch, else about 5 GB" in done.stdout

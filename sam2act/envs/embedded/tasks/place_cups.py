@@ -19,13 +19,13 @@ _HOLE, _HANDLE = (0.020, 0.022), 0.005  # half width and height of the opening; 
 _CENTER = -(_RADIUS + _HOLE[0])  # y of the mug's axis in its own frame
 _PEG_LENGTH, _PEG_RADIUS, _PEG_PITCH = 0.070, 0.006, 0.140
 _SHELF = 0.008  # thickness of what the mugs stand on
-_ON_PEG, _BEFORE_PEG = -0.046, -0.150  # x of the handle in the holder's frame
+_ON_PEG, _BEFORE_PEG = -0.046, -0.130  # x of the handle in the holder's frame
 _GRASP_DEPTH = 0.016  # of the fingertips below the rim
 # From a mug's origin to the fingertips that hold it by the side of the rim towards -x.
 _GRIP = np.array([-_RADIUS, _CENTER, _HEIGHT / 2 - _GRASP_DEPTH])
 _HOVER, _LIFT, _DROP = 0.10, 0.13, 0.005
 _HOLDER_AREA, _HOLDER_YAW = Area((0.46, 0.03), (0.015, 0.04)), (-np.pi / 18, np.pi / 18)
-_MUG_AREA, _MUG_YAW = Area((0.18, 0.02), (0.04, 0.26)), (-np.pi / 6, np.pi / 6)
+_MUG_AREA, _MUG_YAW = Area((0.13, 0.02), (0.03, 0.26)), (-np.pi / 6, np.pi / 6)
 
 
 class PlaceCups(Task):
