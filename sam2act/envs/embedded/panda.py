@@ -180,7 +180,7 @@ def _hand() -> str:
         element("inertial", pos=(0, 0, 0.03), mass=0.6, diaginertia=(0.002, 0.002, 0.001)),
         box((0.0145, 0.096, 0.036), WHITE, pos=(0, 0.002, 0.024), class_="robot"),
         box((0.026, 0.058, 0.016), GREY, pos=(0, -0.014, -0.022), class_="visual"),
-        box((0.010, 0.092, 0.002), BLACK, pos=(0, 0, 0.060), class_="visual"),
+        box((0.0095, 0.092, 0.002), BLACK, pos=(0, 0, 0.060), class_="visual"),
         element("site", name="tip", pos=(0, 0, TIP_OFFSET), size=0.004, rgba=(1, 0, 0, 0)),
         _finger("left", 1),
         _finger("right", -1),

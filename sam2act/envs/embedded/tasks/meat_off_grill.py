@@ -103,11 +103,11 @@ def _grill() -> str:
         box(bar, METAL, pos=(0, y, _GRATE), class_="visual")
         for y in np.linspace(-1, 1, _BARS) * (_HALF_WIDTH - 0.018)
     ]
-    rims = [
+    rims = [  # a millimetre outside the kettle: no two faces in one plane
         box(half, METAL, pos=(*(place * sign), _GRATE), class_="visual")
         for half, place in (
-            ((0.004, _HALF_WIDTH, 0.003), np.array([_HALF_DEPTH - 0.004, 0])),
-            ((_HALF_DEPTH, 0.004, 0.003), np.array([0, _HALF_WIDTH - 0.004])),
+            ((0.004, _HALF_WIDTH, 0.003), np.array([_HALF_DEPTH - 0.003, 0])),
+            ((_HALF_DEPTH, 0.004, 0.003), np.array([0, _HALF_WIDTH - 0.003])),
         )
         for sign in (-1, 1)
     ]
