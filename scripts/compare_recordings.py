@@ -21,6 +21,7 @@ from pathlib import Path
 import mujoco
 import numpy as np
 import torch
+from arguments import positive_number
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
@@ -143,9 +144,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--split", default="train", help="split below it (default: train)")
     parser.add_argument(
         "--every",
-        type=int,
-        choices=range(1, 101),
-        metavar="N",
+        type=positive_number,
         default=10,
         help="compare every N-th frame (10)",
     )

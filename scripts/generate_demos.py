@@ -22,6 +22,7 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import numpy as np
+from arguments import positive_number
 from PIL import Image
 from tqdm import tqdm
 
@@ -53,10 +54,15 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--tasks", nargs="+", help="task names, `memorybench` or `all`")
     parser.add_argument("--list", action="store_true", help="list tasks and perturbations, stop")
-    parser.add_argument("--episodes", type=_positive, default=100, help="demos per task (100)")
+    parser.add_argument(
+        "--episodes", type=positive_number, default=100, help="demos per task (100)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the whole data set (0)")
     parser.add_argument(
-        "--workers", type=_positive, default=_cores(), help="processes (default: one per core)"
+        "--workers",
+        type=positive_number,
+        default=_cores(),
+        help="processes (default: one per core)",
     )
     parser.add_argument("--output", type=Path, help="folder of the split, e.g. data/train")
     parser.add_argument(
@@ -66,20 +72,16 @@ def build_parser() -> argparse.ArgumentParser:
         help="keyframes: what training reads, four cameras (default); all: every frame, five "
         "cameras and masks, RLBench's complete layout; none: no images",
     )
-    parser.add_argument("--image-size", type=_positive, default=128, help="pixels per side (128)")
     parser.add_argument(
-        "--max-attempts", type=_positive, default=10, help="tries per episode (default 10)"
+        "--image-size", type=positive_number, default=128, help="pixels per side (128)"
+    )
+    parser.add_argument(
+        "--max-attempts", type=positive_number, default=10, help="tries per episode (default 10)"
     )
     parser.add_argument(
         "--perturb", nargs="+", default=[], metavar="FACTOR", help="perturbations, or `all`"
     )
     return parser
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a positive whole number")
-    return int(text)
 
 
 def _cores() -> int:

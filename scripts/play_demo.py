@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
+from arguments import positive_number
 from tqdm import tqdm
 
 from sam2act.data.demos import read_episode
@@ -54,16 +55,12 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0, help="with --task (0)")
     parser.add_argument("--checkpoint", type=Path, help="let this policy act instead of the script")
     parser.add_argument("--perturb", nargs="+", default=[], metavar="FACTOR", help="with --task")
-    parser.add_argument("--every", type=_positive, default=1, help="keep every N-th frame (1)")
-    parser.add_argument("--speed", type=_positive, default=1, help="times real time (1)")
+    parser.add_argument(
+        "--every", type=positive_number, default=1, help="keep every N-th frame (1)"
+    )
+    parser.add_argument("--speed", type=positive_number, default=1, help="times real time (1)")
     parser.add_argument("--output", type=Path, required=True, help="film.mp4, .gif or .webp")
     return parser
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a positive whole number")
-    return int(text)
 
 
 class Camera:
