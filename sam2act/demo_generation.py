@@ -6,13 +6,9 @@ result does not depend on the number of workers or on interruptions.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import multiprocessing
-import os
-import signal
 import time
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, replace
@@ -20,17 +16,16 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from sam2act import generation_log
 from sam2act.data.demo_writer import write_episode
 from sam2act.data.keyframes import demo_keyframes
 from sam2act.envs.base import CAMERAS, IMAGE_POLICIES, POLICY_CAMERAS, EnvConfig, EnvError
+from sam2act.envs.processes import ignore_interrupts, single_threaded_children
 from sam2act.envs.registry import make_env
+from sam2act.envs.seeding import episode_seed, episode_variation
 from sam2act.generation_log import GenerationError, Row
 
 RETRY_SEED_STEP = 1_000_003
-_THREAD_SETTINGS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @dataclass(frozen=True)
@@ -124,18 +119,6 @@ class Job:
 
 
 # --------------------------------------------------------------------------- one episode
-def episode_variation(seed: int, task: str, episode: int, count: int) -> int:
-    """The variation of an episode: all `count` of them in turn, in a shuffled order."""
-    order = np.random.default_rng([seed, zlib.crc32(task.encode())]).permutation(count)
-    return int(order[episode % count])
-
-
-def episode_seed(seed: int, task: str, episode: int) -> int:
-    """The seed of the first attempt at an episode of the data set with seed `seed`."""
-    source = np.random.SeedSequence([seed, zlib.crc32(task.encode()), episode])
-    return int(source.generate_state(1)[0])
-
-
 _make_env_once = functools.lru_cache(maxsize=2)(make_env)  # building one takes 50 ms
 
 
@@ -232,8 +215,8 @@ def _run_workers(jobs: Sequence[Job], workers: int, keep: Callable[[Row], None])
     waiting = iter(jobs)
     running: set[Future[Row]] = set()
     with (
-        _single_threaded_children(),
-        ProcessPoolExecutor(workers, context, initializer=_ignore_interrupts) as pool,
+        single_threaded_children(),
+        ProcessPoolExecutor(workers, context, initializer=ignore_interrupts) as pool,
     ):
         try:
             running |= {pool.submit(make_episode, job) for job in islice(waiting, workers)}
@@ -249,23 +232,3 @@ def _run_workers(jobs: Sequence[Job], workers: int, keep: Callable[[Row], None])
             for future in running:
                 if not future.cancelled() and future.exception() is None:
                     keep(future.result())
-
-
-def _ignore_interrupts() -> None:
-    """Ctrl-C reaches every process of the terminal; the parent alone decides when to stop."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-@contextlib.contextmanager
-def _single_threaded_children() -> Iterator[None]:
-    """Workers share the cores among themselves; threads inside them would only compete."""
-    before = {name: os.environ.get(name) for name in _THREAD_SETTINGS}
-    os.environ.update(dict.fromkeys(_THREAD_SETTINGS, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value

@@ -16,9 +16,10 @@ from PIL import Image
 
 from sam2act.data.demos import IMAGE_KINDS, list_episodes, read_episode
 from sam2act.data.store_builder import StoreRequest, ensure_store
-from sam2act.demo_generation import Request, episode_seed, episode_variation, generate, missing_jobs
+from sam2act.demo_generation import Request, generate, missing_jobs
 from sam2act.envs.base import CAMERAS, POLICY_CAMERAS, DemoError
 from sam2act.envs.embedded.sim import EmbeddedEnv
+from sam2act.envs.seeding import episode_seed, episode_variation
 from sam2act.generation_log import LOG_FILE, GenerationError
 
 SCRIPT = Path(__file__).resolve().parents[1] / "scripts" / "generate_demos.py"

@@ -185,6 +185,12 @@ class Env(Protocol):
             ValueError: it was recorded in another environment.
         """
 
+    def start_film(self, every: int) -> None:
+        """Film the running episode from here on, every `every`-th frame of 0.05 s."""
+
+    def stop_film(self) -> list[np.ndarray]:
+        """The pictures (H, W, 3) uint8 taken since; empty if no film was started."""
+
     def close(self) -> None:
         """Free the simulator; the environment is unusable afterwards."""
 

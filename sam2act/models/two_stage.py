@@ -220,8 +220,18 @@ class TwoStageNetwork(nn.Module):
 
     def to_zoom(self, position: Tensor, center: Tensor) -> Tensor:
         """(B, 3) cube position -> (B, 3) in the zoomed cube."""
-        return self.config.st_sca * (position - center)
+        return to_zoom(position, center, self.config.st_sca)
 
     def from_zoom(self, position: Tensor, center: Tensor) -> Tensor:
         """The inverse of `to_zoom`."""
-        return position / self.config.st_sca + center
+        return from_zoom(position, center, self.config.st_sca)
+
+
+def to_zoom(position: Tensor, center: Tensor, scale: float) -> Tensor:
+    """(B, 3) cube position -> (B, 3) in the cube that is `scale` times enlarged about `center`."""
+    return scale * (position - center)
+
+
+def from_zoom(position: Tensor, center: Tensor, scale: float) -> Tensor:
+    """The inverse of `to_zoom`."""
+    return position / scale + center

@@ -22,6 +22,7 @@ from sam2act.config.schema import ConfigError, ExperimentConfig, NetworkConfig
 from sam2act.models.published_weights import (
     MEMORY_TABLE,
     LoadReport,
+    WeightsError,
     export_state,
     import_state,
     load_stage_one,
@@ -45,6 +46,7 @@ class PolicyBundle:
     experiment: ExperimentConfig
     network: NetworkConfig
     carried: dict[str, Tensor]  # unused tensors of the released layout
+    step: int | None = None  # updates done, where a checkpoint says so
 
     def model_state(self) -> dict[str, Tensor]:
         """The weights in the released layout."""
@@ -150,12 +152,19 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     return content
 
 
-def load_policy(path: str | Path, *, device: str | torch.device = "cpu") -> PolicyBundle:
+def load_policy(
+    path: str | Path,
+    *,
+    device: str | torch.device = "cpu",
+    experiment_file: str | Path = "",
+    network_file: str | Path = "",
+) -> PolicyBundle:
     """The policy of a checkpoint, in evaluation mode, with averaged weights where it has them.
 
-    The configuration comes from the file's `extra`, else from the yaml files beside it
-    (`exp_cfg.yaml`, `mvt_cfg.yaml`), else the published one is assumed. The layouts of both stages
-    are equal, so without `extra` the word "plus" in the file's name says that it is of stage 2.
+    The configuration comes from the given yaml files, else from the checkpoint's `extra`, else from
+    the yaml files beside it (`exp_cfg.yaml`, `mvt_cfg.yaml`), else the published one is assumed.
+    The layouts of both stages are equal, so without `extra` the word "plus" in the file's name
+    (not in its folder's) says that it is of stage 2.
 
     Raises:
         CheckpointError, WeightsError, ConfigError: the file is absent, unreadable or of another
@@ -163,18 +172,31 @@ def load_policy(path: str | Path, *, device: str | torch.device = "cpu") -> Poli
     """
     content = read_checkpoint(path)
     experiment, network = stored_configs(Path(path), content)
+    if experiment_file:
+        experiment = load_experiment(experiment_file)
+    if network_file:
+        network = load_network(network_file)
     bundle = build_policy(experiment, network)
-    bundle.load_model_state(content["model_state"])
-    average = content.get("extra", {}).get("average")
-    if average is not None:
-        incompatible = bundle.policy.load_state_dict(average["average"], strict=False)
-        if incompatible.unexpected_keys:
-            raise CheckpointError(
-                f"checkpoint {path}: its averaged weights hold unknown tensors "
-                f"{', '.join(incompatible.unexpected_keys)}"
-            )
+    try:
+        bundle.load_model_state(content["model_state"])
+    except WeightsError as error:
+        origin = f"the network config {network_file}" if network_file else "its network config"
+        raise WeightsError(f"checkpoint {path} does not fit {origin}. {error}") from error
+    extra = content.get("extra", {})
+    if extra.get("average") is not None:
+        _load_average(bundle, extra["average"]["average"], path)
+    bundle.step = extra.get("step")
     bundle.policy.to(device).eval()
     return bundle
+
+
+def _load_average(bundle: PolicyBundle, average: Mapping[str, Tensor], path: str | Path) -> None:
+    incompatible = bundle.policy.load_state_dict(average, strict=False)
+    if incompatible.unexpected_keys:
+        raise CheckpointError(
+            f"checkpoint {path}: its averaged weights hold unknown tensors "
+            f"{', '.join(incompatible.unexpected_keys)}"
+        )
 
 
 def stored_configs(

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -53,6 +54,14 @@ class World:
         if self.size > 1:
             dist.all_reduce(values)
         return values
+
+    def gather_to_main(self, value: Any) -> list[Any]:
+        """The values of all processes on the main one, in the order of ranks; elsewhere empty."""
+        if self.size == 1:
+            return [value]
+        gathered = [None] * self.size if self.is_main else None
+        dist.gather_object(value, gathered, group=self.control)
+        return gathered or []
 
     def copy_from_main(self, tensors: Iterable[torch.Tensor]) -> None:
         """Overwrite tensors by those of the main process."""

@@ -11,6 +11,7 @@ from sam2act.data.rlbench_types import Demo, Observation
 from sam2act.envs.base import StepResult
 from sam2act.envs.embedded.demo import record_demo
 from sam2act.envs.embedded.episode import EpisodeRunner
+from sam2act.envs.embedded.film import Film
 
 
 class EmbeddedEnv(EpisodeRunner):
@@ -53,6 +54,18 @@ class EmbeddedEnv(EpisodeRunner):
             DemoError: the script did not succeed with this seed.
         """
         return record_demo(self, variation, seed, images)
+
+    def start_film(self, every: int) -> None:
+        """Film the running episode from here on, every `every`-th recorded frame (0.05 s)."""
+        self.on_frame = Film(self, every)
+
+    def stop_film(self) -> list[np.ndarray]:
+        """The pictures (S, S, 3) uint8 taken since `start_film`; empty if it was not called."""
+        film, self.on_frame = self.on_frame, None
+        if not isinstance(film, Film):
+            return []
+        film.take()
+        return film.frames
 
     def close(self) -> None:
         """Nothing to free."""

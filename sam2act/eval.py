@@ -1,0 +1,191 @@
+"""Evaluate checkpoints in closed loop, in the embedded simulator or in RLBench.
+
+    python sam2act/eval.py --model-folder runs/x --model-name model_last.pth \\
+        --eval-datafolder data/test --tasks put_block_back --eval-episodes 25 --headless
+    python sam2act/eval.py --model-folder runs/x --model-name model_plus_last.pth \\
+        --tasks put_block_back --eval-episodes 40 --backend embedded --seed 7000 --workers 2
+    python sam2act/eval.py --model-folder runs/x --ground-truth --eval-datafolder data/test \\
+        --tasks put_block_back
+
+Scenes come from recorded demos (their stored state only; images are never read) or, with --seed,
+are new ones. Results: <model-folder>/eval/<log-name>/<checkpoint>/ with one row per episode,
+written as soon as it ends; --resume continues. scripts/report.py makes a page of them. Under
+torchrun the episodes are shared out over all processes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import statistics
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from sam2act.envs.base import BACKENDS
+from sam2act.envs.registry import MissingSimulatorError
+from sam2act.evaluation.checkpoints import CheckpointChoiceError
+from sam2act.evaluation.results import ResultsError
+from sam2act.evaluation.runner import EvaluationError
+from sam2act.evaluation.scenes import SceneError
+from sam2act.evaluation_run import OptionError, evaluate
+from sam2act.policy.contracts import ContractError
+from sam2act.training.distributed import distributed_world
+from sam2act.training.run_log import configure_console
+from sam2act.training.setup import USER_ERRORS
+
+LOGGER = logging.getLogger(__name__)
+INTERRUPTED = 130
+ERRORS = (
+    *USER_ERRORS,
+    CheckpointChoiceError,
+    ContractError,
+    EvaluationError,
+    MissingSimulatorError,
+    OptionError,
+    ResultsError,
+    SceneError,
+)
+
+
+def _at_least(least: int, text: str) -> int:
+    value = int(text)
+    if value < least:
+        raise argparse.ArgumentTypeError(f"{value} is less than {least}")
+    return value
+
+
+def _positive(text: str) -> int:
+    return _at_least(1, text)
+
+
+def _natural(text: str) -> int:
+    return _at_least(0, text)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The published flags, and those this project adds."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    _add_model_flags(parser.add_argument_group("what is evaluated"))
+    _add_episode_flags(parser.add_argument_group("on which episodes"))
+    _add_running_flags(parser.add_argument_group("how it runs"))
+    return parser
+
+
+def _add_model_flags(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("--model-folder", type=Path, help="run folder with checkpoints; results go to its eval/")
+    add(
+        "--model-name",
+        nargs="+",
+        default=[],
+        help="checkpoint files in it, patterns such as 'model_plus_*.pth', or all; of several, "
+        "the one with the highest mean success is named at the end",
+    )
+    add("--exp_cfg_path", default="", help="yaml that replaces the experiment config of the run")
+    add("--mvt_cfg_path", default="", help="yaml that replaces the network config of the run")
+    add(
+        "--ground-truth",
+        action="store_true",
+        help="replay the demos' keyframes, decoded as the policy's outputs are; no checkpoint",
+    )
+    add("--log-name", default="none", help="folder below eval/ (default: none)")
+    add("--use-input-place-with-mean", action="store_true", help="no effect on two-stage networks")
+    add("--peract_official", action="store_true", help="not supported")
+    add("--peract_model_dir", default="", help="not supported")
+
+
+def _add_episode_flags(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add(
+        "--tasks",
+        nargs="+",
+        default=["insert_onto_square_peg"],
+        help="task names, or all for the 18 of RLBench, or memorybench",
+    )
+    add(
+        "--eval-datafolder",
+        type=Path,
+        default=Path("data/val"),
+        help="demos of a split: <task>/all_variations/episodes/episode<N> (default: data/val)",
+    )
+    add("--start-episode", type=_natural, default=0, help="first episode (0)")
+    add("--eval-episodes", type=_positive, default=10, help="episodes per task (10)")
+    add("--episode-length", type=_positive, default=25, help="most steps per episode (25)")
+    add("--seed", type=_natural, help="new scenes, those of this seed, in place of demos")
+    add(
+        "--repeats",
+        type=_positive,
+        default=1,
+        help="evaluate N times, into <log-name>/1 ... <log-name>/N; with --seed S on the scenes "
+        "of seeds S, S + 1, ...",
+    )
+    add("--perturb", nargs="+", default=[], metavar="FACTOR", help="perturb the scenes (embedded)")
+    add(
+        "--strict-order",
+        action="store_true",
+        help="MemoryBench: count success only if the steps happen in the described order",
+    )
+
+
+def _add_running_flags(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add(
+        "--backend",
+        choices=("auto", *BACKENDS),
+        default="auto",
+        help="auto: the simulator in which the demos were recorded",
+    )
+    add("--headless", action="store_true", help="RLBench without a window")
+    add(
+        "--workers",
+        type=_natural,
+        default=0,
+        help="simulator processes (default: embedded one per core, at most 4; rlbench 1)",
+    )
+    add(
+        "--batch-size",
+        type=_natural,
+        default=0,
+        help="rows of a forward pass (default: 1 on a CPU, 8 on a GPU). Results depend on it in "
+        "the last bits, but not on --workers",
+    )
+    add("--device", default="0", help="cpu or cuda:N; a bare number means automatic")
+    add(
+        "--time-limit",
+        type=_positive,
+        default=300,
+        help="seconds of simulation per episode, after which the simulator counts as hung (300)",
+    )
+    add("--resume", action="store_true", help="keep the episodes that are finished")
+    add("--skip", action="store_true", help="leave out checkpoints whose evaluation is complete")
+    add("--save-video", action="store_true", help="film every episode")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point; the exit status."""
+    args = build_parser().parse_args(argv)
+    device = "" if args.device.replace(",", "").isdigit() else args.device
+    try:
+        with distributed_world(device) as world:
+            configure_console(world.rank)
+            rates = evaluate(args, world)
+            if world.is_main and len(rates) > 1:
+                best = max(rates, key=lambda name: statistics.fmean(rates[name]))
+                print(f"best checkpoint: {best}, {statistics.fmean(rates[best]):.1f} % on average")
+    except ERRORS as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(
+            "\nInterrupted. Finished episodes are stored: the same command with --resume goes on.",
+            file=sys.stderr,
+        )
+        return INTERRUPTED
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

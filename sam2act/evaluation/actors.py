@@ -1,0 +1,114 @@
+"""Who chooses the actions of evaluation episodes: a policy, or the demos themselves.
+
+Several episodes run at once; each is named by an id and is at its own step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from sam2act.data.demos import Episode, episode_keyframes, frame_labels
+from sam2act.data.rlbench_types import Observation
+from sam2act.envs.policy_inputs import policy_observation
+from sam2act.evaluation.scenes import Scene, SceneError, read_stored
+from sam2act.policy.executor import Executor
+from sam2act.policy.ideal import IdealDecoder
+
+
+class Actor(Protocol):
+    """Chooses actions for running episodes."""
+
+    cameras: tuple[str, ...]  # whose images it needs
+
+    def begin(self, env_id: int, scene: Scene) -> None:
+        """Episode `env_id` starts in `scene`; nothing of an earlier one may remain."""
+
+    def act(
+        self,
+        env_ids: Sequence[int],
+        observations: Sequence[Observation],
+        instructions: Sequence[str],
+        steps: Sequence[int],
+    ) -> list[np.ndarray | None]:
+        """An action (9,) for each of the episodes, None where there is nothing left to do.
+
+        Args:
+            env_ids: ids of the B episodes.
+            observations: B observations.
+            instructions: B texts.
+            steps: (B,) actions executed so far in each.
+        """
+
+
+class PolicyActor:
+    """Acts with a policy; all waiting episodes share a forward pass."""
+
+    def __init__(self, executor: Executor, cameras: tuple[str, ...]) -> None:
+        self.cameras = cameras
+        self._executor = executor
+
+    def begin(self, env_id: int, scene: Scene) -> None:
+        """Empty the memory of this episode."""
+        self._executor.reset([env_id])
+
+    def act(
+        self,
+        env_ids: Sequence[int],
+        observations: Sequence[Observation],
+        instructions: Sequence[str],
+        steps: Sequence[int],
+    ) -> list[np.ndarray | None]:
+        """The policy's action for each of the episodes."""
+        inputs = policy_observation(observations, self.cameras, steps)
+        with torch.inference_mode():
+            chunk = self._executor.act(inputs, list(instructions), env_ids)
+        return list(chunk.values[:, 0].double().cpu().numpy())
+
+
+class DemoActor:
+    """Replays the keyframes of each scene's demo as a perfect network would predict them.
+
+    Positions and rotations go through the policy's own decoding, so success bounds what its grids
+    and bins allow. The collision flag is that of the frame before the keyframe.
+    """
+
+    cameras: tuple[str, ...] = ()
+
+    def __init__(self, decoder: IdealDecoder) -> None:
+        self._decoder = decoder
+        self._actions: dict[int, np.ndarray] = {}
+
+    def begin(self, env_id: int, scene: Scene) -> None:
+        """Read the keyframes of the scene's demo."""
+        if scene.demo is None:
+            raise SceneError("ground truth needs recorded demos: leave --seed out")
+        poses, gripper, ignore = keyframe_actions(read_stored(scene.demo))
+        self._actions[env_id] = self._decoder.actions(poses, gripper, ignore)
+
+    def act(
+        self,
+        env_ids: Sequence[int],
+        observations: Sequence[Observation],
+        instructions: Sequence[str],
+        steps: Sequence[int],
+    ) -> list[np.ndarray | None]:
+        """The next keyframe of each episode's demo."""
+        chosen: list[np.ndarray | None] = []
+        for env_id, step in zip(env_ids, steps, strict=True):
+            actions = self._actions[env_id]
+            chosen.append(actions[step] if step < len(actions) else None)
+        return chosen
+
+
+def keyframe_actions(episode: Episode) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Poses (K, 7), gripper states (K,) and collision flags (K,) of a demo's keyframes."""
+    labels, keyframes = frame_labels(episode), np.array(episode_keyframes(episode))
+    return (
+        labels.gripper_pose[keyframes],
+        labels.gripper_open[keyframes],
+        labels.ignore_collisions[keyframes - 1],
+    )

@@ -1,0 +1,62 @@
+"""Which checkpoints of a run are evaluated, and which of them did best."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+ALL = "model_*.pth"
+_NUMBER = re.compile(r"(\d+)")
+
+
+class CheckpointChoiceError(ValueError):
+    """No checkpoint of that name; the message lists those that are there."""
+
+
+def find_checkpoints(folder: Path, names: Sequence[str]) -> list[Path]:
+    """Files of a run folder by name or pattern, in natural order within a pattern.
+
+    Args:
+        folder: of the run.
+        names: file names, patterns such as `model_plus_*.pth`, or `all`.
+
+    Raises:
+        CheckpointChoiceError: a name fits no file.
+    """
+    if not folder.is_dir():
+        raise CheckpointChoiceError(f"--model-folder {folder}: no such folder")
+    found: list[Path] = []
+    for name in names:
+        pattern = ALL if name == "all" else name
+        fitting = sorted(folder.glob(pattern), key=natural_key)
+        if not fitting:
+            there = ", ".join(path.name for path in sorted(folder.glob(ALL), key=natural_key))
+            raise CheckpointChoiceError(
+                f"--model-name {name}: no such checkpoint in {folder}; "
+                + (f"it holds {there}" if there else "it holds no model_*.pth; train first")
+            )
+        found += [path for path in fitting if path not in found]
+    return found
+
+
+def natural_key(path: Path) -> list[tuple[int, int, str]]:
+    """Sorts `model_2.pth` before `model_10.pth`."""
+    parts = [part for part in _NUMBER.split(path.name) if part]
+    return [(0, int(p), "") if p.isdigit() else (1, 0, p) for p in parts]
+
+
+def identify(path: Path, step: int | None) -> dict[str, Any]:
+    """What tells a checkpoint from another one of the same name."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as stream:
+        for block in iter(lambda: stream.read(1 << 20), b""):
+            digest.update(block)
+    return {"name": path.name, "sha256": digest.hexdigest(), "step": step}
+
+
+def best_checkpoint(rates: Mapping[str, float]) -> str:
+    """The name with the highest mean success; the earliest of equal ones (paper: on `val`)."""
+    return max(rates, key=lambda name: rates[name])

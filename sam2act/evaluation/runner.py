@@ -1,0 +1,278 @@
+"""Runs evaluation episodes: several simulators, one actor that serves all that wait.
+
+What an episode does depends on its scene and the actor alone, not on how many simulators there
+are, nor on which of them runs it (see `EpisodeIds`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from multiprocessing.connection import wait
+from pathlib import Path
+
+import numpy as np
+
+from sam2act.data.rlbench_types import Observation
+from sam2act.evaluation.actors import Actor
+from sam2act.evaluation.results import FULL_REWARD, TIMEOUT, EpisodeRow
+from sam2act.evaluation.scenes import Scene
+from sam2act.evaluation.simulator import (
+    Began,
+    Begin,
+    Crashed,
+    Failed,
+    Finish,
+    Finished,
+    Reply,
+    Simulator,
+    Step,
+    Stepped,
+)
+
+ATTEMPTS = 2  # of an episode whose simulator dies or hangs
+MOST_CRASHES = 3  # episodes in succession that may be lost to the simulator
+DEMO_EXHAUSTED = "demo exhausted"
+HUNG, DIED = "SimulatorTimeout", "SimulatorDied"
+
+
+class EvaluationError(RuntimeError):
+    """The evaluation cannot go on; what is finished is stored."""
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How episodes are run.
+
+    Attributes:
+        episode_length: most actions per episode.
+        batch_size: rows of a forward pass of the policy, see `EpisodeIds`.
+        folder: of the results; films go to `videos/` in it. None = no films.
+        film_suffix: .mp4, .gif or .webp.
+    """
+
+    episode_length: int = 25
+    batch_size: int = 1
+    folder: Path | None = None
+    film_suffix: str = ".mp4"
+
+
+@dataclass
+class _Running:
+    """An episode under way in one simulator."""
+
+    scene: Scene
+    env_id: int
+    started: float
+    attempt: int = 1
+    variation: int = -1
+    seed: int | None = None
+    instruction: str = ""
+    steps: int = 0
+    observation: Observation | None = None  # waits for an action
+    row: EpisodeRow | None = None  # finished, waits for its film
+
+
+@dataclass
+class EpisodeIds:
+    """Ids by which the policy knows running episodes.
+
+    A policy with a batch of fixed size gives id e the row e modulo that size, and the place within
+    a batch can change the rounding. So the row follows from the number of the episode: the id is
+    the lowest free one that is congruent to it.
+    """
+
+    batch_size: int
+    taken: set[int] = field(default_factory=set)
+
+    def take(self, episode: int) -> int:
+        """An id for `episode`."""
+        env_id = episode % self.batch_size
+        while env_id in self.taken:
+            env_id += self.batch_size
+        self.taken.add(env_id)
+        return env_id
+
+
+class Runner:
+    """One evaluation: scenes in, rows out."""
+
+    def __init__(self, simulators: Sequence[Simulator], actor: Actor, options: RunOptions) -> None:
+        """Use `simulators`, which stay open, and `actor`."""
+        self._simulators = list(simulators)
+        self._actor, self._options = actor, options
+        self._ids = EpisodeIds(options.batch_size)
+        self._running: dict[int, _Running] = {}  # by number of the simulator
+        self._crashes = 0
+        self._patience = 0.0  # seconds; how long the last actions took to choose
+
+    def run(self, scenes: Sequence[Scene]) -> Iterator[EpisodeRow]:
+        """Rows in the order in which episodes end.
+
+        Raises:
+            EvaluationError: the request is impossible, or the simulator keeps failing.
+        """
+        waiting = deque(scenes)
+        while waiting or self._running:
+            for number in range(len(self._simulators)):
+                if waiting and number not in self._running:
+                    self._begin(number, waiting.popleft())
+            yield from self._collect()
+            self._act()
+
+    # --------------------------------------------------------------------------- starting
+    def _begin(self, number: int, scene: Scene, attempt: int = 1) -> None:
+        env_id = self._ids.take(scene.episode)
+        self._actor.begin(env_id, scene)
+        self._running[number] = _Running(scene, env_id, time.monotonic(), attempt)
+        self._simulators[number].send(Begin(scene, film=self._options.folder is not None))
+
+    # ------------------------------------------------------------------------- collecting
+    def _collect(self) -> Iterator[EpisodeRow]:
+        """Read replies until at least one episode wants an action or has ended.
+
+        Others get as long as choosing actions takes: a fuller batch costs nothing.
+        """
+        deadline = None
+        while True:
+            busy = [n for n in self._running if self._simulators[n].busy]
+            if not busy:
+                return
+            limit = min(self._simulators[n].seconds_left() for n in busy)
+            if deadline is not None:
+                limit = min(limit, deadline - time.monotonic())
+            ready = wait([self._simulators[n].connection for n in busy], max(limit, 0.0))
+            for number in busy:
+                if self._simulators[number].connection in ready:
+                    yield from self._read(number)
+            yield from self._end_hung_ones()
+            if deadline is None and ready:
+                deadline = time.monotonic() + self._patience
+            if deadline is not None and time.monotonic() >= deadline:
+                return
+
+    def _read(self, number: int) -> Iterator[EpisodeRow]:
+        try:
+            reply = self._simulators[number].receive()
+        except EOFError:
+            yield from self._lost(number, DIED, "the simulator's process ended")
+            return
+        if isinstance(reply, Crashed):
+            if reply.user_error:
+                raise EvaluationError(f"{self._running[number].scene.task}: {reply.message}")
+            yield from self._lost(number, f"{DIED}: {reply.kind}", reply.message)
+            return
+        self._crashes = 0
+        yield from self._take(number, reply)
+
+    def _end_hung_ones(self) -> Iterator[EpisodeRow]:
+        for number in list(self._running):
+            simulator = self._simulators[number]
+            if simulator.busy and simulator.seconds_left() <= 0:
+                message = f"no reply after {simulator.used:.0f} s and more of simulation"
+                yield from self._lost(number, HUNG, message)
+
+    def _lost(self, number: int, failure: str, message: str) -> Iterator[EpisodeRow]:
+        """A simulator is gone: start another, and the episode once more if it was the first."""
+        self._simulators[number].restart()
+        running = self._running.pop(number)
+        self._ids.taken.discard(running.env_id)
+        if running.row is not None:  # only its film is lost
+            yield dataclasses.replace(running.row, video="")
+        elif running.attempt < ATTEMPTS:
+            self._begin(number, running.scene, running.attempt + 1)
+        else:
+            self._crashes += 1
+            row = self._row(running, 0.0, False, failure, message)
+            yield dataclasses.replace(row, video="")
+            if self._crashes >= MOST_CRASHES:
+                raise EvaluationError(
+                    f"{self._crashes} episodes in succession were lost, the last one (task "
+                    f"{running.scene.task}, episode {running.scene.episode}) to {failure}: "
+                    f"{message}"
+                )
+
+    # ------------------------------------------------------------------------- proceeding
+    def _take(self, number: int, reply: Reply) -> Iterator[EpisodeRow]:
+        running = self._running[number]
+        if isinstance(reply, Finished):
+            assert running.row is not None
+            yield running.row
+            self._release(number)
+        elif isinstance(reply, Failed):
+            self._end(number, 0.0, False, reply.kind, reply.message)
+        elif isinstance(reply, Began):
+            running.variation, running.seed = reply.variation, reply.seed
+            running.instruction = reply.instructions[0]
+            running.observation = reply.observation
+        elif isinstance(reply, Stepped):
+            running.steps += 1
+            over = reply.terminal or running.steps >= self._options.episode_length
+            if over:
+                failure = "" if reply.reward >= 1 else TIMEOUT
+                self._end(number, FULL_REWARD * (reply.reward >= 1), not failure, failure)
+            else:
+                running.observation = reply.observation
+
+    def _act(self) -> None:
+        """Choose actions for all episodes that wait for one, in the order of their ids."""
+        waiting = [
+            (running.env_id, number, running)
+            for number, running in self._running.items()
+            if running.observation is not None
+        ]
+        if not waiting:
+            return
+        waiting.sort(key=lambda item: item[0])
+        started = time.monotonic()
+        actions = self._actor.act(
+            [env_id for env_id, _, _ in waiting],
+            [r.observation for _, _, r in waiting if r.observation is not None],
+            [r.instruction for _, _, r in waiting],
+            [r.steps for _, _, r in waiting],
+        )
+        self._patience = time.monotonic() - started
+        for (_, number, running), action in zip(waiting, actions, strict=True):
+            running.observation = None
+            if action is None:
+                self._end(number, 0.0, False, DEMO_EXHAUSTED)
+            else:
+                self._simulators[number].send(Step(np.asarray(action, np.float64)))
+
+    def _end(
+        self, number: int, reward: float, success: bool, failure: str, message: str = ""
+    ) -> None:
+        """Note how an episode ended and let its film be written."""
+        running = self._running[number]
+        running.observation = None
+        running.row = self._row(running, reward, success, failure, message)
+        folder = self._options.folder
+        video = folder / running.row.video if folder is not None else None
+        self._simulators[number].send(Finish(success, video))
+
+    def _release(self, number: int) -> None:
+        self._ids.taken.discard(self._running.pop(number).env_id)
+
+    def _row(
+        self, running: _Running, reward: float, success: bool, failure: str, message: str = ""
+    ) -> EpisodeRow:
+        scene = running.scene
+        outcome = "success" if success else "fail"
+        video = f"videos/{scene.task}_{outcome}_{scene.episode}{self._options.film_suffix}"
+        return EpisodeRow(
+            task=scene.task,
+            episode=scene.episode,
+            variation=running.variation,
+            seed=running.seed,
+            success=int(success),
+            reward=reward,
+            steps=running.steps,
+            failure=failure,
+            message=message,
+            seconds=round(time.monotonic() - running.started, 3),
+            video=video if self._options.folder is not None else "",
+            instruction=running.instruction,
+        )
