@@ -15,12 +15,14 @@ from sam2act.config.load import load_experiment, load_network
 from sam2act.models.memory.bank import MemoryBank
 from sam2act.policy.checkpoint import load_policy, read_checkpoint
 from sam2act.policy.plus import SAM2ActPlusPolicy
+from sam2act.training.plan import RunPlan
 from tests.golden_files import plain_id
 from tests.training import tiny_run
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 KEYFRAMES = (12, 17, 23, 29)
 WINDOW = 3
+TARGET_ENTROPY = 3.6  # of a target map: a Gaussian of 1.5 pixels, cut off at three sigma
 NETWORK = f"num_maskmem {WINDOW - 1} memory_mask_size 16 memory_dim 8 memory_hidden 16"
 PLUS = f"bs {2 * WINDOW} train_iter {6 * WINDOW} epochs 1 peract.cache_frozen_features False "
 PLUS += "peract.transform_augmentation True"
@@ -109,9 +111,34 @@ def test_a_window_longer_than_every_episode_names_the_longest(folder: Path, caps
     assert "4" in message and "num_maskmem" in message and "bs" in message
 
 
-def losses(folder: Path, name: str) -> list[str]:
+def rows(folder: Path, name: str) -> list[dict[str, str]]:
+    """Rows of the log with figures of training, without what depends on the clock."""
     with open(tiny_run.run_folder(folder, name) / "metrics_plus.csv", newline="") as stream:
-        return [row["total_loss"] for row in csv.DictReader(stream) if row["total_loss"]]
+        found = [row for row in csv.DictReader(stream) if row["total_loss"]]
+    for row in found:
+        row.pop("samples_per_second")
+    return found
+
+
+def losses(folder: Path, name: str) -> list[str]:
+    return [row["total_loss"] for row in rows(folder, name)]
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_log_tells_the_excess_loss_of_every_keyframe(folder: Path, cached: bool) -> None:
+    """Windows of whole episodes: every keyframe is in every update, and they share the loss."""
+    window = len(KEYFRAMES)
+    more = f"exp_name excess{cached} bs {2 * window} train_iter {6 * window} "
+    more += f"peract.transform_augmentation False peract.cache_frozen_features {cached}"
+    assert run(folder, more, f"num_maskmem {window - 1}", from_stage_one(folder)) == 0
+    logged = rows(folder, f"excess{cached}")
+    names = [name for name in logged[0] if name.startswith("excess")]
+    assert names == [f"excess_keyframe_{index}" for index in range(window)]
+    for row in logged:
+        values = [float(row[name]) for name in names]
+        assert len(set(values)) == window and min(values) > 0
+        entropy = float(row["total_loss"]) - sum(values) / window
+        assert entropy == pytest.approx(TARGET_ENTROPY, abs=0.1)
 
 
 def test_cached_features_give_the_losses_of_computed_ones(folder: Path) -> None:
@@ -150,7 +177,9 @@ def test_resume_repeats_the_uninterrupted_run(folder: Path) -> None:
     last = tiny_run.run_folder(folder, "part")
     (last / "model_plus_last.pth").write_bytes((last / "model_plus_0.pth").read_bytes())
     assert run(folder, "exp_name part epochs 2", flags=flags) == 0
-    assert losses(folder, "part") == losses(folder, "whole")
+    assert rows(folder, "part") == rows(folder, "whole")
+    seen = [f"excess_keyframe_{index}" for index in range(WINDOW)]
+    assert all(row[name] for row in rows(folder, "part") for name in seen)
 
 
 def test_validation_uses_whole_windows(folder: Path) -> None:
@@ -179,6 +208,22 @@ def test_task_files_fit_together(name: str) -> None:
     train_plus.check(experiment, network)
     corrected = load_network("configs/mvt/sam2act_plus_corrected.yaml", task_path=task)
     train_plus.check(load_experiment("configs/sam2act_plus_corrected.yaml", "", task), corrected)
+
+
+@pytest.mark.parametrize(
+    ("name", "keyframes"), [("put_block_back", 11), ("rearrange_block", 10), ("reopen_drawer", 8)]
+)
+def test_task_files_of_the_tiny_network_fit_together(name: str, keyframes: int) -> None:
+    """Eight whole episodes per update, at the same rate for every task."""
+    task = f"configs/tasks/tiny_{name}.yaml"
+    experiment = load_experiment("configs/tiny_plus.yaml", task_path=task)
+    network = load_network("configs/mvt/tiny_plus.yaml", task_path=task)
+    train_plus.check(experiment, network)
+    assert experiment.tasks == name and network.num_maskmem + 1 == keyframes
+    assert experiment.bs == 8 * keyframes
+    plan = RunPlan.from_config(experiment, 1)
+    assert plan.updates_per_epoch == 20
+    assert plan.learning_rate == pytest.approx(4e-3)
 
 
 def test_help_teaches() -> None:

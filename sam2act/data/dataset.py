@@ -15,6 +15,7 @@ from sam2act.data.transitions import UNKNOWN_COLLISION
 from sam2act.policy.contracts import Batch, SampleIdentity
 
 _COLLISION_COLUMNS = {"current_obs": "collision_current", "next_keypoint": "collision_next"}
+_IDENTITY_COLUMNS = ("episode", "sample_frame", "target_frame", "keyframe_index")
 
 
 def gather_batch(
@@ -36,7 +37,7 @@ def gather_batch(
         raise SamplingError(f"records {records}: a padding record cannot be sampled")
     images = store.gather(records)
     tasks = store.task_index[records].tolist()
-    labels = (rows[name].tolist() for name in ("episode", "sample_frame", "target_frame"))
+    labels = (rows[name].tolist() for name in _IDENTITY_COLUMNS)
     identities = tuple(
         SampleIdentity(store.tasks[task], *where)
         for task, where in zip(tasks, zip(*labels, strict=True), strict=True)

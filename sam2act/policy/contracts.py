@@ -37,6 +37,7 @@ class SampleIdentity(NamedTuple):
     episode: int
     frame: int  # observed frame
     target_frame: int  # keyframe to reach
+    keyframe: int = -1  # its index among the keyframes of the demo; -1 = unknown
 
 
 @dataclass(frozen=True)
@@ -198,10 +199,15 @@ def proprioception(
 
 @dataclass(frozen=True)
 class LossOutput:
-    """The loss to differentiate and its named terms (detached scalars)."""
+    """The loss to differentiate, its named terms (detached scalars) and the excess per sample.
+
+    The excess is the part of the coarse heat maps' loss that a perfect prediction would not have,
+    mean over the views that show the target: (B,) detached, NaN where none does.
+    """
 
     total: Tensor
     terms: dict[str, Tensor]
+    excess: Tensor | None = None  # None: the policy does not tell
 
 
 def _map_tensors(data, function):

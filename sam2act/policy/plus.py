@@ -16,7 +16,7 @@ from sam2act.models.image_encoder import FeaturePyramid
 from sam2act.models.memory.bank import MemoryBank
 from sam2act.models.sam2act_plus import SAM2ActPlusNetwork
 from sam2act.policy.contracts import Batch, LossOutput, Observation
-from sam2act.policy.losses import HEATMAP_TERM, heatmap_loss
+from sam2act.policy.losses import HEATMAP_TERM, excess_loss, heatmap_cross_entropy
 from sam2act.policy.policy import PolicySettings, Prediction, SAM2ActPolicy
 from sam2act.policy.preprocessing import world_cloud
 from sam2act.policy.targets import LossDraws
@@ -67,8 +67,11 @@ class SAM2ActPlusPolicy(SAM2ActPolicy):
             ConfigError: the batch is not a whole number of windows.
         """
         heatmaps, waypoint = self._window_heatmaps(batch, language, draws)
-        total = heatmap_loss(heatmaps, self.heatmaps(waypoint))
-        return LossOutput(total, {HEATMAP_TERM: total.detach()})
+        target = self.heatmaps(waypoint)
+        cross_entropy = heatmap_cross_entropy(heatmaps, target)
+        total = cross_entropy.mean()
+        excess = excess_loss(cross_entropy, target)
+        return LossOutput(total, {HEATMAP_TERM: total.detach()}, excess)
 
     def _window_heatmaps(
         self, batch: Batch, language: Tensor, draws: LossDraws

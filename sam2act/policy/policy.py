@@ -21,7 +21,13 @@ from sam2act.geometry.rotations import (
 from sam2act.geometry.scene_bounds import CubeFrame, SceneBounds
 from sam2act.models.two_stage import Cloud, Guidance, TwoStageNetwork, TwoStageOutput
 from sam2act.policy.contracts import ActionChunk, Batch, LossOutput, Observation
-from sam2act.policy.losses import ACTION_TERMS, HEATMAP_TERM, action_losses, heatmap_loss
+from sam2act.policy.losses import (
+    ACTION_TERMS,
+    HEATMAP_TERM,
+    action_losses,
+    excess_loss,
+    heatmap_cross_entropy,
+)
 from sam2act.policy.preprocessing import WorldCloud, place_in_cube, world_cloud
 from sam2act.policy.targets import LossDraws, position_heatmaps
 
@@ -123,7 +129,7 @@ class SAM2ActPolicy(nn.Module):
             draws: the random numbers of these samples, on the same device.
 
         Returns:
-            total and terms named as the published code logs them.
+            total, terms named as the published code logs them, and excess of the coarse branch.
         """
         cloud, targets = self.prepare(batch, draws)
         jittered = (targets.bins[:, :2] + draws.bin_jitter) % self.settings.bins
@@ -135,14 +141,15 @@ class SAM2ActPolicy(nn.Module):
             half_projection=self.settings.half_projection,
         )
         output = self.network(cloud, batch.proprioception, language, guidance)
-        terms = {HEATMAP_TERM: self._heatmap_loss(output, targets.waypoint)}
+        heatmap_loss, excess = self._heatmap_loss(output, targets.waypoint)
+        terms = {HEATMAP_TERM: heatmap_loss}
         if self.settings.action_losses:
             assert output.fine.action is not None
             terms |= action_losses(
                 output.fine.action, targets.bins, batch.gripper_open, batch.ignore_collisions
             )
         total = torch.stack(list(terms.values())).sum()
-        return LossOutput(total, {name: value.detach() for name, value in terms.items()})
+        return LossOutput(total, {name: value.detach() for name, value in terms.items()}, excess)
 
     @torch.no_grad()
     def prepare(self, batch: Batch, draws: LossDraws) -> tuple[Cloud, Targets]:
@@ -196,12 +203,13 @@ class SAM2ActPolicy(nn.Module):
             subset_seed=seed,
         )
 
-    def _heatmap_loss(self, output: TwoStageOutput, waypoint: Tensor) -> Tensor:
-        """Mean over the views of both branches."""
+    def _heatmap_loss(self, output: TwoStageOutput, waypoint: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean over the views of both branches, and the excess (B,) of the coarse branch."""
         in_zoom = self.network.to_zoom(waypoint, output.zoom_center)
-        target = torch.cat([self.heatmaps(waypoint), self.heatmaps(in_zoom)], dim=1)
+        coarse, fine = self.heatmaps(waypoint), self.heatmaps(in_zoom)
         logits = torch.cat([output.coarse.heatmaps, output.fine.heatmaps], dim=1)
-        return heatmap_loss(logits, target)
+        cross_entropy = heatmap_cross_entropy(logits, torch.cat([coarse, fine], dim=1))
+        return cross_entropy.mean(), excess_loss(cross_entropy[:, : coarse.shape[1]], coarse)
 
     @torch.no_grad()
     def heatmaps(self, position: Tensor) -> Tensor:

@@ -31,6 +31,12 @@ from sam2act.policy.contracts import Batch, LossOutput
 from sam2act.policy.targets import LossDraws
 from sam2act.training.distributed import World
 from sam2act.training.ema import WeightAverage
+from sam2act.training.excess import (
+    KeyframeExcess,
+    excess_columns,
+    keyframe_excess,
+    largest_excess,
+)
 from sam2act.training.guards import NonFiniteGuard, StopRequest
 from sam2act.training.optimizer import build_optimizer
 from sam2act.training.plan import RunPlan
@@ -49,6 +55,7 @@ class TrainingData:
     training: Callable[[int, int], Iterator[Batch]]  # (first number, count) -> batches
     validation: ValidationData | None
     language: Tensor  # (instructions, L, lang_dim) on the device
+    tasks: tuple[str, ...]  # that are trained
 
 
 class Trainer:
@@ -92,6 +99,7 @@ class Trainer:
         self.average = WeightAverage(bundle.policy, decay) if decay else None
         self.module = self._wrap(bundle.policy)
         self.guard = NonFiniteGuard(folder)
+        self.excess = keyframe_excess(data.tasks, world.device)
         self.step = 0  # updates done
         self.best_validation = float("inf")
 
@@ -188,6 +196,8 @@ class Trainer:
             if last and not self.scaler.is_enabled():  # the scaler skips infinite gradients itself
                 values["gradient_norm"] = self._clip_gradients()
             self.guard.record(self.step, values, batch.identities)
+            if self.excess is not None:
+                self.excess.add(output.excess, batch.identities)
             outputs.append(output)
         if self.world.device.type == "cpu":
             self.guard.check()  # costs nothing here; a GPU would have to be waited for
@@ -252,10 +262,24 @@ class Trainer:
     def _log(self, values: dict[str, float], log: RunLog, progress: tqdm, *, console: bool) -> None:
         self.guard.check()
         values["lr"] = self.schedule.last_lrs()[0]
-        log.log(self.step, values, console=console)
+        self._write(log, values, self.excess, console=console)
         progress.set_postfix(
             loss=f"{values['total_loss']:.3f}", samples_per_s=f"{values['samples_per_second']:.1f}"
         )
+
+    def _write(
+        self,
+        log: RunLog,
+        values: dict[str, float],
+        excess: KeyframeExcess | None,
+        *,
+        prefix: str = "",
+        console: bool = True,
+    ) -> None:
+        """One row of the log; of the excess losses only the largest one is printed."""
+        means = excess.read() if excess is not None else {}
+        details = excess_columns(means, prefix)
+        log.log(self.step, values, console=console, details=details, note=largest_excess(means))
 
     def _end_epoch(self, epoch: int, log: RunLog) -> None:
         self._save(f"{self.prefix}_{epoch}.pth", epoch)
@@ -268,6 +292,7 @@ class Trainer:
         """Log the loss on held-out samples; keep the weights with the lowest one."""
         assert self.data.validation is not None
         policy = self.bundle.policy
+        excess = keyframe_excess(self.data.tasks, self.world.device)
         with self.average.applied(policy) if self.average else contextlib.nullcontext():
             values = validation_losses(
                 policy,
@@ -276,8 +301,9 @@ class Trainer:
                 self.world,
                 seed=self.experiment.seed,
                 autocast=self._autocast,
+                excess=excess,
             )
-        log.log(self.step, values)
+        self._write(log, values, excess, prefix="validation_")
         if values["validation_total_loss"] < self.best_validation:
             self.best_validation = values["validation_total_loss"]
             self._save(f"{self.prefix}_best.pth", epoch)

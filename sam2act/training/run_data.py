@@ -177,7 +177,7 @@ def build_training_data(
             validation, instructions, experiment, _window(experiment, network), world
         )
     language = language_table(instructions, experiment, network, world)
-    return TrainingData(training_batches, held_out, language)
+    return TrainingData(training_batches, held_out, language, training.tasks)
 
 
 def _window(experiment: ExperimentConfig, network: NetworkConfig) -> int:

@@ -83,19 +83,34 @@ class RunLog:
             optional.append(_open_wandb(folder, project, name, config))
         self._sinks += [sink for sink in optional if sink is not None]
 
-    def log(self, step: int, values: Mapping[str, float | Tensor], *, console: bool = True) -> None:
+    def log(
+        self,
+        step: int,
+        values: Mapping[str, float | Tensor],
+        *,
+        console: bool = True,
+        details: Mapping[str, float] | None = None,
+        note: str = "",
+    ) -> None:
         """Records named figures (numbers or one-element tensors) under `step`.
 
         Waits for the device if a value is a tensor.
+
+        Args:
+            step: updates done.
+            values: the figures.
+            console: also print them.
+            details: figures that are recorded but never printed.
+            note: printed after the figures.
         """
         if not self._sinks:
             return
         numbers = as_numbers(values)
         for sink in self._sinks:
-            sink.write(step, numbers)
+            sink.write(step, {**numbers, **(details or {})})
         if console:
-            text = "  ".join(f"{name} {value:.4g}" for name, value in numbers.items())
-            LOGGER.info("step %d  %s", step, text)
+            parts = [f"{name} {value:.4g}" for name, value in numbers.items()]
+            LOGGER.info("step %d  %s", step, "  ".join([*parts, note] if note else parts))
 
     def message(self, text: str) -> None:
         """Prints one line on rank 0."""

@@ -13,6 +13,7 @@ from sam2act.policy.contracts import Batch
 from sam2act.policy.policy import SAM2ActPolicy
 from sam2act.policy.targets import LossDraws
 from sam2act.training.distributed import World
+from sam2act.training.excess import KeyframeExcess
 from sam2act.training.seeding import step_generator
 
 
@@ -33,6 +34,7 @@ def validation_losses(
     *,
     seed: int,
     autocast: Callable[[], contextlib.AbstractContextManager],
+    excess: KeyframeExcess | None = None,
 ) -> dict[str, float]:
     """Mean of every loss term over all held-out samples, without augmentation.
 
@@ -45,6 +47,7 @@ def validation_losses(
         world: this process; all processes take part and get the same result.
         seed: seed of the run.
         autocast: makes the context of the forward pass.
+        excess: an empty table that gets the excess loss of all held-out samples.
     """
     policy.eval()
     world.copy_from_main(policy.buffers())  # BatchNorm statistics are kept per process
@@ -59,5 +62,9 @@ def validation_losses(
             )
         values = {"total_loss": output.total, **output.terms}
         sums += len(batch) * torch.stack([values[name].float() for name in names])
+        if excess is not None:
+            excess.add(output.excess, batch.identities)
+    if excess is not None:
+        excess.join(world)
     means = (world.sum(sums) / data.count).tolist()
     return {f"validation_{name}": mean for name, mean in zip(names, means, strict=True)}

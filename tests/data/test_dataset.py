@@ -76,6 +76,7 @@ def test_identities_instructions_and_labels_belong_together(store: KeyframeStore
             record["sample_frame"],
             record["target_frame"],
         )
+        assert identity.keyframe == record["keyframe_index"]
         text = store.instructions[batch.instruction[row]]
         assert text == f"{identity.task} the drawer"
         np.testing.assert_array_equal(batch.target_pose[row], record["pose"])

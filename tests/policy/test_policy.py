@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import pytest
 import torch
@@ -142,8 +143,22 @@ def test_heatmap_loss_is_smallest_for_the_targets_of_both_branches(
         logits = target.clamp(min=1e-30).log()
         monkeypatch.setattr(branch, "heatmaps", lambda tokens, pyramid, logits=logits: logits)
     entropy = sum(torch.special.entr(target).sum(dim=(2, 3)).mean() for target in maps) / 2
-    loss = policy.loss(batch(), language(), draws()).terms["trans_loss"]
-    torch.testing.assert_close(loss, entropy, atol=1e-4, rtol=0)
+    loss = policy.loss(batch(), language(), draws())
+    torch.testing.assert_close(loss.terms["trans_loss"], entropy, atol=1e-4, rtol=0)
+    torch.testing.assert_close(loss.excess, torch.zeros(3), atol=1e-4, rtol=0)
+
+
+def test_excess_is_that_of_the_coarse_branch(policy: SAM2ActPolicy, monkeypatch) -> None:
+    flat = torch.zeros(3, len(policy.network.views), NETWORK.img_size, NETWORK.img_size)
+    monkeypatch.setattr(policy.network.coarse, "heatmaps", lambda tokens, pyramid: flat)
+    first = policy.loss(batch(), language(), draws())
+    monkeypatch.setattr(policy.network.fine, "heatmaps", lambda tokens, pyramid: flat)
+    second = policy.loss(batch(), language(), draws())
+    assert first.total != second.total and torch.equal(first.excess, second.excess)
+    _, targets = policy.prepare(batch(), draws())
+    entropy = torch.special.entr(policy.heatmaps(targets.waypoint)).sum(dim=(2, 3)).mean(1)
+    expected = math.log(NETWORK.img_size**2) - entropy  # a flat map costs the log of its pixels
+    torch.testing.assert_close(first.excess, expected, atol=1e-4, rtol=0)
 
 
 def rows(full: Batch, part: slice) -> Batch:

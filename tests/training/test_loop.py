@@ -218,7 +218,7 @@ def test_a_finished_run_has_nothing_to_do(folder: Path) -> None:
 
 def test_non_finite_loss_names_the_samples(tmp_path: Path) -> None:
     guard = NonFiniteGuard(tmp_path)
-    identity = SampleIdentity("open_drawer", 7, 20, 33)
+    identity = SampleIdentity("open_drawer", 7, 20, 33, keyframe=2)
     guard.record(3, {"total_loss": torch.tensor(1.0)}, (identity,))
     guard.check()
     guard.record(
@@ -228,6 +228,7 @@ def test_non_finite_loss_names_the_samples(tmp_path: Path) -> None:
         guard.check()
     written = json.loads((tmp_path / "non_finite_loss_step_4.json").read_text())
     assert written["samples"][0]["target_frame"] == 33
+    assert written["samples"][0]["keyframe"] == 2
 
 
 def test_non_finite_loss_stops_training_before_a_checkpoint(folder: Path, capsys) -> None:

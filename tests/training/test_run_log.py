@@ -86,9 +86,12 @@ def test_console_shows_figures(tmp_path: Path, caplog: pytest.LogCaptureFixture)
         log.log(7, {"total_loss": torch.tensor(0.25)})
         log.message("epoch 1")
         log.log(8, {"quiet": 1.0}, console=False)
+        log.log(9, {"loss": 2.0}, details={"hidden": 3.0}, note="and a note")
     assert "step 7  total_loss 0.25" in caplog.text
     assert "epoch 1" in caplog.text
     assert "quiet" not in caplog.text
+    assert "step 9  loss 2  and a note" in caplog.text and "hidden" not in caplog.text
+    assert [row["hidden"] for row in table(tmp_path)] == ["", "", "3.0"]
 
 
 def test_numbers_keep_order_and_type() -> None:

@@ -13,11 +13,13 @@ import torch.multiprocessing as mp
 
 from sam2act.config.schema import ConfigError
 from sam2act.training.distributed import World, choose_device, distributed_world
+from sam2act.training.excess import KeyframeExcess, excess_columns
 from sam2act.training.validation import validation_losses
 from tests.training import tiny_run
 
 MORE = "validation.split train validation.demo 1 validation.demo_start 2"
-RANKS = 4  # one more than there are held-out samples
+SAMPLES = 3  # held out: one per keyframe
+RANKS = SAMPLES + 1
 
 
 @pytest.fixture(scope="module")
@@ -30,14 +32,19 @@ def folder(tmp_path_factory) -> Path:
 def losses(folder: Path, world: World) -> dict[str, float]:
     trainer = tiny_run.build_trainer(folder, world, MORE)
     data = trainer.data
-    return validation_losses(
+    excess = KeyframeExcess(world.device)
+    values = validation_losses(
         trainer.bundle.policy,
         data.validation,
         data.language,
         world,
         seed=0,
         autocast=trainer._autocast,
+        excess=excess,
     )
+    by_keyframe = excess_columns(excess.read())
+    assert len(by_keyframe) == SAMPLES
+    return values | by_keyframe
 
 
 def rank_main(rank: int, folder: Path, port: int) -> None:

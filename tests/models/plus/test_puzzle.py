@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from sam2act.config.load import load_network
 from sam2act.models.sam2act_plus import SAM2ActPlusNetwork
-from sam2act.policy.losses import heatmap_loss
+from sam2act.policy.losses import heatmap_cross_entropy
 from sam2act.policy.targets import position_heatmaps
 from sam2act.rendering.renderer import append_pixel_location
 from sam2act.rendering.views import project
@@ -122,7 +122,7 @@ def train(
     network.train()
     for _ in range(steps):
         batch = draw(network, SEQUENCES_PER_STEP, generator)
-        loss = heatmap_loss(heatmaps(network, batch), target_maps(network, batch))
+        loss = heatmap_cross_entropy(heatmaps(network, batch), target_maps(network, batch)).mean()
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(parameters, gradient_norm)
