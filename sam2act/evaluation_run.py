@@ -172,8 +172,11 @@ class _Plan:
         scenes = {task: self._scenes(task) for task in tasks}
         self._by_task = scenes
         self._backend = self._choose_backend()
-        for task in tasks:
-            check_task(self._backend, task)
+        try:
+            for task in tasks:
+                check_task(self._backend, task)
+        except ValueError as error:
+            raise OptionError(f"--tasks: {error}") from error
 
     def _scenes(self, task: str) -> list[Scene]:
         args = self._args

@@ -1,10 +1,10 @@
-"""Which checkpoints of a run are evaluated, and which of them did best."""
+"""Which checkpoints of a run are evaluated."""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,8 +55,3 @@ def identify(path: Path, step: int | None) -> dict[str, Any]:
         for block in iter(lambda: stream.read(1 << 20), b""):
             digest.update(block)
     return {"name": path.name, "sha256": digest.hexdigest(), "step": step}
-
-
-def best_checkpoint(rates: Mapping[str, float]) -> str:
-    """The name with the highest mean success; the earliest of equal ones (paper: on `val`)."""
-    return max(rates, key=lambda name: rates[name])

@@ -165,7 +165,6 @@ class Runner:
                 raise EvaluationError(f"{self._running[number].scene.task}: {reply.message}")
             yield from self._lost(number, f"{DIED}: {reply.kind}", reply.message)
             return
-        self._crashes = 0
         yield from self._take(number, reply)
 
     def _end_hung_ones(self) -> Iterator[EpisodeRow]:
@@ -247,6 +246,7 @@ class Runner:
     ) -> None:
         """Note how an episode ended and let its film be written."""
         running = self._running[number]
+        self._crashes = 0
         running.observation = None
         running.row = self._row(running, reward, success, failure, message)
         folder = self._options.folder

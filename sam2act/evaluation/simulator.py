@@ -30,7 +30,9 @@ FILM_RATE = 25.0  # frames per second; the simulation records 20 per second
 _END_FRAMES = 15
 _COLORS = {True: (40, 170, 80), False: (200, 50, 45)}  # success, failure
 _BORDER = 6  # pixels
-_STARTUP_SECONDS = 120.0  # added to the first deadline: imports, scene files, a display
+_STARTUP_SECONDS = (
+    120.0  # added to the first deadline of a process: imports, scene files, a display
+)
 
 
 # ------------------------------------------------------------------------------ messages
@@ -197,7 +199,8 @@ class Simulator:
 
         Args:
             config: of the environments; the task comes with each scene.
-            time_limit: seconds that the simulator may take per episode.
+            time_limit: seconds that the simulator may take per episode; the first reply of a
+                process may take two minutes more.
             servant: makes what obeys in the child (tests replace it).
         """
         self._config, self._limit, self._servant = config, time_limit, servant
@@ -235,9 +238,9 @@ class Simulator:
             reply = self.connection.recv()
         except OSError as error:
             raise EOFError("the simulator has died") from error
-        self.used += time.monotonic() - self._since
-        self.busy = False
-        self._startup = 0.0
+        if not self._startup:
+            self.used += time.monotonic() - self._since
+        self.busy, self._startup = False, 0.0
         return reply
 
     def seconds_left(self) -> float:

@@ -1,0 +1,101 @@
+"""A stand-in for a simulator that does, in its own process, what the name of its task says.
+
+The task of a scene lists behaviours separated by commas; episode i shows the i-th one.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from sam2act.data.rlbench_types import Observation
+from sam2act.envs.base import EnvConfig
+from sam2act.evaluation.scenes import Scene
+from sam2act.evaluation.simulator import (
+    Began,
+    Begin,
+    Command,
+    Crashed,
+    Failed,
+    Finish,
+    Finished,
+    Reply,
+    Stepped,
+)
+
+MARKS = "SCRIPTED_SIMULATOR_MARKS"  # folder in which `die_once` remembers that it died
+SOLVED_AFTER = 3
+
+
+class ScriptedServant:
+    """Obeys commands according to the script of the scene."""
+
+    def __init__(self, config: EnvConfig) -> None:
+        self.behaviour, self.steps, self.episode = "", 0, -1
+
+    def obey(self, command: Command) -> Reply:
+        """See the module."""
+        if isinstance(command, Begin):
+            scene = command.scene
+            self.behaviour = scene.task.split(",")[scene.episode]
+            self.steps, self.episode = 0, scene.episode
+            if self.behaviour == "impossible":
+                return Crashed("ValueError", "there is no such variation", user_error=True)
+            return Began(scene.episode % 2, 7, [f"do {self.behaviour}"], Observation())
+        if isinstance(command, Finish):
+            return Finished()
+        self.steps += 1
+        return self._stepped()
+
+    def _stepped(self) -> Reply:
+        if self.behaviour == "error" and self.steps == 2:
+            return Failed("InvalidActionError", "outside\nthe workspace")
+        if self.behaviour == "crash":
+            return Crashed("KeyError", "a bug")
+        if self.behaviour == "hang":
+            time.sleep(1000)
+        if self.behaviour == "die" or (self.behaviour == "die_once" and self._first_time()):
+            os._exit(3)
+        solved = self.behaviour != "wander" and self.steps == SOLVED_AFTER
+        return Stepped(Observation(), float(solved), solved)
+
+    def _first_time(self) -> bool:
+        mark = Path(os.environ[MARKS]) / f"died_in_{self.episode}"
+        seen = mark.exists()
+        mark.touch()
+        return not seen
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+class CountingActor:
+    """Gives every action the number of its step, and keeps what it was told."""
+
+    cameras: tuple[str, ...] = ()
+
+    def __init__(self) -> None:
+        self.begun: list[tuple[int, int]] = []  # (id, episode)
+        self.asked: list[tuple[int, int]] = []  # (id, step)
+
+    def begin(self, env_id: int, scene: Scene) -> None:
+        """Note it."""
+        self.begun.append((env_id, scene.episode))
+
+    def act(
+        self,
+        env_ids: Sequence[int],
+        observations: Sequence[Observation],
+        instructions: Sequence[str],
+        steps: Sequence[int],
+    ) -> list[np.ndarray | None]:
+        """An action made of the step number; none for `do exhausted` after two steps."""
+        self.asked += list(zip(env_ids, steps, strict=True))
+        return [
+            None if text == "do exhausted" and step == 2 else np.full(9, float(step))
+            for text, step in zip(instructions, steps, strict=True)
+        ]

@@ -1,0 +1,228 @@
+"""The command line of eval.py, from the first flag to the tables on disk."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from sam2act.config.load import load_experiment, load_network, to_dict
+from sam2act.demo_generation import Request, generate
+from sam2act.envs.video import SUFFIXES
+from sam2act.eval import main
+from sam2act.evaluation.results import EpisodeRow, read_description, read_rows
+from sam2act.policy.checkpoint import build_policy, config_extra, save_checkpoint, write_config
+
+TASK = "put_block_back"
+FRESH = ("--backend", "embedded", "--seed", 11)
+STAGE_ONE = "configs/mvt/tiny.yaml"
+SIZES = "depth 2 data.points 1024 num_maskmem 3"
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with checkpoints of both stages, in a folder whose name says `_plus_`."""
+    folder = tmp_path_factory.mktemp("runs") / "sam2act_plus_x"
+    experiment = load_experiment("configs/tiny.yaml")
+    for name, config in (("model_1", "tiny"), ("model_plus_last", "tiny_plus")):
+        network = load_network(f"configs/mvt/{config}.yaml", SIZES)
+        bundle = build_policy(experiment, network, seed=1)
+        extra = config_extra(bundle) | {"step": 80}
+        save_checkpoint(
+            folder / f"{name}.pth", {"model_state": bundle.model_state(), "extra": extra}
+        )
+        suffix = "_plus" if "plus" in name else ""
+        write_config(folder / f"exp_cfg{suffix}.yaml", to_dict(experiment))
+        write_config(folder / f"mvt_cfg{suffix}.yaml", to_dict(network))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def demos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A split with two demos of two tasks, without images."""
+    folder = tmp_path_factory.mktemp("data") / "test"
+    list(generate(Request((TASK, "push_buttons"), 2, folder, seed=2, images="none"), workers=1))
+    return folder
+
+
+def evaluate(run_folder: Path, *flags: object) -> int:
+    return main(["--model-folder", str(run_folder), "--device", "cpu", *map(str, flags)])
+
+
+def rows_of(run_folder: Path, log_name: str, checkpoint: str) -> list[EpisodeRow]:
+    return read_rows(run_folder / "eval" / log_name / checkpoint)
+
+
+def test_one_episode_of_a_stage_two_checkpoint(run_folder: Path, demos: Path) -> None:
+    flags = ("--model-name", "model_plus_last.pth", "--tasks", TASK, "--eval-episodes", 1)
+    flags += ("--eval-datafolder", demos, "--headless", "--log-name", "test/1", "--save-video")
+    assert evaluate(run_folder, *flags, "--workers", 1) == 0
+    folder = run_folder / "eval/test/1/model_plus_last"
+    (row,) = read_rows(folder)
+    assert (row.task, row.episode, row.success) == (TASK, 0, 0) and row.failure
+    assert row.instruction.startswith("move the block") and row.seconds > 0
+    assert (folder / row.video).stat().st_size > 1000 and row.video.endswith(SUFFIXES)
+    with open(folder / "eval_results.csv", newline="") as stream:
+        lines = list(csv.reader(stream))
+    assert lines[0] == ["task", "success rate", "length", "total_transitions"]
+    assert lines[1] == [TASK, "0.0", str(float(row.steps)), str(row.steps)]
+    assert lines[2][:2] == ["average", "0.0"]
+    config = yaml.safe_load((run_folder / "eval/test/1/eval_config.yaml").read_text())
+    assert config["eval_datafolder"] == str(demos) and config["headless"] is True
+    description = read_description(folder)
+    assert description["settings"]["backend"] == "embedded", "as recorded in the demos"
+    assert description["checkpoint"]["step"] == 80 and description["chance"] == {TASK: 0.25}
+
+
+def test_stage_one_checkpoint_in_a_folder_called_plus(run_folder: Path) -> None:
+    flags = ("--model-name", "model_1.pth", "--tasks", TASK, "--eval-episodes", 1, *FRESH)
+    assert evaluate(run_folder, *flags, "--log-name", "one") == 0
+    assert len(rows_of(run_folder, "one", "model_1")) == 1
+
+
+def test_several_checkpoints_and_repeats(
+    run_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ("--model-name", "all", "--tasks", TASK, "--eval-episodes", 2, *FRESH, "--repeats", 2)
+    assert evaluate(run_folder, *flags, "--log-name", "many", "--episode-length", 1) == 0
+    assert "best checkpoint: model_1, 0.0 % on average" in capsys.readouterr().out
+    for stem in ("model_1", "model_plus_last"):
+        first, second = (rows_of(run_folder, f"many/{n}", stem) for n in (1, 2))
+        assert len(first) == len(second) == 2
+        assert {row.seed for row in first}.isdisjoint({row.seed for row in second})
+    # The second run evaluates nothing, and would otherwise complain of finished episodes.
+    assert evaluate(run_folder, *flags, "--log-name", "many", "--skip") == 0
+
+
+def test_ground_truth_solves_recorded_scenes(run_folder: Path, demos: Path) -> None:
+    flags = ("--ground-truth", "--tasks", TASK, "push_buttons", "--eval-episodes", 2)
+    flags += ("--eval-datafolder", demos, "--log-name", "gt")
+    assert evaluate(run_folder, *flags, "--mvt_cfg_path", "configs/mvt/sam2act.yaml") == 0
+    rows = rows_of(run_folder, "gt", "ground_truth")
+    assert [(row.task, row.episode) for row in rows] == [
+        ("push_buttons", 0),
+        ("push_buttons", 1),
+        (TASK, 0),
+        (TASK, 1),
+    ]
+    assert all(row.success and row.reward == 100 for row in rows)
+
+
+def test_perturbed_scenes(run_folder: Path, demos: Path) -> None:
+    flags = ("--ground-truth", "--tasks", "push_buttons", "--eval-episodes", 1)
+    flags += ("--eval-datafolder", demos, "--log-name", "dark", "--perturb", "light_color")
+    assert evaluate(run_folder, *flags) == 0
+    (row,) = rows_of(run_folder, "dark", "ground_truth")
+    assert row.success
+    assert read_description(run_folder / "eval/dark/ground_truth")["settings"]["perturb"] == [
+        "light_color"
+    ]
+
+
+def test_killed_evaluation_loses_no_finished_episode(run_folder: Path) -> None:
+    flags = ("--model-folder", run_folder, "--model-name", "model_1.pth", "--tasks", TASK)
+    flags += ("--eval-episodes", 30, *FRESH, "--device", "cpu", "--workers", 1)
+    command = [sys.executable, "-m", "sam2act.eval", *map(str, flags)]
+    whole = subprocess.run([*command, "--log-name", "whole"], capture_output=True, text=True)
+    assert whole.returncode == 0, whole.stderr
+    path = run_folder / "eval/cut/model_1/episodes.csv"
+    with subprocess.Popen([*command, "--log-name", "cut"], stderr=subprocess.DEVNULL) as process:
+        while not path.exists() or path.read_text().count("\n") < 3:
+            assert process.poll() is None
+            time.sleep(0.02)
+        os.kill(process.pid, signal.SIGKILL)
+    kept = rows_of(run_folder, "cut", "model_1")
+    assert 2 <= len(kept) < 30
+    again = subprocess.run([*command, "--log-name", "cut"], capture_output=True, text=True)
+    assert again.returncode == 2 and "add --resume" in again.stderr
+    done = subprocess.run([*command, "--log-name", "cut", "--resume"], capture_output=True)
+    assert done.returncode == 0
+    rows = rows_of(run_folder, "cut", "model_1")
+    assert rows[: len(kept)] == kept, "finished episodes were not run again"
+    without_time = [
+        [(r.key, r.seed, r.steps, r.failure, r.message) for r in found]
+        for found in (rows, rows_of(run_folder, "whole", "model_1"))
+    ]
+    assert without_time[0] == without_time[1]
+
+
+def test_episodes_are_shared_out_over_processes(run_folder: Path) -> None:
+    flags = ("--model-folder", run_folder, "--model-name", "model_1.pth", "--tasks", TASK)
+    flags += ("--eval-episodes", 4, *FRESH, "--device", "cpu", "--workers", 1)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += ["--nproc_per_node", "2", "-m", "sam2act.eval", *map(str, flags)]
+    done = subprocess.run([*command, "--log-name", "two"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    folder = run_folder / "eval/two/model_1"
+    counts = [len((folder / f"episodes{x}.csv").read_text().splitlines()) for x in ("", "_rank1")]
+    assert counts == [3, 3], "a header and two rows each"
+    assert [row.episode for row in read_rows(folder)] == [0, 1, 2, 3]
+    assert len((folder / "eval_results.csv").read_text().splitlines()) == 3
+    assert evaluate(run_folder, *flags[2:], "--log-name", "single") == 0
+    steps = [
+        [(r.seed, r.steps, r.failure, r.message) for r in rows_of(run_folder, name, "model_1")]
+        for name in ("two", "single")
+    ]
+    assert steps[0] == steps[1]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ((), "--model-name is missing"),
+        (("--model-name", "model_9.pth"), "it holds model_1.pth, model_plus_last.pth"),
+        (("--model-name", "model_1.pth", "--seed", 3), "add --backend embedded"),
+        (("--ground-truth", "--seed", 3, "--backend", "embedded"), "leave --seed out"),
+        (("--ground-truth", "--model-name", "model_1.pth"), "uses no checkpoint"),
+        (("--model-name", "model_1.pth", "--peract_official"), "not part of this project"),
+        (("--model-name", "model_1.pth", *FRESH, "--tasks", "put_block"), TASK),
+        (("--model-name", "model_1.pth", *FRESH, "--perturb", "fog"), "fog"),
+        (("--model-name", "model_1.pth", "--eval-datafolder", "nowhere"), "nowhere"),
+        (
+            (
+                "--model-name",
+                "model_plus_last.pth",
+                *FRESH,
+                "--mvt_cfg_path",
+                "configs/mvt/tiny.yaml",
+            ),
+            "model_plus_last.pth does not fit the network config configs/mvt/tiny.yaml",
+        ),
+        (
+            ("--model-name", "model_1.pth", *FRESH, "--mvt_cfg_path", "configs/mvt/tiny_plus.yaml"),
+            "model_1.pth does not fit the network config configs/mvt/tiny_plus.yaml",
+        ),
+    ],
+)
+def test_errors_name_the_remedy(
+    run_folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    flags: tuple[object, ...],
+    message: str,
+) -> None:
+    tasks = () if "--tasks" in flags else ("--tasks", TASK)
+    assert evaluate(run_folder, *tasks, *flags, "--log-name", "errors", "--workers", 1) == 2
+    error = capsys.readouterr().err
+    assert message in error and "Traceback" not in error
+
+
+def test_results_of_another_checkpoint_are_not_continued(
+    run_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ("--model-name", "model_1.pth", "--tasks", TASK, "--eval-episodes", 1, *FRESH)
+    flags += ("--log-name", "changed", "--workers", 1)
+    assert evaluate(run_folder, *flags) == 0
+    path = run_folder / "eval/changed/model_1/evaluation.json"
+    content = json.loads(path.read_text())
+    content["checkpoint"]["sha256"] = "0" * 64
+    path.write_text(json.dumps(content))
+    assert evaluate(run_folder, *flags, "--resume", "--eval-episodes", 2) == 2
+    assert "checkpoint sha256" in capsys.readouterr().err
