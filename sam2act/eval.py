@@ -161,7 +161,15 @@ def _add_running_flags(group: argparse._ArgumentGroup) -> None:
     )
     add("--resume", action="store_true", help="keep the episodes that are finished")
     add("--skip", action="store_true", help="leave out checkpoints whose evaluation is complete")
-    add("--save-video", action="store_true", help="film every episode")
+    add(
+        "--save-video",
+        nargs="?",
+        type=_natural,
+        const=None,
+        default=0,
+        metavar="N",
+        help="film every episode, or the first N of each task",
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import datetime
 import logging
 import os
 import platform
 import statistics
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -179,6 +179,11 @@ class _Plan:
             raise OptionError(f"--tasks: {error}") from error
 
     def _scenes(self, task: str) -> list[Scene]:
+        scenes = self._unfilmed_scenes(task)
+        filmed = len(scenes) if self._args.save_video is None else self._args.save_video
+        return [replace(scene, film=i < filmed) for i, scene in enumerate(scenes)]
+
+    def _unfilmed_scenes(self, task: str) -> list[Scene]:
         args = self._args
         if self._seed is not None:
             numbers = range(args.start_episode, args.start_episode + args.eval_episodes)
@@ -255,7 +260,7 @@ class _Plan:
         options = RunOptions(
             episode_length=self._args.episode_length,
             batch_size=batch_size(self._args, self._world),
-            folder=folder if self._args.save_video else None,
+            folder=folder,
             film_suffix=".mp4" if find_spec("av") else ".webp",
         )
         rows: list[EpisodeRow] = []
@@ -285,7 +290,7 @@ class _Plan:
             strict_order=args.strict_order,
         )
         if self._backend == "rlbench":
-            config = dataclasses.replace(config, headless=args.headless)
+            config = replace(config, headless=args.headless)
         count = min(args.workers or automatic, episodes)
         return [Simulator(config, args.time_limit) for _ in range(count)]
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# From nothing to trained: installs, trains the tiny network on recorded demonstrations and shows
-# what it predicts.
+# From nothing to the memory result: installs, makes demonstrations in the embedded simulator, trains
+# SAM2Act and SAM2Act+ with the tiny network, evaluates both in closed loop, and makes a report page.
 #
-#   bash scripts/quickstart.sh [--quick] [--data DIR] [--output DIR]
+#   bash scripts/quickstart.sh [--quick] [--task TASK] [--seed N] [--output DIR]
 #
 # Needs python3 (3.10 or newer) with its venv module. Settings: see scripts/environment.sh.
 set -euo pipefail
@@ -12,105 +12,103 @@ source scripts/environment.sh
 
 usage() {
     cat <<TEXT
-usage: bash scripts/quickstart.sh [--quick] [--data DIR] [--output DIR]
+usage: bash scripts/quickstart.sh [--quick] [--task TASK] [--seed N] [--output DIR]
 
-  --quick       a fifth of the training: shows that everything works; its figures mean little
-  --data DIR    demonstrations, DIR/train/<task>/all_variations/episodes/episode<N>
-                (default: \$SAM2ACT_DEMOS_DIR, else ../shared/rlbench_demos)
-  --output DIR  where stores, checkpoints and the page go (default: quickstart_output)
+  --quick       a short run: shows that everything works; its figures mean little
+  --task TASK   put_block_back (default), rearrange_block or reopen_drawer
+  --seed N      of demonstrations, training and evaluation (default: 0)
+  --output DIR  where demonstrations, checkpoints and the page go (default: quickstart_output)
 
-Trains on episodes 0 and 1 of the first task, holds episode 2 out, and predicts all three.
+Running it again resumes.
 TEXT
 }
 
-# where: how messages call the place that a path comes from.
-data="../shared/rlbench_demos" data_where="the checkout"
-if [ -n "${SAM2ACT_DEMOS_DIR:-}" ]; then
-    data="$(cd "$caller" && realpath -m "$SAM2ACT_DEMOS_DIR")" data_where=SAM2ACT_DEMOS_DIR
-fi
-output="$PWD/quickstart_output" output_where="the checkout"
-name=tiny epochs=5 minutes="4 to 8"
+task=put_block_back seed=0 output="$PWD/quickstart_output" output_where="the checkout" quick=
 while [ $# -gt 0 ]; do
     case "$1" in
-        --data | --output)
+        --task | --seed | --output)
             case "${2:-}" in
-                "" | -*) fail "$1 needs a folder" ;;
+                "" | -*) fail "$1 needs a value" ;;
             esac
-            path="$(cd "$caller" && realpath -m "$2")"
-            if [ "$1" = --data ]; then
-                data="$path" data_where=--data
-            else
-                output="$path" output_where=--output
-            fi
+            case "$1" in
+                --task) task="$2" ;;
+                --seed) seed="$2" ;;
+                --output) output="$(cd "$caller" && realpath -m "$2")" output_where=--output ;;
+            esac
             shift
             ;;
-        --quick) name=quick epochs=1 minutes="1 to 3" ;;
+        --quick) quick=yes ;;
         -h | --help) usage && exit 0 ;;
         *) usage >&2 && fail "unknown argument $1" ;;
     esac
     shift
 done
-data="$(realpath -m "$data")"
 
-# require_no_space WHERE PATH: options are passed on as one line, cut at spaces.
-require_no_space() {
-    case "$2" in
-        *[[:space:]]*) fail "the path of $1 must not contain spaces: $2" ;;
-    esac
-}
-
-first_task() {
-    local episodes
-    for episodes in "$data"/train/*/all_variations/episodes; do
-        if [ -d "$episodes/episode0" ] && [ -d "$episodes/episode1" ]; then
-            basename "$(dirname "$(dirname "$episodes")")"
-            return
-        fi
-    done
-}
-
-require_no_space "$data_where" "$data"
-require_no_space "$output_where" "$output"
-task="$(first_task)"
-if [ -z "$task" ]; then
-    cat >&2 <<TEXT
-No demonstrations in $data: expected train/<task>/all_variations/episodes/episode0 and episode1.
-
-Get recorded RLBench demonstrations (the PerAct data set, one archive per task) as described by
-    python3 scripts/download_assets.py --list
-unpack one task, for example open_drawer, so that the folders are named as above, and run
-    bash scripts/quickstart.sh --data DIR
-Or make some in the embedded simulator (pip install -e ".[sim]"):
-    python3 scripts/generate_demos.py --tasks open_drawer --episodes 3 --output data/train
-    bash scripts/quickstart.sh --data data
-TEXT
-    if [ "$(basename "$data")" = train ]; then
-        echo "Did you mean its parent?  --data $(dirname "$data")" >&2
-    fi
-    exit 2
+# Sizes of the run: demonstrations, epochs of 100 updates (stage 1) and of 20 (stage 2), episodes.
+demos=100 second_epochs=4 episodes=40 name="$task" minutes="9 to 15" note=
+case "$task" in
+    put_block_back | rearrange_block) first_epochs=5 ;;
+    reopen_drawer) first_epochs=10 minutes="12 to 20" ;;
+    *) fail "--task $task: choose put_block_back, rearrange_block or reopen_drawer" ;;
+esac
+case "$seed" in
+    *[!0-9]*) fail "--seed $seed: not a whole number" ;;
+esac
+if [ -n "$quick" ]; then
+    demos=30 first_epochs=1 second_epochs=1 episodes=8 name="quick_$task" minutes="3 to 5"
+    note="A quick run: it shows that everything works, its figures mean little."
 fi
+# Options are passed on as one line, cut at spaces.
+case "$output" in
+    *[[:space:]]*) fail "the path of $output_where must not contain spaces: $output" ;;
+esac
 
-held_out=()
-options="tasks $task exp_id quickstart exp_name $name demo 2 epochs $epochs log_every 10"
-options+=" data_folder $data store_folder $output/store"
-if [ -d "$data/train/$task/all_variations/episodes/episode2" ]; then
-    held_out=(2)
-    options+=" validation.split train validation.demo_start 2 validation.demo 1"
-fi
+data="$output/data_seed$seed" run="$output/runs/${name}_seed$seed"
+common="tasks $task exp_id $name exp_name seed$seed seed $seed demo $demos log_every 5"
+common+=" data_folder $data store_folder $output/store_seed$seed"
 
 check_machine
 cat <<TEXT
 Quick start on $task, $minutes minutes on two CPU cores (longer on a slow network):
   1. installation into $venv:
      $install_cost
-  2. training of the tiny network on episodes 0 and 1, $((epochs * 100)) updates of 16 samples
-  3. prediction of episodes 0, 1${held_out:+ and, never trained on, 2}
+  2. $demos demonstrations in the embedded simulator
+  3. SAM2Act: stage 1, $((first_epochs * 100)) updates of 16 samples
+  4. SAM2Act+: stage 2, $((second_epochs * 20)) updates of 8 whole episodes
+  5. $episodes episodes of each in the simulator, scenes that neither has seen
+  6. a page with the results
 Running it again resumes. Everything is written below $output.
 TEXT
 
-prepare_environment sim
-"$venv/bin/python" -m sam2act.train --exp_cfg_path configs/tiny.yaml \
-    --mvt_cfg_path configs/mvt/tiny.yaml --exp_cfg_opts "$options" --log-dir "$output/runs"
-"$venv/bin/python" scripts/predict_demo.py --checkpoint "$output/runs/quickstart_$name/model_last.pth" \
-    --episodes 0 1 "${held_out[@]}" --task "$task" --output "$output/predictions_$name"
-echo "Open $output/predictions_$name/index.html in a browser."
+# stage NAME COMMAND...: shows and runs a command, and notes how long it took.
+stage() {
+    local title="$1" start=$SECONDS
+    shift
+    printf '\n== %s\n   %s\n' "$title" "$*"
+    "$@"
+    printf '%s\t%d seconds\n' "$title" "$((SECONDS - start))" | tee -a "$output/times.txt"
+}
+
+evaluate() {
+    "$venv/bin/python" -m sam2act.eval --model-folder "$run" --model-name "$1" --tasks "$task" \
+        --backend embedded --seed "$((7000 + seed))" --eval-episodes "$episodes" --save-video 4 \
+        --log-name quickstart --resume --device cpu
+}
+
+mkdir -p "$output"
+stage "Installation" prepare_environment sim
+python="$venv/bin/python"
+stage "Demonstrations" "$python" scripts/generate_demos.py --tasks "$task" --episodes "$demos" \
+    --seed "$seed" --workers 2 --output "$data/train"
+stage "Training of SAM2Act (stage 1)" "$python" -m sam2act.train --exp_cfg_path configs/tiny.yaml \
+    --mvt_cfg_path configs/mvt/tiny.yaml --log-dir "$output/runs" \
+    --exp_cfg_opts "$common epochs $first_epochs"
+stage "Training of SAM2Act+ (stage 2)" "$python" -m sam2act.train_plus \
+    --exp_cfg_path configs/tiny_plus.yaml --mvt_cfg_path configs/mvt/tiny_plus.yaml \
+    --task_cfg_path "configs/tasks/tiny_$task.yaml" --log-dir "$output/runs" \
+    --exp_cfg_opts "$common epochs $second_epochs"
+stage "Evaluation of SAM2Act" evaluate model_last.pth
+stage "Evaluation of SAM2Act+" evaluate model_plus_last.pth
+stage "Report" "$python" scripts/report.py "$run" --output "$output/report_${name}_seed$seed.html" \
+    --note "$note"
+echo "Open $output/report_${name}_seed$seed.html in a browser."

@@ -50,13 +50,13 @@ class RunOptions:
     Attributes:
         episode_length: most actions per episode.
         batch_size: rows of a forward pass of the policy, see `EpisodeIds`.
-        folder: of the results; films go to `videos/` in it. None = no films.
+        folder: of the results; films of the scenes that want one go to `videos/` in it.
         film_suffix: .mp4, .gif or .webp.
     """
 
     episode_length: int = 25
     batch_size: int = 1
-    folder: Path | None = None
+    folder: Path = Path()
     film_suffix: str = ".mp4"
 
 
@@ -128,7 +128,7 @@ class Runner:
         env_id = self._ids.take(scene.episode)
         self._actor.begin(env_id, scene)
         self._running[number] = _Running(scene, env_id, time.monotonic(), attempt)
-        self._simulators[number].send(Begin(scene, film=self._options.folder is not None))
+        self._simulators[number].send(Begin(scene))
 
     # ------------------------------------------------------------------------- collecting
     def _collect(self) -> Iterator[EpisodeRow]:
@@ -249,8 +249,7 @@ class Runner:
         self._crashes = 0
         running.observation = None
         running.row = self._row(running, reward, success, failure, message)
-        folder = self._options.folder
-        video = folder / running.row.video if folder is not None else None
+        video = self._options.folder / running.row.video if running.row.video else None
         self._simulators[number].send(Finish(success, video))
 
     def _release(self, number: int) -> None:
@@ -273,6 +272,6 @@ class Runner:
             failure=failure,
             message=message,
             seconds=round(time.monotonic() - running.started, 3),
-            video=video if self._options.folder is not None else "",
+            video=video if scene.film else "",
             instruction=running.instruction,
         )

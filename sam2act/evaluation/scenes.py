@@ -30,6 +30,7 @@ class Scene:
         seed: of the set of fresh scenes (of its episode `episode`), None with a demo.
         restore: with a demo: restore its scene exactly; False = take its variation and seed only,
             for an environment with other perturbations.
+        film: whether the episode is filmed.
     """
 
     task: str
@@ -37,6 +38,7 @@ class Scene:
     demo: Path | None = None
     seed: int | None = None
     restore: bool = True
+    film: bool = False
 
     def begin(self, env: Env) -> tuple[int, int | None, list[str], Observation]:
         """Reset `env` to this scene.

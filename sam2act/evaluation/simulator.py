@@ -30,9 +30,7 @@ FILM_RATE = 25.0  # frames per second; the simulation records 20 per second
 _END_FRAMES = 15
 _COLORS = {True: (40, 170, 80), False: (200, 50, 45)}  # success, failure
 _BORDER = 6  # pixels
-_STARTUP_SECONDS = (
-    120.0  # added to the first deadline of a process: imports, scene files, a display
-)
+_STARTUP_SECONDS = 120.0  # more for the first reply of a process (imports, scene files)
 
 
 # ------------------------------------------------------------------------------ messages
@@ -41,7 +39,6 @@ class Begin:
     """Start an episode."""
 
     scene: Scene
-    film: bool
 
 
 @dataclass(frozen=True)
@@ -143,8 +140,8 @@ class Servant:
             self._envs = {task: make_env(dataclasses.replace(self._config, task=task))}
         self._env = env = self._envs[task]
         variation, seed, instructions, observation = command.scene.begin(env)
-        self._filming = command.film
-        if command.film:
+        self._filming = command.scene.film
+        if self._filming:
             env.start_film(FILM_EVERY)
         return Began(variation, seed, instructions, observation)
 

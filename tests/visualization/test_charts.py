@@ -8,10 +8,14 @@ from xml.etree import ElementTree
 import pytest
 
 from sam2act.visualization.charts import (
+    LEGEND_ROW,
     MARGIN_BOTTOM,
     MARGIN_LEFT,
     MARGIN_RIGHT,
     MARGIN_TOP,
+    NARROW_MARGIN_RIGHT,
+    PALE,
+    STRONG,
     line_chart,
 )
 
@@ -116,3 +120,32 @@ def test_a_single_point_is_visible() -> None:
     assert chart.count("<circle") == 1
     many = [(float(i), float(i)) for i in range(50)]
     assert "<circle" not in line_chart({"many": many}, x_label="x", y_label="y")
+
+
+def test_legend_below_leaves_the_width_to_the_curves() -> None:
+    names = [f"curve {i}" for i in range(3)]
+    root = chart({name: [(0, 0.0), (1, 1.0)] for name in names}, legend_below=True)
+    points = curves(root)[0]
+    assert points[1][0] == WIDTH - NARROW_MARGIN_RIGHT
+    _, _, width, height = map(float, root.attrib["viewBox"].split())
+    assert (width, height) == (WIDTH, HEIGHT + 2 * LEGEND_ROW)  # two entries in a row
+    found = [e for e in root.iter("text") if e.text in names]
+    entries = {e.text: (float(e.attrib["x"]), float(e.attrib["y"])) for e in found}
+    places = [entries[name] for name in names]
+    assert all(HEIGHT < y < height and LEFT < x < WIDTH for x, y in places)
+    assert len(set(places)) == 3
+
+
+def test_highlight_pales_all_others() -> None:
+    series = {name: [(0, 0.0), (1, 1.0)] for name in "abc"}
+    root = chart(series, highlight=("b", "the rest"))
+    strokes = [line.attrib["stroke"] for line in root.iter("polyline")]
+    assert strokes == [PALE, PALE, STRONG]  # the strong one on top
+    assert [box.attrib["fill"] for box in root.iter("rect")] == [STRONG, PALE]
+    assert {"b", "the rest"} <= set(texts(root)) and not {"a", "c"} & set(texts(root))
+
+
+def test_highlight_without_others_or_without_its_curve() -> None:
+    one = {"b": [(0, 0.0), (1, 1.0)]}
+    assert "the rest" not in texts(chart(one, highlight=("b", "the rest")))
+    assert texts(chart(one, highlight=("absent", "the rest"))) == texts(chart(one))

@@ -14,6 +14,7 @@ import pytest
 from sam2act.visualization.page import Page
 
 PIXEL = "data:image/png;base64,AAAA"
+FILM = "data:video/mp4;base64,AAAA"
 VOID = {"meta", "img", "br"}
 
 
@@ -47,6 +48,14 @@ def full_page() -> Page:
     page.table(["name", "error"], [["<first>", "1 cm"], ["second", "2 cm"]])
     page.picture(PIXEL, 'caption "x" <y>', 'what "it" shows')
     page.markup('<svg viewBox="0 0 1 1"></svg>')
+    page.lead("lead <b>")
+    page.note("note <b>")
+    page.subheading("sub <b>")
+    page.code("code <b>")
+    with page.columns():
+        page.video(FILM, "film <b>")
+        with page.block(), page.folded("more <b>"):
+            page.text("hidden <b>")
     return page
 
 
@@ -59,7 +68,7 @@ def test_page_is_self_contained_and_well_nested(tmp_path: Path) -> None:
     assert "http" not in text and "@import" not in text and "url(" not in text
     outside = {"src", "href", "srcset", "data", "action"}
     links = [value for _, name, value in reader.attributes if name in outside]
-    assert links == [PIXEL]
+    assert links == [PIXEL, FILM]
     assert not {"script", "link", "iframe"} & {tag for tag, _, _ in reader.attributes}
     assert ("meta", "charset", "utf-8") in reader.attributes
     assert [file.name for file in path.parent.iterdir()] == ["index.html"]
@@ -71,6 +80,8 @@ def test_texts_arrive_unchanged(tmp_path: Path) -> None:
     assert reader.texts.count("A <title> & more") == 2  # title and first heading
     for text in ("One & two", "if a < b", "<first>", "2 cm", 'caption "x" <y>'):
         assert text in reader.texts
+    for kind in ("lead", "note", "sub", "code", "film", "more", "hidden"):
+        assert f"{kind} <b>" in reader.texts
     assert ("img", "alt", 'what "it" shows') in reader.attributes
 
 
@@ -88,6 +99,20 @@ def test_columns_after_the_first_are_numbers() -> None:
     page.table(["a", "b", "c"], [["1", "2", "3"]])
     cells = re.findall(r"<t[hd]( class=\"n\")?>", page.parts[-1])
     assert [bool(kind) for kind in cells] == [False, True, True] * 2
+
+
+def test_chosen_columns_are_texts_and_long_cells_are_broken() -> None:
+    page = Page("t")
+    page.table(["a", "b", "c"], [["1", "2" * 80, "3" * 80]], texts=(0, 1))
+    kinds = re.findall(r"<t[hd](?: class=\"([nw ]+)\")?>", page.parts[-1])
+    assert kinds == ["", "", "n", "", "w", "w n"]
+
+
+def test_film_can_be_played() -> None:
+    page = Page("t")
+    page.video(FILM, "film")
+    attributes = {name for tag, name, _ in Reader(page.parts[-1]).attributes if tag == "video"}
+    assert {"controls", "muted", "playsinline", "src"} <= attributes
 
 
 def test_rows_must_fit_the_header() -> None:
