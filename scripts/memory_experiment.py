@@ -1,0 +1,274 @@
+#!/usr/bin/env python3
+"""The memory experiment: does SAM2Act+ remember what SAM2Act cannot know?
+
+    python scripts/memory_experiment.py                        # put_block_back, tiny network, CPU
+    python scripts/memory_experiment.py --task rearrange_block --seed 1
+    python scripts/memory_experiment.py --size full --minutes 9        # one GPU, in pieces
+
+For one MemoryBench task in the embedded simulator: demonstrations, stage 1, stage 2, closed-loop
+evaluation of both, a report page. Every step is a command of this project, shown before it runs.
+--size full trains the published network and evaluates 4 x 25 episodes; --corrected takes the
+presets with the corrections. Running it again resumes; --minutes ends a piece in time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+# Only the standard library is imported: quickstart.sh asks this script before anything is there.
+TASKS = ("put_block_back", "rearrange_block", "reopen_drawer")
+SCRIPTS = Path(__file__).resolve().parent
+TIME_IS_UP, FIRST_EVALUATION_SEED = 3, 7000
+QUICK_NOTE = "A quick run: it shows that everything works, its figures mean little."
+SAVING_SECONDS = 60  # that an interrupted command gets to save its state
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is trained and evaluated.
+
+    Attributes:
+        demos: demonstrations.
+        stage_one: options of the first stage.
+        stage_two: options of the second stage.
+        episodes: per evaluation.
+        repeats: evaluations, each on other scenes.
+        minutes: that it takes on two cores, in words; empty if unknown.
+    """
+
+    demos: int
+    stage_one: str
+    stage_two: str
+    episodes: int
+    repeats: int = 1
+    minutes: str = ""
+
+
+QUICK = Size(30, "epochs 1", "epochs 1", 8, minutes="3 to 5")
+TINY = {
+    "put_block_back": Size(100, "epochs 5", "epochs 4", 40, minutes="9 to 15"),
+    "rearrange_block": Size(100, "epochs 5", "epochs 4", 40, minutes="9 to 15"),
+    "reopen_drawer": Size(100, "epochs 10", "epochs 4", 40, minutes="12 to 20"),
+}
+# Full-size trainings are counted in samples: 16 epochs of 16,384 and 8 of 8,192.
+FULL = Size(
+    100,
+    "epochs 16 train_iter 16384 bs 16 peract.grad_accumulation 1 peract.warmup_steps 200",
+    "epochs 8 train_iter 8192 peract.warmup_steps 50",
+    25,
+    repeats=4,
+)
+
+
+@dataclass(frozen=True)
+class Step:
+    """A command with the name under which its duration is noted."""
+
+    title: str
+    command: tuple[str, ...]
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Command-line flags."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--task", choices=TASKS, default=TASKS[0], help=f"MemoryBench task ({TASKS[0]})")
+    add("--size", choices=("tiny", "full"), default="tiny", help="network and training (tiny)")
+    add("--quick", action="store_true", help="a short run whose figures mean little")
+    add("--corrected", action="store_true", help="with --size full: the presets *_corrected")
+    add("--no-downloads", action="store_true", help="with --size full: no SAM2 and CLIP weights")
+    add("--seed", type=int, default=0, help="of demonstrations, training and evaluation (0)")
+    add("--stage-one", default="", metavar="OPTS", help="more options, for example 'epochs 8'")
+    add("--stage-two", default="", metavar="OPTS", help="more options of the second stage")
+    add("--output", type=Path, default=Path("quickstart_output"), help="folder of all results")
+    add("--workers", type=int, default=2, help="simulator processes (2)")
+    add("--minutes", type=float, help="stop in time after this many; the same command goes on")
+    add("--describe", action="store_true", help="show what would be done, and stop")
+    return parser
+
+
+class Experiment:
+    """The steps that the flags ask for."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.args = args
+        self.size = _size(args)
+        words = ["quick"] * args.quick + ["full"] * (args.size == "full")
+        self.name = "_".join([*words, *["corrected"] * args.corrected, args.task])
+        self.output: Path = args.output.resolve()
+        self.data = self.output / f"data_seed{args.seed}"
+        self.run = self.output / "runs" / f"{self.name}_seed{args.seed}"
+        self.page = self.output / f"report_{self.name}_seed{args.seed}.html"
+
+    def steps(self) -> list[Step]:
+        """Everything in order."""
+        return [
+            Step("demonstrations", self._demonstrations()),
+            Step("training of SAM2Act (stage 1)", self._training("train", self.size.stage_one)),
+            Step(
+                "training of SAM2Act+ (stage 2)", self._training("train_plus", self.size.stage_two)
+            ),
+            Step("evaluation of SAM2Act", self._evaluation("model_last.pth")),
+            Step("evaluation of SAM2Act+", self._evaluation("model_plus_last.pth")),
+            Step("report", self._report()),
+        ]
+
+    def _demonstrations(self) -> tuple[str, ...]:
+        return _python(
+            SCRIPTS / "generate_demos.py",
+            *("--tasks", self.args.task, "--episodes", self.size.demos, "--seed", self.args.seed),
+            *("--workers", self.args.workers, "--output", self.data / "train"),
+        )
+
+    def _training(self, program: str, options: str) -> tuple[str, ...]:
+        args, plus = self.args, "_plus" if program == "train_plus" else ""
+        preset = ("tiny" if args.size == "tiny" else "sam2act") + plus
+        preset += "_corrected" * args.corrected
+        common = (
+            f"tasks {args.task} exp_id {self.name} exp_name seed{args.seed} seed {args.seed} "
+            f"demo {self.size.demos} log_every 5 wandb False data_folder {self.data} "
+            f"store_folder {self.output / f'store_seed{args.seed}'}"
+        )
+        more = args.stage_two if plus else args.stage_one
+        network_options = ""
+        if args.no_downloads:
+            common += " language.encoder hashed"
+            network_options = "sam2_ckpt ''"
+        command = [
+            *("-m", f"sam2act.{program}", "--log-dir", self.output / "runs"),
+            *("--exp_cfg_path", f"configs/{preset}.yaml"),
+            *("--mvt_cfg_path", f"configs/mvt/{preset}.yaml"),
+            *("--exp_cfg_opts", " ".join(f"{common} {options} {more}".split())),
+        ]
+        if network_options:
+            command += ["--mvt_cfg_opts", network_options]
+        if plus:
+            prefix = "tiny_" if args.size == "tiny" else ""
+            command += ["--task_cfg_path", f"configs/tasks/{prefix}{args.task}.yaml"]
+        return _python(*command)
+
+    def _evaluation(self, checkpoint: str) -> tuple[str, ...]:
+        return _python(
+            *("-m", "sam2act.eval", "--model-folder", self.run, "--model-name", checkpoint),
+            *("--tasks", self.args.task, "--backend", "embedded"),
+            *("--seed", FIRST_EVALUATION_SEED + 100 * self.args.seed),
+            *("--eval-episodes", self.size.episodes, "--repeats", self.size.repeats),
+            *("--save-video", 4, "--log-name", "experiment", "--resume"),
+            *("--workers", self.args.workers),
+        )
+
+    def _report(self) -> tuple[str, ...]:
+        note = ("--note", QUICK_NOTE) if self.args.quick else ()
+        return _python(SCRIPTS / "report.py", self.run, "--output", self.page, *note)
+
+
+def _size(args: argparse.Namespace) -> Size:
+    if args.size == "full":
+        return FULL
+    return QUICK if args.quick else TINY[args.task]
+
+
+def _python(*arguments: object) -> tuple[str, ...]:
+    return (sys.executable, *map(str, arguments))
+
+
+def check(args: argparse.Namespace) -> str:
+    """What is wrong with the flags; empty if nothing is."""
+    if args.quick and args.size == "full":
+        return "--quick is for --size tiny"
+    if (args.corrected or args.no_downloads) and args.size != "full":
+        return "--corrected and --no-downloads are for --size full"
+    if args.seed < 0:
+        return f"--seed {args.seed}: not a natural number"
+    if any(character.isspace() for character in str(args.output.resolve())):
+        # Options are passed on as one line, cut at spaces.
+        return f"the path of --output must not contain spaces: {args.output.resolve()}"
+    return ""
+
+
+def describe(experiment: Experiment) -> str:
+    """The plan in words."""
+    args, size = experiment.args, experiment.size
+    time_needed = f", {size.minutes} minutes on two CPU cores" if size.minutes else ""
+    return "\n".join(
+        [
+            f"Memory experiment on {args.task}{time_needed}:",
+            f"  - {size.demos} demonstrations in the embedded simulator",
+            f"  - SAM2Act: stage 1 ({f'{size.stage_one} {args.stage_one}'.strip()})",
+            f"  - SAM2Act+: stage 2, the memory ({f'{size.stage_two} {args.stage_two}'.strip()})",
+            f"  - {size.repeats * size.episodes} episodes of each on scenes that neither has seen",
+            f"  - the page {experiment.page}",
+            f"Running it again resumes. Everything is written below {experiment.output}.",
+        ]
+    )
+
+
+def run(step: Step, deadline: float) -> int:
+    """Run a command; its exit status, or `TIME_IS_UP` if it had to be interrupted."""
+    print(f"\n== {step.title}\n   {shlex.join(step.command)}", flush=True)
+    process = subprocess.Popen(step.command, cwd=SCRIPTS.parent)
+    try:
+        return process.wait(timeout=max(deadline - time.monotonic(), 0.1))
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGINT)  # every command saves what it has
+        try:
+            process.wait(timeout=SAVING_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        return TIME_IS_UP
+    except KeyboardInterrupt:
+        process.wait()
+        raise
+
+
+def note_duration(path: Path, title: str, seconds: float) -> None:
+    """Add a line to the table of durations and show it."""
+    line = f"{title}\t{seconds:.0f} seconds"
+    print(line, flush=True)
+    with open(path, "a") as stream:
+        stream.write(line + "\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point; the exit status, 3 if the time was up."""
+    args = build_parser().parse_args(argv)
+    problem = check(args)
+    if problem:
+        print(problem, file=sys.stderr)
+        return 2
+    experiment = Experiment(args)
+    print(describe(experiment), flush=True)
+    if args.describe:
+        return 0
+    deadline = time.monotonic() + 60 * (args.minutes or 10_000_000)
+    experiment.output.mkdir(parents=True, exist_ok=True)
+    durations = experiment.output / f"durations_{experiment.name}_seed{args.seed}.txt"
+    try:
+        for step in experiment.steps():
+            started = time.monotonic()
+            code = run(step, deadline)
+            note_duration(durations, step.title, time.monotonic() - started)
+            if code:
+                why = "the time is up" if code == TIME_IS_UP else f"exit status {code}"
+                print(f"{step.title}: {why}. The same command continues.", file=sys.stderr)
+                return code
+    except KeyboardInterrupt:
+        print("\nInterrupted. The same command continues.", file=sys.stderr)
+        return 130
+    print(f"Open {experiment.page} in a browser.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
