@@ -12,13 +12,15 @@ import platform
 import re
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
-from pathlib import Path
 
-INSTALL_RLBENCH = "from its own repository (github.com/stepjam), see its README"
+from sam2act.envs import headless
+from sam2act.envs.versions import INSTALL_RLBENCH, RIGHT_PARTS, has_part
+
 UNUSED = "not used in this version"
+RLBENCH = "backend rlbench"
 OLDEST_PYTHON = (3, 10)
 
 
@@ -59,6 +61,10 @@ def _extra(module: str, distribution: str, extra: str, enables: str) -> Package:
     return Package(module, distribution, enables, f'pip install -e ".[{extra}]"')
 
 
+def _simulator(module: str, distribution: str, enables: str) -> Package:
+    return Package(module, distribution, enables, INSTALL_RLBENCH, marker=RIGHT_PARTS[module])
+
+
 PACKAGES = (
     _core("torch", "torch", "2.4", "everything"),
     _core("numpy", "numpy", "1.25", "everything"),
@@ -81,9 +87,9 @@ PACKAGES = (
     _extra("xformers", "xformers", "xformers", "attention_backend: xformers"),
     _extra("hydra", "hydra-core", "hydra", "original SAM2 yaml files"),
     Package("pytorch3d", "pytorch3d", UNUSED, ""),
-    Package("pyrep", "PyRep", UNUSED, INSTALL_RLBENCH, marker="backend"),
-    Package("rlbench", "rlbench", UNUSED, INSTALL_RLBENCH),
-    Package("yarr", "yarr", UNUSED, INSTALL_RLBENCH, marker="agents"),
+    _simulator("pyrep", "PyRep", RLBENCH),
+    _simulator("rlbench", "rlbench", RLBENCH),
+    _simulator("yarr", "yarr", "the agent for YARR's rollouts"),
 )
 
 
@@ -93,7 +99,7 @@ def examine(package: Package) -> Finding:
     state, detail = "ok", _version(package.distribution)
     if spec is None:
         state, detail = "missing", ""
-    elif package.marker and not _has_submodule(spec.submodule_search_locations, package.marker):
+    elif package.marker and not has_part(spec.submodule_search_locations, package.marker):
         state = "wrong"
         detail = f"another project of this name (no {package.module}.{package.marker})"
     elif package.module == "torchvision":
@@ -107,7 +113,7 @@ def examine(package: Package) -> Finding:
 
 
 def examine_system(environment: Mapping[str, str]) -> list[Finding]:
-    """Python, device, compiler, size of the machine and the place of CoppeliaSim."""
+    """Python, device, compiler, size of the machine and what CoppeliaSim needs."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return [
         _python(),
@@ -115,20 +121,32 @@ def examine_system(environment: Mapping[str, str]) -> list[Finding]:
         _compiler(environment),
         Finding("CPU cores", "ok", str(len(os.sched_getaffinity(0)))),
         Finding("memory", "ok", f"{memory:.1f} GiB"),
-        examine_coppeliasim(environment),
+        *examine_coppeliasim(environment),
     ]
 
 
-def examine_coppeliasim(environment: Mapping[str, str]) -> Finding:
-    """Whether COPPELIASIM_ROOT names a CoppeliaSim folder."""
+def examine_coppeliasim(environment: Mapping[str, str]) -> list[Finding]:
+    """The folder of CoppeliaSim, whether its library is found, and a display for its cameras."""
     root = environment.get("COPPELIASIM_ROOT", "")
-    remedy = "unset it, or export COPPELIASIM_ROOT=<its folder>"
+    display = headless.display_problem(environment, headless=True)
+    findings = [_examined("display", environment.get("DISPLAY", ""), display)]
     if not root:
-        return Finding("CoppeliaSim", "missing", "COPPELIASIM_ROOT is not set", UNUSED)
-    if not any(Path(root).glob("libcoppeliaSim.so*")):
-        detail = f"no libcoppeliaSim.so in {root}"
-        return Finding("CoppeliaSim", "wrong", detail, UNUSED, remedy)
-    return Finding("CoppeliaSim", "ok", root, UNUSED)
+        return [Finding("CoppeliaSim", "missing", "", RLBENCH, INSTALL_RLBENCH), *findings]
+    plugins = environment.get(headless.PLUGIN_VARIABLE, "")
+    return [
+        _examined("CoppeliaSim", root, headless.folder_problem(environment), wrong=True),
+        _examined("LD_LIBRARY_PATH", "ok", headless.library_problem(environment)),
+        _examined("Qt plugins", plugins or "set when CoppeliaSim starts", ""),
+        *findings,
+    ]
+
+
+def _examined(name: str, detail: str, problem: str, *, wrong: bool = False) -> Finding:
+    """A finding about CoppeliaSim; `problem` is empty, or `<what>; <remedy>`."""
+    if not problem:
+        return Finding(name, "ok", detail, RLBENCH)
+    what, _, remedy = problem.partition("; ")
+    return Finding(name, "wrong" if wrong else "missing", what, RLBENCH, remedy or INSTALL_RLBENCH)
 
 
 def _python() -> Finding:
@@ -152,13 +170,6 @@ def _version(distribution: str) -> str:
         return importlib.metadata.version(distribution)
     except importlib.metadata.PackageNotFoundError:
         return "unknown version"
-
-
-def _has_submodule(locations: Sequence[str] | None, name: str) -> bool:
-    return any(
-        (Path(folder) / name).is_dir() or (Path(folder) / f"{name}.py").is_file()
-        for folder in locations or ()
-    )
 
 
 def _torchvision_state(version: str) -> tuple[str, str]:

@@ -36,7 +36,12 @@ def path_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("module", "right"), [("pyrep", "pyrep/backend/__init__.py"), ("yarr", "yarr/agents/agent.py")]
+    ("module", "right"),
+    [
+        ("pyrep", "pyrep/backend/__init__.py"),
+        ("rlbench", "rlbench/tasks/__init__.py"),
+        ("yarr", "yarr/agents/agent.py"),
+    ],
 )
 def test_unrelated_package_of_the_same_name_is_recognised(
     path_with: Path, module: str, right: str
@@ -44,7 +49,8 @@ def test_unrelated_package_of_the_same_name_is_recognised(
     make_module(path_with, f"{module}/__init__.py", source="raise SystemExit('imported')")
     finding = diagnosis.examine(named(module))
     assert finding.state == "wrong"
-    assert f"pip uninstall {module}" in finding.remedy and "own repository" in finding.remedy
+    assert f"pip uninstall {module}" in finding.remedy
+    assert "bash scripts/install_rlbench.sh" in finding.remedy
     make_module(path_with, right)
     assert diagnosis.examine(named(module)).state == "ok"
 
@@ -56,7 +62,7 @@ def test_missing_package_names_its_extra() -> None:
     assert '".[clip]"' in finding.remedy
 
 
-UNUSED_PACKAGES = ("h5py", "triton", "pytorch3d", "pyrep", "rlbench", "yarr")
+UNUSED_PACKAGES = ("h5py", "triton", "pytorch3d")
 
 
 @pytest.mark.parametrize("module", UNUSED_PACKAGES)
@@ -75,8 +81,7 @@ def test_unused_package_is_imported_nowhere(module: str) -> None:
 
 def test_unused_parts_of_the_system_promise_nothing() -> None:
     findings = {finding.name: finding for finding in diagnosis.examine_system({})}
-    for name in ("C compiler", "CoppeliaSim"):
-        assert (findings[name].enables, findings[name].remedy) == (diagnosis.UNUSED, "")
+    assert (findings["C compiler"].enables, findings["C compiler"].remedy) == (diagnosis.UNUSED, "")
 
 
 def test_installed_package_shows_its_version_and_no_remedy() -> None:
@@ -103,18 +108,42 @@ def test_torchvision_is_tried(
     assert finding.state == state and text in finding.detail
 
 
-def test_coppeliasim_folder_is_checked(tmp_path: Path) -> None:
-    assert diagnosis.examine_coppeliasim({}).state == "missing"
-    environment = {"COPPELIASIM_ROOT": str(tmp_path)}
-    assert diagnosis.examine_coppeliasim(environment).state == "wrong"
+def coppeliasim(**environment: str) -> dict[str, Finding]:
+    return {finding.name: finding for finding in diagnosis.examine_coppeliasim(environment)}
+
+
+def test_coppeliasim_is_checked(tmp_path: Path) -> None:
+    absent = coppeliasim()["CoppeliaSim"]
+    assert (absent.state, absent.enables) == ("missing", "backend rlbench")
+    assert "bash scripts/install_rlbench.sh" in absent.remedy
+    root = str(tmp_path)
+    assert coppeliasim(COPPELIASIM_ROOT=root)["CoppeliaSim"].state == "wrong"
+    (tmp_path / "libcoppeliaSim.so").touch()
+    assert "ln -s" in coppeliasim(COPPELIASIM_ROOT=root)["CoppeliaSim"].remedy
     (tmp_path / "libcoppeliaSim.so.1").touch()
-    assert diagnosis.examine_coppeliasim(environment).state == "ok"
+    found = coppeliasim(COPPELIASIM_ROOT=root)
+    assert (found["CoppeliaSim"].state, found["CoppeliaSim"].detail) == ("ok", root)
+    assert found["LD_LIBRARY_PATH"].state == "missing"
+    assert "export LD_LIBRARY_PATH" in found["LD_LIBRARY_PATH"].remedy
+    found = coppeliasim(
+        COPPELIASIM_ROOT=root, LD_LIBRARY_PATH=root, QT_QPA_PLATFORM_PLUGIN_PATH="/plugins"
+    )
+    assert found["LD_LIBRARY_PATH"].state == "ok" and found["Qt plugins"].detail == "/plugins"
+
+
+def test_display_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "xvfb-run -a" in coppeliasim()["display"].remedy
+    monkeypatch.setattr(diagnosis.headless, "display_answers", lambda display: True)
+    found = coppeliasim(DISPLAY=":3")["display"]
+    assert (found.state, found.detail, found.remedy) == ("ok", ":3", "")
+    assert coppeliasim(DISPLAY=":3", QT_QPA_PLATFORM="offscreen")["display"].state == "missing"
 
 
 def test_system_report_has_python_device_compiler_and_size() -> None:
     findings = {finding.name: finding for finding in diagnosis.examine_system({"CC": "no-such-cc"})}
     assert findings["Python"].detail == sys.version.split()[0]
-    assert {"CUDA", "C compiler", "CPU cores", "memory", "CoppeliaSim"} <= set(findings)
+    expected = {"CUDA", "C compiler", "CPU cores", "memory", "CoppeliaSim", "display"}
+    assert expected <= set(findings)
     assert int(findings["CPU cores"].detail) >= 1
 
 
@@ -172,4 +201,4 @@ def test_command_prints_a_table() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert "The core is complete." in done.stdout
     assert done.stdout.splitlines()[0].split()[:2] == ["name", "state"]
-    assert "own repository" in done.stdout
+    assert "backend rlbench" in done.stdout

@@ -28,7 +28,11 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "config": (),
     "compat": (),
     "envs": ("geometry", "policy.contracts", "data.rlbench_types"),
-    "evaluation": ("geometry", "policy", "envs"),
+    # Of the data only the stored state of demos: evaluation reads no images.
+    "evaluation": (
+        *("geometry", "policy", "envs"),
+        *("data.rlbench_types", "data.demos", "data.demo_folders"),
+    ),
     "visualization": ("geometry", "rendering", "policy"),
 }
 FOR_ALL = ("compat", "config.schema")
@@ -39,6 +43,7 @@ EXCEPTIONS: dict[str, tuple[str, ...]] = {
     "training.run_data": ("config", "language"),  # instructions become tokens
     "training.run": ("config.load",),  # the command line of both stages
     "envs.embedded.demo": ("data.keyframes",),  # which frames of a demo need images
+    "envs.rlbench_env": ("data.keyframes",),  # the same
 }
 
 ANYWHERE = ("torch", "numpy", "scipy", "einops")

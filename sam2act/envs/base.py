@@ -99,6 +99,7 @@ class EnvConfig:
         strict_order: MemoryBench conditions count in the described order only.
         retry_without_collision: plan once more ignoring collisions before giving up.
         stop_on_success: `step` ends a motion as soon as the task is solved.
+        headless: open no window (rlbench; the embedded simulator never does).
     """
 
     task: str
@@ -112,6 +113,7 @@ class EnvConfig:
     strict_order: bool = False
     retry_without_collision: bool = True
     stop_on_success: bool = True
+    headless: bool = True
 
     def __post_init__(self) -> None:
         if self.backend not in BACKENDS:

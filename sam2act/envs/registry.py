@@ -5,16 +5,13 @@ from __future__ import annotations
 import os
 from importlib.util import find_spec
 
-from sam2act.envs.base import Env, EnvConfig
+from sam2act.envs.base import BACKENDS, Env, EnvConfig
+from sam2act.envs.versions import MissingSimulatorError
 
 MEMORY_TASKS = ("reopen_drawer", "put_block_back", "rearrange_block")
 INSTALL_MUJOCO = (
     'the embedded simulator needs MuJoCo: pip install -e ".[sim]" (any mujoco-core 4 or mujoco 3.5)'
 )
-
-
-class MissingSimulatorError(RuntimeError):
-    """A backend is not installed; the message says how to get it."""
 
 
 def make_env(config: EnvConfig) -> Env:
@@ -25,9 +22,9 @@ def make_env(config: EnvConfig) -> Env:
         ValueError: the backend has no such task, or a perturbation does not exist.
     """
     if config.backend == "rlbench":
-        raise MissingSimulatorError(
-            "backend rlbench is not part of this version; use the embedded simulator"
-        )
+        from sam2act.envs.rlbench_env import RLBenchEnv
+
+        return RLBenchEnv(config)
     require_mujoco()
     from sam2act.envs.embedded.sim import EmbeddedEnv
 
@@ -56,6 +53,26 @@ def embedded_tasks() -> list[str]:
     from sam2act.envs.embedded.tasks import task_names
 
     return task_names()
+
+
+def check_task(backend: str, name: str) -> None:
+    """Make sure that `backend` has task `name`; no simulator is started.
+
+    Raises:
+        MissingSimulatorError: the backend is not installed.
+        ValueError: there is no such backend or task; the message names the nearest one.
+    """
+    if backend == "rlbench":
+        from sam2act.envs.rlbench_config import check_task_name
+
+        check_task_name(name)
+    elif backend == "embedded":
+        require_mujoco()
+        from sam2act.envs.embedded.tasks import task_class
+
+        task_class(name)
+    else:
+        raise ValueError(f"backend: {backend!r} is none of {', '.join(BACKENDS)}")
 
 
 def choose_tasks(names: list[str]) -> list[str]:

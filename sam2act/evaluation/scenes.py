@@ -54,6 +54,7 @@ class Scene:
             return variation, seed, *env.reset(variation, seed)
         stored = read_stored(self.demo)
         variation, state = stored.variation_number, stored.random_seed
+        stored.demo.variation_number = variation  # recorded RLBench pickles hold 0 there
         if self.restore:
             known = state if isinstance(state, int) else None
             return variation, known, *env.reset_to_demo(stored.demo)

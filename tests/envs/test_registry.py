@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from sam2act.envs import registry
+from sam2act.envs import registry, versions
 from sam2act.envs.base import EnvConfig
-from sam2act.envs.registry import MissingSimulatorError, choose_tasks, embedded_tasks, make_env
+from sam2act.envs.registry import (
+    MissingSimulatorError,
+    check_task,
+    choose_tasks,
+    embedded_tasks,
+    make_env,
+)
 
 
 def test_every_task_of_memorybench_is_there() -> None:
@@ -33,6 +39,16 @@ def test_missing_simulator_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -
         make_env(EnvConfig("put_block_back"))
 
 
-def test_rlbench_is_not_replaced_by_another_backend() -> None:
+def test_rlbench_is_not_replaced_by_another_backend(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(versions, "find_spec", lambda name: None)
     with pytest.raises(MissingSimulatorError, match="rlbench"):
         make_env(EnvConfig("put_block_back", backend="rlbench"))
+
+
+def test_task_is_checked_for_its_backend() -> None:
+    check_task("embedded", "put_block_back")
+    for name in ("put_blok_back", "all"):  # sets of tasks are no tasks
+        with pytest.raises(ValueError, match=name):
+            check_task("embedded", name)
+    with pytest.raises(ValueError, match="backend: 'gazebo'"):
+        check_task("gazebo", "put_block_back")

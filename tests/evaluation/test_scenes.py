@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from sam2act.data.demo_writer import write_episode
-from sam2act.data.demos import read_episode
+from sam2act.data.demos import VARIATION_FILE, read_episode
+from sam2act.data.rlbench_types import dump_published
 from sam2act.demo_generation import Request, generate
 from sam2act.envs.base import EnvConfig
 from sam2act.envs.registry import make_env
@@ -46,6 +47,21 @@ def test_a_demo_restores_its_scene(demos: Path) -> None:
     again = env.reset(variation, seed or 0)
     assert again[0] == instructions
     assert np.array_equal(again[1].front_rgb, observation.front_rgb)
+
+
+def test_variation_is_that_of_the_file_beside_the_demo(demos: Path, tmp_path: Path) -> None:
+    """Demos recorded by RLBench hold variation 0 themselves, whatever they show."""
+    (scene,) = demo_scenes(demos, TASK, 4, 1, restore=True)
+    assert scene.demo is not None
+    stored = read_episode(scene.demo)
+    assert stored.variation_number > 0
+    stored.demo.variation_number = 0
+    folder = tmp_path / "episode0"
+    write_episode(folder, stored.demo, stored.descriptions, ())
+    dump_published(stored.variation_number, folder / VARIATION_FILE)
+    env = make_env(EnvConfig(TASK))
+    expected, found = scene.begin(env), Scene(TASK, 0, demo=folder).begin(env)
+    assert found[:3] == expected[:3]
 
 
 def test_perturbed_scenes_keep_variation_and_seed_of_the_demo(demos: Path) -> None:

@@ -1,0 +1,57 @@
+"""What docs/rlbench.md and the container file name exists."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+import shlex
+from pathlib import Path
+
+from sam2act.eval import build_parser
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+TEXT = (REPOSITORY / "docs/rlbench.md").read_text()
+
+
+def test_named_files_exist() -> None:
+    named = re.findall(r"(?:scripts|requirements|tests|containers|sam2act)/[\w./-]+\w", TEXT)
+    assert len(named) > 5
+    assert [name for name in named if not (REPOSITORY / name).exists()] == []
+
+
+def test_evaluation_commands_are_understood() -> None:
+    joined = TEXT.replace("\\\n", " ")
+    commands = re.findall(r"^xvfb-run -a python sam2act/eval\.py (.*)$", joined, re.MULTILINE)
+    parsed = [build_parser().parse_args(shlex.split(command)) for command in commands]
+    assert len(parsed) == 2 and all(args.backend == "rlbench" and args.headless for args in parsed)
+    assert [args.ground_truth for args in parsed] == [False, True]
+
+
+def test_examples_import_what_there_is() -> None:
+    examples = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+    imports = [
+        (node.module, alias.name)
+        for example in examples
+        for node in ast.walk(ast.parse(example))
+        if isinstance(node, ast.ImportFrom) and node.module
+        for alias in node.names
+    ]
+    assert len(imports) >= 6
+    for module, name in imports:
+        assert hasattr(importlib.import_module(module), name), (module, name)
+
+
+def test_it_says_what_was_not_run() -> None:
+    assert "not run on coppeliasim" in TEXT.lower()
+
+
+def test_container_passes_settings_of_the_script() -> None:
+    container = (REPOSITORY / "containers/rlbench.Dockerfile").read_text()
+    script = (REPOSITORY / "scripts/install_rlbench.sh").read_text()
+    settings = re.findall(r"^ARG (\w+)", container, re.MULTILINE)
+    assert len(settings) == 8
+    for setting in settings:
+        assert setting in script, setting
+    requirements = (REPOSITORY / "requirements/rlbench.txt").read_text()
+    assert set(re.findall(r"\$\{(\w+)\}", requirements)) == set(settings[2:])
