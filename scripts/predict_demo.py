@@ -13,11 +13,10 @@ Writes OUTPUT/index.html (self-contained), one PNG per keyframe and OUTPUT/error
 from __future__ import annotations
 
 import argparse
-import csv
 import dataclasses
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,17 +44,13 @@ from sam2act.training.distributed import World, choose_device
 from sam2act.training.run_data import language_table
 from sam2act.training.run_log import configure_console, metrics_name
 from sam2act.training.setup import USER_ERRORS
-from sam2act.visualization.charts import line_chart
 from sam2act.visualization.images import data_uri, enlarge_and_mark, overlay_heatmap, side_by_side
+from sam2act.visualization.learning_curves import CurveError, loss_charts, read_curves
 from sam2act.visualization.page import Page
 
 PICTURE_SIDE = 224
 BATCH = 4
 TRAINED, HELD_OUT, OTHER = "training", "held out", "other"
-TOTAL_LOSSES = {"total_loss": "total", "validation_total_loss": "total, held out"}
-TOTAL_LOSSES |= {"trans_loss": "heat maps", "validation_trans_loss": "heat maps, held out"}
-ACTION_LOSSES = {f"rot_loss_{axis}": f"rotation {axis}" for axis in "xyz"}
-ACTION_LOSSES |= {"grip_loss": "gripper", "collision_loss": "collision"}
 
 
 @dataclass(frozen=True)
@@ -96,7 +91,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 2
     write_errors(output / "errors.json", reports)
-    write_page(output / "index.html", args.checkpoint, reports)
+    try:
+        write_page(output / "index.html", args.checkpoint, reports)
+    except CurveError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 2
     for group, summary in summaries(reports).items():
         print(
             f"{group:9s} {summary.count:3d} keyframes: median translation error "
@@ -335,31 +334,12 @@ def _row(report: KeyframeReport) -> list[str]:
 
 def add_losses(page: Page, path: Path) -> None:
     """Charts of the run's `metrics.csv`; nothing without the file."""
-    totals, actions = loss_curves(path, TOTAL_LOSSES), loss_curves(path, ACTION_LOSSES)
-    if totals:
+    charts = loss_charts(read_curves(path))
+    if charts:
         page.heading("Losses of the run")
-        page.markup(line_chart(totals, x_label="updates", y_label="loss"))
-    if actions:
-        page.text("Rotation, gripper and collision losses (logarithmic):")
-        page.markup(line_chart(actions, x_label="updates", y_label="loss", log_y=True))
-
-
-def loss_curves(path: Path, names: Mapping[str, str]) -> dict[str, list[tuple[float, float]]]:
-    """Curves of a `metrics.csv` by title; empty without the file.
-
-    Args:
-        path: the file.
-        names: column -> title.
-    """
-    if not path.is_file():
-        return {}
-    with open(path, newline="") as stream:
-        rows = list(csv.DictReader(stream))
-    curves = {
-        title: [(float(row["step"]), float(row[name])) for row in rows if row.get(name)]
-        for name, title in names.items()
-    }
-    return {title: points for title, points in curves.items() if points}
+    for caption, chart in charts.items():
+        page.text(f"{caption}:")
+        page.markup(chart)
 
 
 if __name__ == "__main__":

@@ -200,4 +200,7 @@ def test_absent_episode_names_the_flag(
 
 
 def test_run_without_a_log_gives_a_page_without_curves(script: ModuleType, tmp_path: Path) -> None:
-    assert script.loss_curves(tmp_path / "metrics.csv", script.TOTAL_LOSSES) == {}
+    page = script.Page("title")
+    before = list(page.parts)
+    script.add_losses(page, tmp_path / "metrics.csv")
+    assert page.parts == before

@@ -9,6 +9,7 @@ import numpy as np
 from sam2act.data.rlbench_types import Observation
 
 REST_SPEED = 0.1  # rad/s; every joint at or below it counts as standing still
+IMAGE_EVERY = 10  # frames; chains of training records start at every tenth one
 REST_PAUSE = 4  # frames after a stop during which no further stop is reported
 
 
@@ -17,6 +18,16 @@ def demo_keyframes(observations: Iterable[Observation]) -> list[int]:
     frames = list(observations)
     velocities = np.stack([frame.joint_velocities for frame in frames])
     return find_keyframes(velocities, [frame.gripper_open for frame in frames])
+
+
+def frames_with_images(observations: Sequence[Observation], images: str) -> list[int]:
+    """Numbers of the frames whose images policy `images` (all, keyframes, none) keeps."""
+    count = len(observations)
+    if images == "none":
+        return []
+    if images == "all":
+        return list(range(count))
+    return sorted({0, *range(0, count, IMAGE_EVERY), *demo_keyframes(observations)})
 
 
 def find_keyframes(joint_velocities: np.ndarray, gripper_open: Sequence[float]) -> list[int]:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from sam2act.data.keyframes import demo_keyframes
+from sam2act.data.keyframes import frames_with_images
 from sam2act.data.rlbench_types import Demo, Observation
 from sam2act.envs import headless
 from sam2act.envs.action_mode import KeyframeMotion, build_action_mode
@@ -33,7 +33,6 @@ from sam2act.envs.rlbench_errors import translated
 from sam2act.envs.versions import INSTALL_RLBENCH, MissingSimulatorError
 
 _IMAGE_KINDS = ("rgb", "depth", "mask", "point_cloud")
-_IMAGE_EVERY = 10  # frames; the training data also show every tenth one
 
 
 class RLBenchEnv:
@@ -275,11 +274,8 @@ def _check_seed(seed: int) -> None:
 
 def _drop_images(observations: list[Observation], images: str) -> None:
     """Set images to None where the policy `images` does not want them."""
-    count = len(observations)
-    kept = {"none": set(), "all": set(range(count))}.get(images)
-    if kept is None:
-        kept = {0, *range(0, count, _IMAGE_EVERY), *demo_keyframes(observations)}
-    for frame in set(range(count)) - kept:
+    dropped = set(range(len(observations))) - set(frames_with_images(observations, images))
+    for frame in dropped:
         for name in vars(observations[frame]):
             if name.endswith(tuple(f"_{kind}" for kind in _IMAGE_KINDS)):
                 setattr(observations[frame], name, None)

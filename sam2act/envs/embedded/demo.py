@@ -7,12 +7,10 @@ from typing import NamedTuple
 import mujoco
 import numpy as np
 
-from sam2act.data.keyframes import demo_keyframes
+from sam2act.data.keyframes import frames_with_images
 from sam2act.data.rlbench_types import Demo, Observation
 from sam2act.envs.base import IMAGE_POLICIES, DemoError, InvalidActionError, NoWaypointsError
 from sam2act.envs.embedded.episode import EpisodeRunner
-
-IMAGE_EVERY = 10  # frames; the training data also show every tenth one
 
 
 class _Snapshot(NamedTuple):
@@ -96,13 +94,3 @@ def _run_script(env: EpisodeRunner, recorder: _Recorder) -> None:
         raise NoWaypointsError(f"{env.task_name}: the script has no waypoints")
     if not env.task.success(env.scene):
         raise DemoError("the script ran through, but the task is not solved")
-
-
-def frames_with_images(observations: list[Observation], images: str) -> list[int]:
-    """Numbers of the frames whose images policy `images` keeps."""
-    count = len(observations)
-    if images == "none":
-        return []
-    if images == "all":
-        return list(range(count))
-    return sorted({0, *range(0, count, IMAGE_EVERY), *demo_keyframes(observations)})
