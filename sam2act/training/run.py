@@ -12,6 +12,7 @@ import torch
 from sam2act.config.load import load_experiment, load_network, to_dict
 from sam2act.config.schema import ExperimentConfig, NetworkConfig
 from sam2act.policy.checkpoint import build_policy
+from sam2act.training.allocator import keep_freed_memory
 from sam2act.training.distributed import World, distributed_world
 from sam2act.training.loop import Trainer
 from sam2act.training.plan import autocast_dtype
@@ -85,6 +86,8 @@ def _train(
 ) -> bool:
     """Build everything and train; False if the run was interrupted."""
     configure_console(world.rank)
+    if world.device.type == "cpu":
+        keep_freed_memory()
     folder = run_folder(args.log_dir, experiment)
     resume_from = checkpoint_to_resume(folder, experiment, stage.checkpoint_prefix)
     check_available(experiment, network, world.device)
