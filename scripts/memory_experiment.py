@@ -54,9 +54,9 @@ class Size:
 
 QUICK = Size(30, "epochs 1", "epochs 1", 8, minutes="3 to 5")
 TINY = {
-    "put_block_back": Size(100, "epochs 5", "epochs 4", 40, minutes="9 to 15"),
-    "rearrange_block": Size(100, "epochs 5", "epochs 4", 40, minutes="9 to 15"),
-    "reopen_drawer": Size(100, "epochs 10", "epochs 4", 40, minutes="12 to 20"),
+    "put_block_back": Size(100, "epochs 5", "epochs 5", 40, minutes="9 to 15"),
+    "rearrange_block": Size(100, "epochs 5", "epochs 5", 40, minutes="9 to 15"),
+    "reopen_drawer": Size(100, "epochs 8", "epochs 5", 40, minutes="12 to 20"),
 }
 # Full-size trainings are counted in samples: 16 epochs of 16,384 and 8 of 8,192.
 FULL = Size(
