@@ -139,7 +139,7 @@ def _make_actor(
     network = bundle.network
     encoder = build_text_encoder(bundle.experiment.language, network.lang_len, network.lang_dim)
     policy = KeyframePolicy(bundle, batch_size=batch_size(args, world), text_encoder=encoder)
-    actor = PolicyActor(SingleExecutor(policy), policy.spec.cameras)
+    actor = PolicyActor(SingleExecutor(policy), policy.spec)
     return actor, identify(checkpoint, bundle.step)
 
 
@@ -286,6 +286,7 @@ class _Plan:
             task=self._tasks[0],
             backend=self._backend,
             cameras=actor.cameras,
+            image_size=actor.image_size,
             perturbations=tuple(args.perturb),
             strict_order=args.strict_order,
         )

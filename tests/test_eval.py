@@ -88,6 +88,17 @@ def test_stage_one_checkpoint_in_a_folder_called_plus(run_folder: Path) -> None:
     assert len(rows_of(run_folder, "one", "model_1")) == 1
 
 
+def test_policy_gets_the_cameras_and_the_image_size_it_was_trained_with(tmp_path: Path) -> None:
+    experiment = load_experiment("configs/tiny.yaml", "cameras front,wrist image_size 64")
+    bundle = build_policy(experiment, load_network("configs/mvt/tiny.yaml", SIZES), seed=1)
+    content = {"model_state": bundle.model_state(), "extra": config_extra(bundle)}
+    save_checkpoint(tmp_path / "model_1.pth", content)
+    flags = ("--model-name", "model_1.pth", "--tasks", TASK, "--eval-episodes", 1, *FRESH)
+    assert evaluate(tmp_path, *flags, "--episode-length", 1) == 0
+    (row,) = rows_of(tmp_path, "none", "model_1")
+    assert row.variation >= 0, "the policy accepted the observation"
+
+
 def test_several_checkpoints_and_repeats(
     run_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

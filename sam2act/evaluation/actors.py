@@ -15,6 +15,7 @@ from sam2act.data.demos import Episode, episode_keyframes, frame_labels
 from sam2act.data.rlbench_types import Observation
 from sam2act.envs.policy_inputs import policy_observation
 from sam2act.evaluation.scenes import Scene, SceneError, read_stored
+from sam2act.policy.contracts import PolicySpec
 from sam2act.policy.executor import Executor
 from sam2act.policy.ideal import IdealDecoder
 
@@ -23,6 +24,7 @@ class Actor(Protocol):
     """Chooses actions for running episodes."""
 
     cameras: tuple[str, ...]  # whose images it needs
+    image_size: int  # pixels per side
 
     def begin(self, env_id: int, scene: Scene) -> None:
         """Episode `env_id` starts in `scene`; nothing of an earlier one may remain."""
@@ -47,8 +49,8 @@ class Actor(Protocol):
 class PolicyActor:
     """Acts with a policy; all waiting episodes share a forward pass."""
 
-    def __init__(self, executor: Executor, cameras: tuple[str, ...]) -> None:
-        self.cameras = cameras
+    def __init__(self, executor: Executor, spec: PolicySpec) -> None:
+        self.cameras, self.image_size = spec.cameras, spec.image_size
         self._executor = executor
 
     def begin(self, env_id: int, scene: Scene) -> None:
@@ -77,6 +79,7 @@ class DemoActor:
     """
 
     cameras: tuple[str, ...] = ()
+    image_size = 128
 
     def __init__(self, decoder: IdealDecoder) -> None:
         self._decoder = decoder

@@ -77,6 +77,7 @@ class CountingActor:
     """Gives every action the number of its step, and keeps what it was told."""
 
     cameras: tuple[str, ...] = ()
+    image_size = 128
 
     def __init__(self) -> None:
         self.begun: list[tuple[int, int]] = []  # (id, episode)

@@ -54,10 +54,11 @@ class Watched:
     """Asks the policy and notes its answers, but follows the demos, so that episodes go on."""
 
     cameras = POLICY_CAMERAS
+    image_size = 128
 
     def __init__(self, *, forget: bool = True) -> None:
         self.network = random_policy()
-        self.policy = PolicyActor(SingleExecutor(self.network), POLICY_CAMERAS)
+        self.policy = PolicyActor(SingleExecutor(self.network), self.network.spec)
         self.demo = DemoActor(IdealDecoder(EXPERIMENT, NETWORK))
         self.forget = forget
         self.actions: Actions = {}
