@@ -16,11 +16,13 @@ torchrun the episodes are shared out over all processes.
 from __future__ import annotations
 
 import argparse
-import logging
+import os
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+import torch
 
 from sam2act.envs.base import BACKENDS
 from sam2act.envs.registry import MissingSimulatorError
@@ -28,13 +30,13 @@ from sam2act.evaluation.checkpoints import CheckpointChoiceError
 from sam2act.evaluation.results import ResultsError
 from sam2act.evaluation.runner import EvaluationError
 from sam2act.evaluation.scenes import SceneError
-from sam2act.evaluation_run import OptionError, evaluate
+from sam2act.evaluation_plan import OptionError
+from sam2act.evaluation_run import evaluate
 from sam2act.policy.contracts import ContractError
 from sam2act.training.distributed import distributed_world
 from sam2act.training.run_log import configure_console
 from sam2act.training.setup import USER_ERRORS
 
-LOGGER = logging.getLogger(__name__)
 INTERRUPTED = 130
 ERRORS = (
     *USER_ERRORS,
@@ -43,6 +45,7 @@ ERRORS = (
     EvaluationError,
     MissingSimulatorError,
     OptionError,
+    OSError,
     ResultsError,
     SceneError,
 )
@@ -143,7 +146,7 @@ def _add_running_flags(group: argparse._ArgumentGroup) -> None:
         "--workers",
         type=_natural,
         default=0,
-        help="simulator processes (default: embedded one per core, at most 4; rlbench 1)",
+        help="simulator processes (default: one per core, at most 4 or the batch; rlbench: 1)",
     )
     add(
         "--batch-size",
@@ -152,7 +155,7 @@ def _add_running_flags(group: argparse._ArgumentGroup) -> None:
         help="rows of a forward pass (default: 1 on a CPU, 8 on a GPU). Results depend on it in "
         "the last bits, but not on --workers",
     )
-    add("--device", default="0", help="cpu or cuda:N; a bare number means automatic")
+    add("--device", default="0", help="cpu, cuda:N or N; 0 means automatic")
     add(
         "--time-limit",
         type=_positive,
@@ -172,17 +175,34 @@ def _add_running_flags(group: argparse._ArgumentGroup) -> None:
     )
 
 
+def device_name(flag: str) -> str:
+    """What `--device` means: a bare number is a GPU where there are any; 0 is automatic."""
+    if not flag.isdigit():
+        return flag
+    under_torchrun = int(os.environ.get("WORLD_SIZE", 1)) > 1
+    return f"cuda:{flag}" if int(flag) and torch.cuda.is_available() and not under_torchrun else ""
+
+
+def print_rates(rates: Mapping[str, Sequence[float]]) -> None:
+    """Repeats as mean and deviation, and the best of several checkpoints."""
+    for name, values in rates.items():
+        if len(values) > 1:
+            mean, deviation = statistics.fmean(values), statistics.stdev(values)
+            print(f"{name}: {mean:.1f} ± {deviation:.1f} % over {len(values)} repeats")
+    if len(rates) > 1:
+        best = max(rates, key=lambda name: statistics.fmean(rates[name]))
+        print(f"best checkpoint: {best}, {statistics.fmean(rates[best]):.1f} % on average")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; the exit status."""
     args = build_parser().parse_args(argv)
-    device = "" if args.device.replace(",", "").isdigit() else args.device
     try:
-        with distributed_world(device) as world:
+        with distributed_world(device_name(args.device)) as world:
             configure_console(world.rank)
             rates = evaluate(args, world)
-            if world.is_main and len(rates) > 1:
-                best = max(rates, key=lambda name: statistics.fmean(rates[name]))
-                print(f"best checkpoint: {best}, {statistics.fmean(rates[best]):.1f} % on average")
+            if world.is_main:
+                print_rates(rates)
     except ERRORS as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 2

@@ -26,6 +26,8 @@ UNDERSCORED = (
     "refresh_replay",
 )
 EVALUATION_SETTINGS = (
+    "exp_cfg_path",
+    "mvt_cfg_path",
     "backend",
     "tasks",
     "seed",
@@ -90,12 +92,24 @@ def evaluation_commands(method: Method) -> list[str]:
             series.setdefault((evaluation.run, evaluation.series), []).append(evaluation)
     commands = []
     for (_, name), group in series.items():
-        numbered = [f"{name}/{number}" for number in range(1, len(group) + 1)]
-        if len(group) > 1 and [e.log_name for e in group] == numbered:
+        if are_repeats(name, group):
             commands.append(_evaluation_command(group[0], name, len(group)))
         else:
             commands += [_evaluation_command(e, e.log_name, None) for e in group]
     return commands
+
+
+def are_repeats(name: str, group: Sequence[Evaluation]) -> bool:
+    """Whether one command with --repeats makes these evaluations, at <name>/1, <name>/2, ..."""
+    settings = [dict(evaluation.section("settings")) for evaluation in group]
+    seeds = [values.pop("seed", None) for values in settings]
+    numbers, first = range(len(group)), seeds[0]
+    return (
+        len(group) > 1
+        and [e.log_name for e in group] == [f"{name}/{number + 1}" for number in numbers]
+        and seeds == [None if first is None else first + number for number in numbers]
+        and all(values == settings[0] for values in settings)
+    )
 
 
 def _evaluation_command(first: Evaluation, log_name: str, repeats: int | None) -> str:

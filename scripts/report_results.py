@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from report_remarks import remarks, simulators, warnings
+
 from sam2act.evaluation.aggregate import (
     Success,
     average_tasks,
@@ -12,25 +14,17 @@ from sam2act.evaluation.aggregate import (
     tasks_of,
     variation_counts,
 )
-from sam2act.evaluation.methods import (
-    GROUND_TRUTH,
-    PLUS,
-    STAGE_ONE,
-    Method,
-    differing_settings,
-)
+from sam2act.evaluation.comparison import NEVER_BEGUN
+from sam2act.evaluation.methods import GROUND_TRUTH, PLUS, STAGE_ONE, Method
 from sam2act.visualization.bars import BAR_COLORS, Bar, BarGroup, bar_chart, percent
 from sam2act.visualization.page import Page
 
 AVERAGE = "mean over tasks"
-SIMULATORS = {"embedded": "the embedded simulator", "rlbench": "RLBench"}
-UNKNOWN_SIMULATOR = "an unknown simulator"
 IN_WORDS = {
     STAGE_ONE: "without memory",
     PLUS: "with memory",
     GROUND_TRUTH: "replayed demonstrations",
 }
-NEVER_BEGUN = -1  # variation of an episode whose reset failed
 
 
 def add_results(page: Page, methods: Sequence[Method], note: str) -> None:
@@ -99,49 +93,6 @@ def _common_chance(methods: Sequence[Method], tasks: Sequence[str]) -> float | N
 def chance_of(methods: Sequence[Method], task: str) -> float | None:
     """The chance floor of a task, from the first method that knows it."""
     return next((c for m in methods if (c := m.chance(task)) is not None), None)
-
-
-def simulators(methods: Sequence[Method]) -> list[str]:
-    """In which simulators the episodes ran, in words."""
-    found = [
-        evaluation.section("settings").get("backend")
-        for method in methods
-        for evaluation in method.evaluations
-    ]
-    names = [SIMULATORS.get(b, str(b)) if b is not None else UNKNOWN_SIMULATOR for b in found]
-    return list(dict.fromkeys(names))
-
-
-def remarks(methods: Sequence[Method]) -> list[str]:
-    """Where the episodes ran, and what that means."""
-    texts, places = [], simulators(methods)
-    if SIMULATORS["embedded"] in places:
-        texts.append(
-            "Simulator: the embedded simulator. Its scenes are this project's own, so these "
-            "figures do not compare with published tables."
-        )
-    if SIMULATORS["rlbench"] in places:
-        texts.append("Simulator: RLBench with CoppeliaSim.")
-    if UNKNOWN_SIMULATOR in places:
-        texts.append(
-            "An evaluation has no evaluation.json, so simulator, chance and checkpoint are "
-            "unknown; python -m sam2act.eval writes it."
-        )
-    return texts
-
-
-def warnings(methods: Sequence[Method]) -> list[str]:
-    """Reasons for which figures of the page do not compare with each other."""
-    texts = []
-    for key, values in differing_settings(methods).items():
-        found = " and ".join(str(value) for value in values)
-        texts.append(f"Beware: evaluations with different {key} stand side by side ({found}).")
-    if len({frozenset(tasks_of(method.runs)) for method in methods}) > 1:
-        texts.append(
-            "Beware: not every method was evaluated on every task; means over tasks are shown for "
-            "those that were."
-        )
-    return texts
 
 
 # ------------------------------------------------------------------------------------- bars
@@ -234,13 +185,12 @@ def footnote(methods: Sequence[Method]) -> str:
 
 
 def add_variations(page: Page, methods: Sequence[Method]) -> None:
-    """Successes of every variation; a memory shows in all of them being solved."""
+    """Successes of every variation that occurs; a memory shows in all of them being solved."""
     counts = [variation_counts(method.rows) for method in methods]
     keys: dict[tuple[str, int], None] = {}
     for task in all_tasks(methods):
-        sizes = [n for m in methods for n in m.values("variations", task) if isinstance(n, int)]
         seen = {key for count in counts for key in count if key[0] == task}
-        keys |= dict.fromkeys(sorted({(task, v) for v in range(max(sizes, default=0))} | seen))
+        keys |= dict.fromkeys(sorted(seen))
     page.heading("Success per variation")
     rows = [
         [

@@ -17,7 +17,7 @@ import yaml
 from sam2act.config.load import load_experiment, load_network, to_dict
 from sam2act.demo_generation import Request, generate
 from sam2act.envs.video import SUFFIXES
-from sam2act.eval import main
+from sam2act.eval import device_name, main
 from sam2act.evaluation.results import EpisodeRow, read_description, read_rows
 from sam2act.policy.checkpoint import build_policy, config_extra, save_checkpoint, write_config
 
@@ -109,8 +109,14 @@ def test_several_checkpoints_and_repeats(
         first, second = (rows_of(run_folder, f"many/{n}", stem) for n in (1, 2))
         assert len(first) == len(second) == 2
         assert {row.seed for row in first}.isdisjoint({row.seed for row in second})
-    # The second run evaluates nothing, and would otherwise complain of finished episodes.
-    assert evaluate(run_folder, *flags, "--log-name", "many", "--skip") == 0
+    # The second run evaluates nothing, and knows the figures from what is stored.
+    assert evaluate(run_folder, *flags, "--log-name", "many", "--skip", "--episode-length", 1) == 0
+    output = capsys.readouterr()
+    assert "best checkpoint: model_1" in output.out and "episode/s" not in output.err
+    # Results of other scenes are not taken for those that were asked for.
+    others = (*flags, "--seed", 12, "--log-name", "many", "--episode-length", 1)
+    assert evaluate(run_folder, *others, "--skip") == 2
+    assert "settings seed 11, now it is 12" in capsys.readouterr().err
 
 
 def test_ground_truth_solves_recorded_scenes(run_folder: Path, demos: Path) -> None:
@@ -136,6 +142,50 @@ def test_perturbed_scenes(run_folder: Path, demos: Path) -> None:
     assert read_description(run_folder / "eval/dark/ground_truth")["settings"]["perturb"] == [
         "light_color"
     ]
+
+
+def test_more_tasks_are_added_to_the_tables(run_folder: Path, demos: Path) -> None:
+    flags = ("--ground-truth", "--eval-datafolder", demos, "--log-name", "more", "--workers", 1)
+    assert evaluate(run_folder, *flags, "--tasks", TASK, "--eval-episodes", 1) == 0
+    more = ("--tasks", "push_buttons", "--eval-episodes", 2, "--resume")
+    assert evaluate(run_folder, *flags, *more) == 0
+    folder = run_folder / "eval/more/ground_truth"
+    with open(folder / "eval_results.csv", newline="") as stream:
+        tasks = [line[0] for line in csv.reader(stream)]
+    assert tasks == ["task", TASK, "push_buttons", "average"]
+    settings = read_description(folder)["settings"]
+    assert settings["tasks"] == [TASK, "push_buttons"] and settings["eval_episodes"] == 2
+    # The same folder named otherwise is the same folder.
+    again = ("--eval-datafolder", demos / ".." / "test", "--tasks", TASK, "--eval-episodes", 1)
+    assert evaluate(run_folder, *flags, *again, "--resume") == 0
+
+
+def test_other_configs_are_another_evaluation(
+    run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ("--model-name", "model_1.pth", "--tasks", TASK, "--eval-episodes", 1, *FRESH)
+    flags += ("--log-name", "configs", "--workers", 1)
+    assert evaluate(run_folder, *flags) == 0
+    bounds = "scene_bounds [-0.2,-0.5,0.6,0.7,0.5,1.6]"
+    write_config(tmp_path / "other.yaml", to_dict(load_experiment("configs/tiny.yaml", bounds)))
+    more = ("--resume", "--eval-episodes", 2, "--exp_cfg_path", tmp_path / "other.yaml")
+    assert evaluate(run_folder, *flags, *more) == 2
+    assert "exp_cfg_path" in capsys.readouterr().err
+    content = json.loads((run_folder / "eval/configs/model_1/evaluation.json").read_text())
+    content["settings"]["exp_cfg_path"] = str(tmp_path / "other.yaml")
+    (run_folder / "eval/configs/model_1/evaluation.json").write_text(json.dumps(content))
+    assert evaluate(run_folder, *flags, *more) == 2
+    assert "checkpoint config" in capsys.readouterr().err
+
+
+def test_finished_episodes_are_noticed_before_anything_runs(
+    run_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ("--tasks", TASK, "--eval-episodes", 1, *FRESH, "--log-name", "early", "--workers", 1)
+    assert evaluate(run_folder, *flags, "--model-name", "model_plus_last.pth") == 0
+    assert evaluate(run_folder, *flags, "--model-name", "all") == 2
+    assert "add --resume" in capsys.readouterr().err
+    assert not (run_folder / "eval/early/model_1").exists()
 
 
 def test_killed_evaluation_loses_no_finished_episode(run_folder: Path) -> None:
@@ -183,12 +233,20 @@ def test_episodes_are_shared_out_over_processes(run_folder: Path) -> None:
         for name in ("two", "single")
     ]
     assert steps[0] == steps[1]
+    # Then one missing episode for two processes: one of them has nothing to do.
+    more = [*command, "--log-name", "two", "--resume", "--eval-episodes", "5"]
+    done = subprocess.run(more, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert [row.episode for row in read_rows(folder)] == [0, 1, 2, 3, 4]
 
 
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
         ((), "--model-name is missing"),
+        (("--model-name", "/tmp/model_1.pth"), "a file name in --model-folder, not a path"),
+        (("--model-name", ""), "a file name in --model-folder"),
+        (("--ground-truth", "--repeats", 2), "the same results on the same demos"),
         (("--model-name", "model_9.pth"), "it holds model_1.pth, model_plus_last.pth"),
         (("--model-name", "model_1.pth", "--seed", 3), "add --backend embedded"),
         (("--ground-truth", "--seed", 3, "--backend", "embedded"), "leave --seed out"),
@@ -215,14 +273,36 @@ def test_episodes_are_shared_out_over_processes(run_folder: Path) -> None:
 )
 def test_errors_name_the_remedy(
     run_folder: Path,
+    demos: Path,
     capsys: pytest.CaptureFixture[str],
     flags: tuple[object, ...],
     message: str,
 ) -> None:
     tasks = () if "--tasks" in flags else ("--tasks", TASK)
-    assert evaluate(run_folder, *tasks, *flags, "--log-name", "errors", "--workers", 1) == 2
+    data = () if "--eval-datafolder" in flags else ("--eval-datafolder", demos)
+    flags += ("--eval-episodes", 1) if "--ground-truth" in flags else ()
+    assert evaluate(run_folder, *tasks, *data, *flags, "--log-name", "errors", "--workers", 1) == 2
     error = capsys.readouterr().err
     assert message in error and "Traceback" not in error
+
+
+@pytest.mark.parametrize(
+    ("flag", "ranks", "gpus", "name"),
+    [
+        ("cpu", "1", 0, "cpu"),
+        ("0", "1", 4, ""),
+        ("3", "1", 4, "cuda:3"),
+        ("3", "1", 0, ""),
+        ("3", "8", 4, ""),
+        ("cuda:1", "1", 4, "cuda:1"),
+    ],
+)
+def test_number_of_the_device(
+    monkeypatch: pytest.MonkeyPatch, flag: str, ranks: str, gpus: int, name: str
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", ranks)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: gpus > 0)
+    assert device_name(flag) == name
 
 
 def test_results_of_another_checkpoint_are_not_continued(

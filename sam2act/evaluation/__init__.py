@@ -1,1 +1,1 @@
-"""Measuring a policy: open loop on recorded demonstrations."""
+"""Measuring a policy: in closed loop in a simulator, and open loop on recorded demonstrations."""

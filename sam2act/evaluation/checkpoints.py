@@ -6,7 +6,6 @@ import hashlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 ALL = "model_*.pth"
 _NUMBER = re.compile(r"(\d+)")
@@ -30,6 +29,10 @@ def find_checkpoints(folder: Path, names: Sequence[str]) -> list[Path]:
         raise CheckpointChoiceError(f"--model-folder {folder}: no such folder")
     found: list[Path] = []
     for name in names:
+        if not name or Path(name).name != name:
+            raise CheckpointChoiceError(
+                f"--model-name {name!r}: a file name in --model-folder, not a path"
+            )
         pattern = ALL if name == "all" else name
         fitting = sorted(folder.glob(pattern), key=natural_key)
         if not fitting:
@@ -48,10 +51,10 @@ def natural_key(path: Path) -> list[tuple[int, int, str]]:
     return [(0, int(p), "") if p.isdigit() else (1, 0, p) for p in parts]
 
 
-def identify(path: Path, step: int | None) -> dict[str, Any]:
-    """What tells a checkpoint from another one of the same name."""
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, which tells a checkpoint from another one of the same name."""
     digest = hashlib.sha256()
     with open(path, "rb") as stream:
         for block in iter(lambda: stream.read(1 << 20), b""):
             digest.update(block)
-    return {"name": path.name, "sha256": digest.hexdigest(), "step": step}
+    return digest.hexdigest()

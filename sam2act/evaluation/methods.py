@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,8 +26,6 @@ from sam2act.evaluation.results import (
 STAGE_ONE, PLUS, GROUND_TRUTH = "SAM2Act", "SAM2Act+", "ground truth"
 KINDS = (STAGE_ONE, PLUS, GROUND_TRUTH)
 GROUND_TRUTH_STEM = "ground_truth"
-# What must agree for figures to compare.
-COMPARED_SETTINGS = ("backend", "episode_length", "perturb", "strict_order")
 
 
 @dataclass(frozen=True)
@@ -73,6 +72,14 @@ class Evaluation:
         """A section of the description, empty if it is absent."""
         value = self.description.get(name)
         return value if isinstance(value, Mapping) else {}
+
+    @property
+    def progress(self) -> tuple[int, int]:
+        """Episodes that are finished and that were asked for; (0, 0) without a description."""
+        tasks = self.section("settings").get("tasks") or []
+        each = self.section("settings").get("eval_episodes") or 0
+        finished = Counter(row.task for row in self.rows)
+        return sum(min(finished[task], each) for task in tasks), each * len(tasks)
 
 
 @dataclass(frozen=True)
@@ -232,11 +239,3 @@ def _split(label: str, kind: str, evaluations: Sequence[Evaluation]) -> list[Met
         parts += [evaluation.stem] if several_stems else []
         groups.setdefault(", ".join(parts), []).append(evaluation)
     return [Method(name, kind, tuple(group)) for name, group in groups.items()]
-
-
-def differing_settings(methods: Iterable[Method]) -> dict[str, list[Any]]:
-    """Settings that must agree for figures to compare, and do not: key -> its values."""
-    evaluations = [e for method in methods for e in method.evaluations if e.description]
-    joined = Method("", "", tuple(evaluations))
-    values = {key: joined.values("settings", key) for key in COMPARED_SETTINGS}
-    return {key: found for key, found in values.items() if len(found) > 1}

@@ -1,8 +1,8 @@
-"""Rows of finished episodes on disk, and the figures made of them.
+"""Rows of finished episodes on disk, and what they are results of.
 
 Every episode is a row of `episodes*.csv`, written when it ends; several processes write one file
 each. `evaluation.json` says what was evaluated and how, so that a resumed evaluation cannot mix
-two of them; `eval_results.csv` is the table in the published form.
+two of them.
 """
 
 from __future__ import annotations
@@ -11,19 +11,17 @@ import csv
 import dataclasses
 import io
 import json
-import math
 import os
-import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 FORMAT = 1
 DESCRIPTION_FILE = "evaluation.json"
-PUBLISHED_FILE = "eval_results.csv"
 TIMEOUT = "timeout"  # cause of failure: the episode length was reached
 FULL_REWARD = 100.0
+MOST_LETTERS = 2000  # of a cell
 # Success of a policy that does everything right but guesses what only the past could tell.
 CHANCE = {"reopen_drawer": 1 / 3, "put_block_back": 1 / 4, "rearrange_block": 1 / 2}
 
@@ -86,20 +84,29 @@ class RowWriter:
         self.path = path
 
     def write(self, row: EpisodeRow) -> None:
-        """Append `row`; a line that an interruption cut off before it is ended first."""
+        """Append `row` as one line; what an interruption left of another one is removed."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        if not self.path.exists() or not self.path.stat().st_size:
-            writer.writerow(COLUMNS)
-        elif not self.path.read_bytes().endswith(b"\n"):
-            text.write("\n")
-        values = dataclasses.asdict(row) | {"message": " ".join(row.message.split())}
-        writer.writerow(["" if values[name] is None else values[name] for name in COLUMNS])
-        with open(self.path, "a", newline="", encoding="utf-8") as stream:
-            stream.write(text.getvalue())
+        with open(self.path, "ab+") as stream:
+            stream.seek(0)
+            whole = stream.read().rpartition(b"\n")
+            stream.truncate(len(whole[0]) + len(whole[1]))
+            text = _line(row) if whole[1] else _csv(COLUMNS) + _line(row)
+            stream.write(text.encode())
             stream.flush()
             os.fsync(stream.fileno())
+
+
+def _line(row: EpisodeRow) -> str:
+    """The row as one line; texts lose line breaks and what is beyond a sensible length."""
+    values = dataclasses.asdict(row)
+    cells = ["" if values[name] is None else values[name] for name in COLUMNS]
+    return _csv([" ".join(c.split())[:MOST_LETTERS] if isinstance(c, str) else c for c in cells])
+
+
+def _csv(cells: Sequence[Any]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(cells)
+    return text.getvalue()
 
 
 def read_rows(folder: Path) -> list[EpisodeRow]:
@@ -115,22 +122,23 @@ def read_rows(folder: Path) -> list[EpisodeRow]:
 
 
 def _read_file(path: Path) -> list[EpisodeRow]:
-    text = path.read_text(encoding="utf-8")
-    lines = list(csv.reader(io.StringIO(text)))
-    if not lines:
+    """The rows of a file; a last line without its end was cut off and does not count."""
+    try:
+        header, *lines = path.read_bytes().decode().split("\n")[:-1]
+    except UnicodeDecodeError as error:
+        raise ResultsError(f"{path} is not a text file: {error}; move it away") from error
+    except ValueError:  # not even a whole first line
         return []
-    if tuple(lines[0]) != COLUMNS:
+    if header != _csv(COLUMNS).strip():
         raise ResultsError(
-            f"{path}: the columns are {', '.join(lines[0])}, expected {', '.join(COLUMNS)}; it was "
+            f"{path}: the columns are {header}, expected {','.join(COLUMNS)}; it was "
             "not written by this version of eval.py: choose another --log-name"
         )
     rows = []
-    for number, line in enumerate(lines[1:], start=2):
+    for number, line in enumerate(lines, start=2):
         try:
-            rows.append(_parse(line))
-        except ValueError as error:
-            if len(line) < len(COLUMNS):  # cut off by an interruption: that episode is run again
-                continue
+            rows.append(_parse(next(csv.reader([line]))))
+        except (ValueError, StopIteration, csv.Error) as error:
             raise ResultsError(f"{path}, line {number}: {error}; remove that line") from error
     return rows
 
@@ -154,33 +162,60 @@ def _parse(line: Sequence[str]) -> EpisodeRow:
 
 
 # --------------------------------------------------------------------------- description
-# What may differ between an evaluation and its continuation.
-_FREE = ("tasks", "eval_episodes", "start_episode", "workers", "time_limit", "save_video")
+# Settings that an evaluation and its continuation need not share: they grow.
+_GROWING = ("tasks", "start_episode", "eval_episodes")
+# Of a checkpoint; where else it is described, nothing is compared.
+_IDENTITY = ("sha256", "config")
 
 
 def describe(folder: Path, description: Mapping[str, Any]) -> None:
-    """Store what is evaluated; an evaluation that lies there already must be the same one.
+    """Store what is evaluated, together with what an evaluation that is continued says.
 
     Raises:
-        ResultsError: other settings or another checkpoint.
+        ResultsError: it has other settings or another checkpoint.
     """
-    path = folder / DESCRIPTION_FILE
-    stored = read_description(folder) if path.exists() else {}
-    if stored:
-        for part in ("settings", "checkpoint"):
-            _compare(path, part, stored.get(part) or {}, description.get(part) or {})
-    merged = {**description, **stored}
-    merged["chance"] = stored.get("chance", {}) | description["chance"]
-    write_text(path, json.dumps(merged, indent=1) + "\n")
+    merged = dict(description)
+    if (folder / DESCRIPTION_FILE).exists():
+        check_same(folder, description)
+        stored = read_description(folder)
+        merged["chance"] = stored.get("chance", {}) | description["chance"]
+        merged["settings"] = _grown(stored["settings"], description["settings"])
+    write_text(folder / DESCRIPTION_FILE, json.dumps(merged, indent=1) + "\n")
 
 
-def _compare(path: Path, part: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    for key in sorted(set(before) | set(now)):
-        if key not in _FREE and before.get(key) != now.get(key):
-            raise ResultsError(
-                f"{path}: these results have {part} {key} {before.get(key)!r}, now it is "
-                f"{now.get(key)!r}; choose another --log-name"
-            )
+def check_same(folder: Path, description: Mapping[str, Any]) -> None:
+    """Make sure that `folder` holds nothing, or results of the same evaluation.
+
+    Keys that one side lacks are not compared.
+
+    Raises:
+        ResultsError: it has other settings or another checkpoint.
+    """
+    if not (folder / DESCRIPTION_FILE).exists():
+        return
+    stored = read_description(folder)
+    for part in ("settings", "checkpoint"):
+        before, now = stored.get(part) or {}, description.get(part) or {}
+        keys = set(before) & set(now)
+        keys -= set(_GROWING) if part == "settings" else keys - set(_IDENTITY)
+        for key in sorted(keys):
+            if before[key] != now[key]:
+                raise ResultsError(
+                    f"{folder / DESCRIPTION_FILE}: these results have {part} {key} "
+                    f"{before[key]!r}, now it is {now[key]!r}; choose another --log-name"
+                )
+
+
+def _grown(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of both: all tasks, and the range of episodes that covers both."""
+    ends = [part["start_episode"] + part["eval_episodes"] for part in (before, now)]
+    first = min(before["start_episode"], now["start_episode"])
+    return {
+        **now,
+        "tasks": list(dict.fromkeys([*before["tasks"], *now["tasks"]])),
+        "start_episode": first,
+        "eval_episodes": max(ends) - first,
+    }
 
 
 def read_description(folder: Path) -> dict[str, Any]:
@@ -194,73 +229,6 @@ def read_description(folder: Path) -> dict[str, Any]:
         return dict(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
         raise ResultsError(f"{path} cannot be read: {error}; evaluate again") from error
-
-
-# --------------------------------------------------------------------------------- figures
-@dataclass(frozen=True)
-class TaskSummary:
-    """Figures of one task; rates in percent."""
-
-    task: str
-    episodes: int
-    success_rate: float
-    standard_error: float
-    mean_steps: float
-    total_steps: int
-    chance: float | None
-
-
-def summarise(rows: Iterable[EpisodeRow]) -> list[TaskSummary]:
-    """Figures per task, in the order in which tasks first occur; one episode is enough."""
-    by_task: dict[str, list[EpisodeRow]] = {}
-    for row in rows:
-        by_task.setdefault(row.task, []).append(row)
-    return [_summary(task, group) for task, group in by_task.items()]
-
-
-def _summary(task: str, rows: Sequence[EpisodeRow]) -> TaskSummary:
-    rate = statistics.fmean(row.reward for row in rows)
-    share = statistics.fmean(row.success for row in rows)
-    return TaskSummary(
-        task=task,
-        episodes=len(rows),
-        success_rate=rate,
-        standard_error=100 * math.sqrt(share * (1 - share) / len(rows)),
-        mean_steps=statistics.fmean(row.steps for row in rows),
-        total_steps=sum(row.steps for row in rows),
-        chance=100 * CHANCE[task] if task in CHANCE else None,
-    )
-
-
-def write_published_table(folder: Path, summaries: Sequence[TaskSummary]) -> None:
-    """`eval_results.csv`: a line per task, then the mean of the success rates.
-
-    Other than published, `total_transitions` counts the steps of the task alone, not all steps
-    since the program began, and writing again replaces the table.
-    """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["task", "success rate", "length", "total_transitions"])
-    for s in summaries:
-        writer.writerow([s.task, s.success_rate, s.mean_steps, s.total_steps])
-    if summaries:
-        writer.writerow(["average", statistics.fmean(s.success_rate for s in summaries), "", ""])
-    write_text(folder / PUBLISHED_FILE, text.getvalue())
-
-
-def table_text(summaries: Sequence[TaskSummary]) -> str:
-    """The figures for the console."""
-    lines = [f"{'task':30s} {'success':>16s} {'episodes':>9s} {'steps':>6s} {'chance':>7s}"]
-    for s in summaries:
-        chance = "" if s.chance is None else f"{s.chance:.0f} %"
-        lines.append(
-            f"{s.task:30s} {s.success_rate:7.1f} ± {s.standard_error:4.1f} % {s.episodes:9d} "
-            f"{s.mean_steps:6.1f} {chance:>7s}"
-        )
-    if len(summaries) > 1:
-        mean = statistics.fmean(s.success_rate for s in summaries)
-        lines.append(f"{'average':30s} {mean:7.1f} %")
-    return "\n".join(lines)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -7,6 +7,7 @@ are, nor on which of them runs it (see `EpisodeIds`).
 from __future__ import annotations
 
 import dataclasses
+import logging
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -26,13 +27,13 @@ from sam2act.evaluation.simulator import (
     Crashed,
     Failed,
     Finish,
-    Finished,
     Reply,
     Simulator,
     Step,
     Stepped,
 )
 
+LOGGER = logging.getLogger(__name__)
 ATTEMPTS = 2  # of an episode whose simulator dies or hangs
 MOST_CRASHES = 3  # episodes in succession that may be lost to the simulator
 DEMO_EXHAUSTED = "demo exhausted"
@@ -106,7 +107,8 @@ class Runner:
         self._actor, self._options = actor, options
         self._ids = EpisodeIds(options.batch_size)
         self._running: dict[int, _Running] = {}  # by number of the simulator
-        self._crashes = 0
+        self._lost: list[EpisodeRow] = []  # episodes in succession that simulators lost
+        self._has_begun = False  # any episode
         self._patience = 0.0  # seconds; how long the last actions took to choose
 
     def run(self, scenes: Sequence[Scene]) -> Iterator[EpisodeRow]:
@@ -122,6 +124,7 @@ class Runner:
                     self._begin(number, waiting.popleft())
             yield from self._collect()
             self._act()
+        yield from self._lost
 
     # --------------------------------------------------------------------------- starting
     def _begin(self, number: int, scene: Scene, attempt: int = 1) -> None:
@@ -134,7 +137,8 @@ class Runner:
     def _collect(self) -> Iterator[EpisodeRow]:
         """Read replies until at least one episode wants an action or has ended.
 
-        Others get as long as choosing actions takes: a fuller batch costs nothing.
+        Others get as long as choosing actions takes: with a batch of fixed size a fuller one costs
+        nothing.
         """
         deadline = None
         while True:
@@ -158,52 +162,64 @@ class Runner:
         try:
             reply = self._simulators[number].receive()
         except EOFError:
-            yield from self._lost(number, DIED, "the simulator's process ended")
+            yield from self._give_up(number, DIED, "the simulator's process ended")
             return
         if isinstance(reply, Crashed):
-            if reply.user_error:
-                raise EvaluationError(f"{self._running[number].scene.task}: {reply.message}")
-            yield from self._lost(number, f"{DIED}: {reply.kind}", reply.message)
-            return
-        yield from self._take(number, reply)
+            yield from self._crashed(number, reply)
+        else:
+            yield from self._take(number, reply)
+
+    def _crashed(self, number: int, reply: Crashed) -> Iterator[EpisodeRow]:
+        running = self._running[number]
+        if running.row is not None:  # the episode was over: only its film is lost
+            LOGGER.warning("%s could not be written: %s", running.row.video, reply.message)
+            yield dataclasses.replace(running.row, video="")
+            self._release(number)
+        elif reply.user_error and not self._has_begun:
+            raise EvaluationError(f"{running.scene.task}: {reply.message}")
+        else:
+            LOGGER.warning("%s: %s\n%s", running.scene.task, reply.message, reply.trace)
+            yield from self._give_up(number, f"{DIED}: {reply.kind}", reply.message)
 
     def _end_hung_ones(self) -> Iterator[EpisodeRow]:
         for number in list(self._running):
             simulator = self._simulators[number]
             if simulator.busy and simulator.seconds_left() <= 0:
                 message = f"no reply after {simulator.used:.0f} s and more of simulation"
-                yield from self._lost(number, HUNG, message)
+                yield from self._give_up(number, HUNG, message)
 
-    def _lost(self, number: int, failure: str, message: str) -> Iterator[EpisodeRow]:
+    def _give_up(self, number: int, failure: str, message: str) -> Iterator[EpisodeRow]:
         """A simulator is gone: start another, and the episode once more if it was the first."""
         self._simulators[number].restart()
-        running = self._running.pop(number)
-        self._ids.taken.discard(running.env_id)
+        running = self._running[number]
+        self._release(number)
         if running.row is not None:  # only its film is lost
             yield dataclasses.replace(running.row, video="")
         elif running.attempt < ATTEMPTS:
             self._begin(number, running.scene, running.attempt + 1)
         else:
-            self._crashes += 1
             row = self._row(running, 0.0, False, failure, message)
-            yield dataclasses.replace(row, video="")
-            if self._crashes >= MOST_CRASHES:
+            # Told only once another episode has gone well: a simulator that is broken for good
+            # must not fill the table with failures of the policy.
+            self._lost.append(dataclasses.replace(row, video=""))
+            if len(self._lost) >= MOST_CRASHES:
                 raise EvaluationError(
-                    f"{self._crashes} episodes in succession were lost, the last one (task "
-                    f"{running.scene.task}, episode {running.scene.episode}) to {failure}: "
-                    f"{message}"
+                    f"{len(self._lost)} episodes in succession were lost, the last one (task "
+                    f"{row.task}, episode {row.episode}) to {failure}: {message}"
                 )
 
     # ------------------------------------------------------------------------- proceeding
     def _take(self, number: int, reply: Reply) -> Iterator[EpisodeRow]:
         running = self._running[number]
-        if isinstance(reply, Finished):
-            assert running.row is not None
+        if running.row is not None:  # the reply to `Finish`
+            yield from self._lost
+            self._lost.clear()
             yield running.row
             self._release(number)
         elif isinstance(reply, Failed):
             self._end(number, 0.0, False, reply.kind, reply.message)
         elif isinstance(reply, Began):
+            self._has_begun = True
             running.variation, running.seed = reply.variation, reply.seed
             running.instruction = reply.instructions[0]
             running.observation = reply.observation
@@ -233,7 +249,8 @@ class Runner:
             [r.instruction for _, _, r in waiting],
             [r.steps for _, _, r in waiting],
         )
-        self._patience = time.monotonic() - started
+        if self._options.batch_size > 1:
+            self._patience = time.monotonic() - started
         for (_, number, running), action in zip(waiting, actions, strict=True):
             running.observation = None
             if action is None:
@@ -246,7 +263,6 @@ class Runner:
     ) -> None:
         """Note how an episode ended and let its film be written."""
         running = self._running[number]
-        self._crashes = 0
         running.observation = None
         running.row = self._row(running, reward, success, failure, message)
         video = self._options.folder / running.row.video if running.row.video else None

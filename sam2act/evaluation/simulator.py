@@ -10,7 +10,7 @@ import dataclasses
 import multiprocessing
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -20,7 +20,11 @@ import numpy as np
 
 from sam2act.data.rlbench_types import Observation
 from sam2act.envs.base import Env, EnvConfig, EnvError
-from sam2act.envs.processes import ignore_interrupts, single_threaded_children
+from sam2act.envs.processes import (
+    deaf_children,
+    ignore_interrupts,
+    single_threaded_children,
+)
 from sam2act.envs.registry import MissingSimulatorError, make_env
 from sam2act.envs.video import write_video
 from sam2act.evaluation.scenes import Scene
@@ -97,6 +101,7 @@ class Crashed:
 
     kind: str
     message: str
+    trace: str = ""
     user_error: bool = False
 
 
@@ -123,10 +128,14 @@ class Servant:
             return self._finish(command)
         except EnvError as error:
             return Failed(type(error).__name__, str(error))
-        except (MissingSimulatorError, ValueError) as error:
-            return Crashed(type(error).__name__, str(error), user_error=isinstance(command, Begin))
         except Exception as error:
-            return Crashed(type(error).__name__, f"{error}\n{traceback.format_exc()}")
+            expected = isinstance(error, (MissingSimulatorError, ValueError))
+            return Crashed(
+                type(error).__name__,
+                str(error),
+                traceback.format_exc(),
+                user_error=expected and isinstance(command, Begin),
+            )
 
     def close(self) -> None:
         """Close all environments."""
@@ -137,6 +146,7 @@ class Servant:
         task = command.scene.task
         if task not in self._envs:
             self.close()  # a process holds one scene at a time
+            self._envs = {}
             self._envs = {task: make_env(dataclasses.replace(self._config, task=task))}
         self._env = env = self._envs[task]
         variation, seed, instructions, observation = command.scene.begin(env)
@@ -172,7 +182,10 @@ def serve(connection: Connection, config: EnvConfig, servant: Callable[[EnvConfi
     worker = servant(config)
     try:
         while True:
-            connection.send(worker.obey(connection.recv()))
+            command = connection.recv()
+            started = time.monotonic()
+            reply = worker.obey(command)
+            connection.send((time.monotonic() - started, reply))
     except (EOFError, OSError):  # the parent has hung up, or is no more
         worker.close()
 
@@ -209,7 +222,7 @@ class Simulator:
         self._process = context.Process(
             target=serve, args=(theirs, self._config, self._servant), daemon=True
         )
-        with single_threaded_children():
+        with single_threaded_children(), deaf_children():
             self._process.start()
         theirs.close()
         self.busy = False
@@ -232,13 +245,13 @@ class Simulator:
             EOFError: the process has died.
         """
         try:
-            reply = self.connection.recv()
+            seconds, reply = self.connection.recv()
         except OSError as error:
             raise EOFError("the simulator has died") from error
         if not self._startup:
-            self.used += time.monotonic() - self._since
+            self.used += seconds  # as the child took it: replies may have waited for the network
         self.busy, self._startup = False, 0.0
-        return reply
+        return reply  # type: ignore[no-any-return]
 
     def seconds_left(self) -> float:
         """Until the simulator counts as hung; negative afterwards."""
@@ -255,14 +268,3 @@ class Simulator:
         self.connection.close()
         self._process.kill()
         self._process.join()
-
-    @property
-    def pid(self) -> int:
-        """Id of the process."""
-        return self._process.pid or 0
-
-
-def environment_options(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of `EnvConfig` among the settings of an evaluation."""
-    names = {field.name for field in dataclasses.fields(EnvConfig)}
-    return {key: value for key, value in settings.items() if key in names}

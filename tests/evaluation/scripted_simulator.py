@@ -47,6 +47,8 @@ class ScriptedServant:
                 return Crashed("ValueError", "there is no such variation", user_error=True)
             return Began(scene.episode % 2, 7, [f"do {self.behaviour}"], Observation())
         if isinstance(command, Finish):
+            if self.behaviour == "unfilmed":
+                return Crashed("OSError", "the disk is full")
             return Finished()
         self.steps += 1
         return self._stepped()

@@ -10,7 +10,6 @@ from sam2act.evaluation.methods import (
     Method,
     Source,
     collect_methods,
-    differing_settings,
     find_evaluations,
     run_names,
 )
@@ -196,15 +195,6 @@ def test_folder_given_twice_would_count_twice(tmp_path: Path) -> None:
 
 
 # -------------------------------------------------------------------------------- settings
-def test_settings_that_forbid_comparison_are_found(tmp_path: Path) -> None:
-    write_evaluation(tmp_path, "model_last", "1", settings={"seed": 1})
-    write_evaluation(tmp_path, "model_plus_last", "1", settings={"seed": 2})
-    assert differing_settings(collect_methods([Source(tmp_path)])) == {}
-    write_evaluation(tmp_path, "ground_truth", "1", settings={"perturb": ["table_color"]})
-    found = differing_settings(collect_methods([Source(tmp_path)]))
-    assert found == {"perturb": [[], ["table_color"]]}
-
-
 def test_chance_comes_from_the_description(tmp_path: Path) -> None:
     write_evaluation(tmp_path, "model_last", "1")
     (method,) = collect_methods([Source(tmp_path)])

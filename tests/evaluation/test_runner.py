@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from sam2act.envs.base import EnvConfig
@@ -65,6 +68,47 @@ def test_dead_and_hung_simulators_are_replaced_and_counted_after_two_attempts() 
 def test_a_simulator_that_only_crashes_ends_the_evaluation() -> None:
     with pytest.raises(EvaluationError, match=r"3 episodes in succession.*KeyError: a bug"):
         run("crash,crash,crash,ok")
+
+
+def test_episodes_that_a_broken_simulator_loses_are_told_only_if_it_recovers() -> None:
+    told: list[EpisodeRow] = []
+    scenes = [Scene("ok,crash,crash,crash", number, seed=0) for number in range(4)]
+    with open_simulators(1) as simulators:
+        runner = Runner(simulators, CountingActor(), RunOptions())
+        with pytest.raises(EvaluationError, match="3 episodes in succession"):
+            told.extend(runner.run(scenes))
+    assert [row.episode for row in told] == [0], "the others are run again after a remedy"
+    rows = run("crash,ok,crash")
+    assert [rows[i].failure for i in range(3)] == [
+        "SimulatorDied: KeyError",
+        "",
+        "SimulatorDied: KeyError",
+    ]
+
+
+def test_a_film_that_cannot_be_written_costs_nothing_else(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    scenes = [Scene("unfilmed,ok", number, seed=0, film=True) for number in range(2)]
+    with open_simulators(1) as simulators:
+        process = simulators[0]._process
+        rows = list(Runner(simulators, CountingActor(), RunOptions()).run(scenes))
+        assert simulators[0]._process is process, "it was not restarted"
+    assert [(row.success, row.video != "") for row in rows] == [(1, False), (1, True)]
+    assert "_success_0.mp4 could not be written: the disk is full" in caplog.text
+
+
+def test_time_that_replies_wait_for_the_network_does_not_count() -> None:
+    class SlowActor(CountingActor):
+        def act(self, *arguments: Any) -> list[np.ndarray | None]:
+            time.sleep(0.8)
+            return super().act(*arguments)
+
+    scenes = [Scene("ok,ok,ok", number, seed=0) for number in range(3)]
+    with open_simulators(3, time_limit=1.0) as simulators:
+        rows = list(Runner(simulators, SlowActor(), RunOptions()).run(scenes))
+        assert max(simulator.used for simulator in simulators) < 0.5
+    assert [row.failure for row in rows] == ["", "", ""]
 
 
 def test_an_impossible_request_ends_the_evaluation_at_once() -> None:
