@@ -55,8 +55,8 @@ def evaluate(args: argparse.Namespace, world: World) -> dict[str, list[float]]:
     """
     check_options(args)
     tasks = task_list(args.tasks)
-    plans = [Plan(args, world, tasks, name, repeat) for repeat, name in enumerate(log_names(args))]
     targets = find_targets(args)
+    plans = [Plan(args, world, tasks, name, repeat) for repeat, name in enumerate(log_names(args))]
     for target in targets:  # before the first of many hours, not in the middle
         for plan in plans:
             plan.check(target.stem, target.identity)

@@ -8,27 +8,30 @@
 For one MemoryBench task in the embedded simulator: demonstrations, stage 1, stage 2, closed-loop
 evaluation of both, a report page. Every step is a command of this project, shown before it runs.
 --size full trains the published network and evaluates 4 x 25 episodes; --corrected takes the
-presets with the corrections. Running it again resumes; --minutes ends a piece in time.
+presets with the corrections. Running it again resumes; --minutes ends a piece in time. Other
+options are another experiment: --stage-one and --stage-two give it folders of its own.
 """
 
 from __future__ import annotations
 
 import argparse
-import shlex
-import signal
-import subprocess
+import hashlib
+import math
+import re
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from experiment_steps import INTERRUPTED, TIME_IS_UP, Step, run_steps
+
 # Only the standard library is imported: quickstart.sh asks this script before anything is there.
 TASKS = ("put_block_back", "rearrange_block", "reopen_drawer")
 SCRIPTS = Path(__file__).resolve().parent
-TIME_IS_UP, FIRST_EVALUATION_SEED = 3, 7000
+FIRST_EVALUATION_SEED = 7000
 QUICK_NOTE = "A quick run: it shows that everything works, its figures mean little."
-SAVING_SECONDS = 60  # that an interrupted command gets to save its state
+READABLE_LETTERS = 24  # of options in the name of a folder
 
 
 @dataclass(frozen=True)
@@ -68,18 +71,13 @@ FULL = Size(
 )
 
 
-@dataclass(frozen=True)
-class Step:
-    """A command with the name under which its duration is noted."""
-
-    title: str
-    command: tuple[str, ...]
-
-
 def build_parser() -> argparse.ArgumentParser:
     """Command-line flags."""
+    # No abbreviations: quickstart.sh looks for --help and --describe among the arguments.
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     add = parser.add_argument
     add("--task", choices=TASKS, default=TASKS[0], help=f"MemoryBench task ({TASKS[0]})")
@@ -104,7 +102,8 @@ class Experiment:
         self.args = args
         self.size = _size(args)
         words = ["quick"] * args.quick + ["full"] * (args.size == "full")
-        self.name = "_".join([*words, *["corrected"] * args.corrected, args.task])
+        words += ["corrected"] * args.corrected + ["no_downloads"] * args.no_downloads
+        self.name = "_".join([*words, args.task, *_words_of_options(args)])
         self.output: Path = args.output.resolve()
         self.data = self.output / f"data_seed{args.seed}"
         self.run = self.output / "runs" / f"{self.name}_seed{args.seed}"
@@ -178,6 +177,15 @@ def _size(args: argparse.Namespace) -> Size:
     return QUICK if args.quick else TINY[args.task]
 
 
+def _words_of_options(args: argparse.Namespace) -> list[str]:
+    """What tells apart experiments with more options: their letters, and a hash of them all."""
+    options = [" ".join(text.split()) for text in (args.stage_one, args.stage_two)]
+    if not any(options):
+        return []
+    letters = re.sub(r"[^A-Za-z0-9.]+", "-", " ".join(options))[:READABLE_LETTERS].strip("-.")
+    return [*filter(None, [letters]), hashlib.sha256("\n".join(options).encode()).hexdigest()[:6]]
+
+
 def _python(*arguments: object) -> tuple[str, ...]:
     return (sys.executable, *map(str, arguments))
 
@@ -188,6 +196,8 @@ def check(args: argparse.Namespace) -> str:
         return "--quick is for --size tiny"
     if (args.corrected or args.no_downloads) and args.size != "full":
         return "--corrected and --no-downloads are for --size full"
+    if args.minutes is not None and not 0 < args.minutes < math.inf:
+        return f"--minutes {args.minutes:g}: not a positive number"
     if args.seed < 0:
         return f"--seed {args.seed}: not a natural number"
     if any(character.isspace() for character in str(args.output.resolve())):
@@ -213,35 +223,8 @@ def describe(experiment: Experiment) -> str:
     )
 
 
-def run(step: Step, deadline: float) -> int:
-    """Run a command; its exit status, or `TIME_IS_UP` if it had to be interrupted."""
-    print(f"\n== {step.title}\n   {shlex.join(step.command)}", flush=True)
-    process = subprocess.Popen(step.command, cwd=SCRIPTS.parent)
-    try:
-        return process.wait(timeout=max(deadline - time.monotonic(), 0.1))
-    except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGINT)  # every command saves what it has
-        try:
-            process.wait(timeout=SAVING_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        return TIME_IS_UP
-    except KeyboardInterrupt:
-        process.wait()
-        raise
-
-
-def note_duration(path: Path, title: str, seconds: float) -> None:
-    """Add a line to the table of durations and show it."""
-    line = f"{title}\t{seconds:.0f} seconds"
-    print(line, flush=True)
-    with open(path, "a") as stream:
-        stream.write(line + "\n")
-
-
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point; the exit status, 3 if the time was up."""
+    """Entry point; the exit status, 3 if the time was up, 130 if interrupted."""
     args = build_parser().parse_args(argv)
     problem = check(args)
     if problem:
@@ -251,21 +234,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(describe(experiment), flush=True)
     if args.describe:
         return 0
-    deadline = time.monotonic() + 60 * (args.minutes or 10_000_000)
+    deadline = math.inf if args.minutes is None else time.monotonic() + 60 * args.minutes
     experiment.output.mkdir(parents=True, exist_ok=True)
     durations = experiment.output / f"durations_{experiment.name}_seed{args.seed}.txt"
-    try:
-        for step in experiment.steps():
-            started = time.monotonic()
-            code = run(step, deadline)
-            note_duration(durations, step.title, time.monotonic() - started)
-            if code:
-                why = "the time is up" if code == TIME_IS_UP else f"exit status {code}"
-                print(f"{step.title}: {why}. The same command continues.", file=sys.stderr)
-                return code
-    except KeyboardInterrupt:
-        print("\nInterrupted. The same command continues.", file=sys.stderr)
-        return 130
+    code = run_steps(experiment.steps(), SCRIPTS.parent, deadline, durations)
+    if code:
+        why = {TIME_IS_UP: "The time is up", INTERRUPTED: "Interrupted"}
+        print(
+            f"\n{why.get(code, f'Exit status {code}')}. The same command continues.",
+            file=sys.stderr,
+        )
+        return code
     print(f"Open {experiment.page} in a browser.")
     return 0
 

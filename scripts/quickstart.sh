@@ -15,8 +15,8 @@ check_machine
 cd "$caller" # paths among the arguments are meant from here
 arguments=(--output "$root/quickstart_output" "$@")
 plan="$("$python" "$root/scripts/memory_experiment.py" "${arguments[@]}" --describe)" || exit
-case " $* " in
-    *" -h "* | *" --help "*) echo "$plan" && exit ;;
+case " $* " in # the script above has answered already
+    *" -h"* | *" --help "* | *" --describe "*) echo "$plan" && exit ;;
 esac
 cat <<TEXT
 $plan
@@ -29,4 +29,4 @@ started=$SECONDS
 prepare_environment sim
 echo "installation	$((SECONDS - started)) seconds"
 cd "$caller"
-"$venv/bin/python" "$root/scripts/memory_experiment.py" "${arguments[@]}"
+exec "$venv/bin/python" "$root/scripts/memory_experiment.py" "${arguments[@]}"

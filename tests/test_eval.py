@@ -274,6 +274,7 @@ def test_episodes_are_shared_out_over_processes(run_folder: Path) -> None:
 def test_errors_name_the_remedy(
     run_folder: Path,
     demos: Path,
+    tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     flags: tuple[object, ...],
     message: str,
@@ -281,7 +282,7 @@ def test_errors_name_the_remedy(
     tasks = () if "--tasks" in flags else ("--tasks", TASK)
     data = () if "--eval-datafolder" in flags else ("--eval-datafolder", demos)
     flags += ("--eval-episodes", 1) if "--ground-truth" in flags else ()
-    assert evaluate(run_folder, *tasks, *data, *flags, "--log-name", "errors", "--workers", 1) == 2
+    assert evaluate(run_folder, *tasks, *data, *flags, "--log-name", tmp_path.name) == 2
     error = capsys.readouterr().err
     assert message in error and "Traceback" not in error
 

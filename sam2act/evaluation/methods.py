@@ -6,7 +6,6 @@ that differ only in a number at their end (test/1, test/2) are repetitions of on
 
 from __future__ import annotations
 
-import csv
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -156,10 +155,7 @@ def evaluation_command(run: Path, options: str = "") -> str:
 
 def _read(run: Path, folder: Path) -> Evaluation:
     *log_name, stem = folder.relative_to(run / "eval").parts or ("",)
-    try:
-        rows = read_rows(folder)
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ResultsError(f"{folder}: a table of episodes cannot be read: {error}") from error
+    rows = read_rows(folder)
     description = read_description(folder) if (folder / DESCRIPTION_FILE).is_file() else {}
     stored = description.get("format", FORMAT)
     if stored != FORMAT:

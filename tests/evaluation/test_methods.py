@@ -74,8 +74,8 @@ def test_evaluation_that_has_only_begun_does_not_count(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"task,episode,mood\n", r"episodes\.csv: the columns are task, episode, mood"),
-        (b"\xff\xfe\x00", "cannot be read"),
+        (b"task,episode,mood\n", r"episodes\.csv: the columns are task,episode,mood,"),
+        (b"\xff\xfe\x00", r"episodes\.csv is not a text file"),
     ],
 )
 def test_foreign_tables_are_named(tmp_path: Path, content: bytes, message: str) -> None:

@@ -1,0 +1,124 @@
+"""Commands that run one after the other until they are done, the time is up or somebody stops them.
+
+Only the standard library is imported, as in memory_experiment.py.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+TIME_IS_UP, INTERRUPTED = 3, 130  # exit statuses; shells use the second one after Ctrl-C
+LEAST_SECONDS = 5  # with less left a step does not begin
+SAVING_SECONDS = 60  # that an interrupted command gets to save its state
+POLL_SECONDS = 0.2
+BURST_SECONDS = 1  # `timeout` and some schedulers signal a process and then its whole group
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@dataclass(frozen=True)
+class Step:
+    """A command with the name under which its duration is noted."""
+
+    title: str
+    command: tuple[str, ...]
+
+
+class StopRequests:
+    """Counts how often Ctrl-C, a termination signal or a closed terminal asked to stop."""
+
+    def __init__(self) -> None:
+        self._times: list[float] = []
+
+    def __len__(self) -> int:
+        return len(self._times)
+
+    def note(self, _signal: int, _frame: FrameType | None) -> None:
+        """Count a signal, unless it belongs to the same request as the one before."""
+        now = time.monotonic()
+        if not self._times or now - self._times[-1] > BURST_SECONDS:
+            self._times.append(now)
+
+    @contextmanager
+    def listening(self) -> Iterator[StopRequests]:
+        """Signals inside are counted in place of their usual effect.
+
+        What was ignored before (nohup, a background job) stays so, but by a function: an ignored
+        signal would be inherited by the commands, and then SIGINT could not stop them in time.
+        """
+        before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+        for number, handler in before.items():
+            signal.signal(number, _overlook if handler is signal.SIG_IGN else self.note)
+        try:
+            yield self
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def _overlook(_signal: int, _frame: FrameType | None) -> None:
+    """Do nothing about a signal."""
+
+
+def run_steps(steps: Sequence[Step], folder: Path, deadline: float, durations: Path) -> int:
+    """Run commands in `folder` in order; 0, `TIME_IS_UP`, `INTERRUPTED` or what a command returned.
+
+    Args:
+        steps: the commands.
+        folder: in which they run.
+        deadline: of `time.monotonic()`, may be infinite.
+        durations: table to which a line is added for every command.
+    """
+    with StopRequests().listening() as requests:
+        for step in steps:
+            if deadline - time.monotonic() < LEAST_SECONDS:
+                return TIME_IS_UP
+            started = time.monotonic()
+            code = run(step, folder, deadline, requests)
+            note_duration(durations, step.title, time.monotonic() - started)
+            if code:
+                return code
+    return 0
+
+
+def run(step: Step, folder: Path, deadline: float, requests: StopRequests) -> int:
+    """Run a command; its exit status, or `TIME_IS_UP` or `INTERRUPTED` if it had to stop."""
+    print(f"\n== {step.title}\n   {shlex.join(step.command)}", flush=True)
+    # In a session of its own: Ctrl-C in a terminal reaches this script, which passes it on once.
+    process = subprocess.Popen(step.command, cwd=folder, start_new_session=True)
+    while not requests and time.monotonic() < deadline:
+        with suppress(subprocess.TimeoutExpired):
+            return process.wait(POLL_SECONDS)
+    code = INTERRUPTED if requests else TIME_IS_UP
+    end(process, requests)
+    return code
+
+
+def end(process: subprocess.Popen[bytes], requests: StopRequests) -> None:
+    """Let a command save what it has, as after Ctrl-C; further requests are passed on."""
+    sent, limit = 0, time.monotonic() + SAVING_SECONDS
+    while time.monotonic() < limit:
+        if sent < max(len(requests), 1):
+            process.send_signal(signal.SIGINT)
+            sent += 1
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(POLL_SECONDS)
+            return
+    os.killpg(process.pid, signal.SIGKILL)  # its own processes, too
+    process.wait()
+
+
+def note_duration(path: Path, title: str, seconds: float) -> None:
+    """Add a line to the table of durations and show it."""
+    line = f"{title}\t{seconds:.0f} seconds"
+    print(line, flush=True)
+    with open(path, "a") as stream:
+        stream.write(line + "\n")
