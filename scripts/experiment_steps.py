@@ -9,6 +9,7 @@ import os
 import shlex
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -17,6 +18,7 @@ from pathlib import Path
 from types import FrameType
 
 TIME_IS_UP, INTERRUPTED = 3, 130  # exit statuses; shells use the second one after Ctrl-C
+REASONS = {TIME_IS_UP: "the time is up", INTERRUPTED: "interrupted"}
 LEAST_SECONDS = 5  # with less left a step does not begin
 SAVING_SECONDS = 60  # that an interrupted command gets to save its state
 POLL_SECONDS = 0.2
@@ -69,22 +71,27 @@ def _overlook(_signal: int, _frame: FrameType | None) -> None:
 
 
 def run_steps(steps: Sequence[Step], folder: Path, deadline: float, durations: Path) -> int:
-    """Run commands in `folder` in order; 0, `TIME_IS_UP`, `INTERRUPTED` or what a command returned.
+    """Run commands in order; 0, `TIME_IS_UP`, `INTERRUPTED` or the exit status of one that failed.
 
     Args:
-        steps: the commands.
+        steps: the commands; the same ones go on where they were stopped.
         folder: in which they run.
         deadline: of `time.monotonic()`, may be infinite.
         durations: table to which a line is added for every command.
     """
     with StopRequests().listening() as requests:
         for step in steps:
-            if deadline - time.monotonic() < LEAST_SECONDS:
-                return TIME_IS_UP
             started = time.monotonic()
-            code = run(step, folder, deadline, requests)
-            note_duration(durations, step.title, time.monotonic() - started)
+            if requests:
+                code = INTERRUPTED
+            elif deadline - started < LEAST_SECONDS:
+                code = TIME_IS_UP
+            else:
+                code = run(step, folder, deadline, requests)
+                note_duration(durations, step.title, time.monotonic() - started)
             if code:
+                why = REASONS.get(code, f"exit status {code}")
+                print(f"\n{step.title}: {why}. The same command continues.", file=sys.stderr)
                 return code
     return 0
 

@@ -2,7 +2,7 @@
 # From nothing to the memory result: installs the project and runs scripts/memory_experiment.py with
 # the tiny network.
 #
-#   bash scripts/quickstart.sh [--quick] [--task TASK] [--seed N] [--output DIR]
+#   bash scripts/quickstart.sh [--quick] [--task TASK] [--seed N] [--output DIR] [--describe]
 #
 # Needs python3 (3.10 or newer) with its venv module. Settings: see scripts/environment.sh.
 set -euo pipefail

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
+import re
 import sys
-import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -15,18 +16,16 @@ from sam2act.config.load import load_experiment, load_network
 from sam2act.eval import build_parser as eval_parser
 from sam2act.evaluation_run import check_options
 from sam2act.training.run import build_parser as train_parser
+from sam2act.training.setup import run_folder
 
-PATH = Path(__file__).resolve().parents[1] / "scripts" / "memory_experiment.py"
+SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 
 
 @pytest.fixture(scope="module")
-def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("memory_experiment", PATH)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+def script() -> Iterator[ModuleType]:
+    sys.path.insert(0, str(SCRIPTS))  # where the script finds its other part
+    yield importlib.import_module("memory_experiment")
+    sys.path.remove(str(SCRIPTS))
 
 
 def steps_of(script: ModuleType, *flags: str) -> list:
@@ -81,16 +80,44 @@ def test_evaluations_are_possible_and_on_scenes_of_their_own(
     assert len(seeds) == (8 if "full" in variant else 2)
 
 
-def test_a_step_that_takes_too_long_is_interrupted(script: ModuleType, tmp_path: Path) -> None:
-    saved = tmp_path / "saved"
-    program = (
-        "import sys, time\n"
-        "try: time.sleep(60)\n"
-        "except KeyboardInterrupt: open(sys.argv[1], 'w').write('saved')"
-    )
-    step = script.Step("sleep", (sys.executable, "-c", program, str(saved)))
-    assert script.run(step, time.monotonic() + 1.5) == script.TIME_IS_UP
-    assert saved.read_text() == "saved"
+def folders_of(script: ModuleType, *flags: str) -> tuple[str, str]:
+    """The run folder that both stages and both evaluations use, and the page."""
+    steps = steps_of(script, *flags)
+    folders = set()
+    for stage, step in zip((train, train_plus), steps[1:3], strict=True):
+        args = train_parser(stage.STAGE).parse_args(list(step.command[3:]))
+        folders.add(run_folder(args.log_dir, load_experiment("", args.exp_cfg_opts)))
+    for step in steps[3:5]:
+        folders.add(eval_parser().parse_args(list(step.command[3:])).model_folder)
+    (folder,) = folders
+    command = steps[5].command
+    assert str(folder) in command
+    return folder.name, Path(command[command.index("--output") + 1]).name
+
+
+def test_other_options_have_folders_of_their_own(script: ModuleType) -> None:
+    variants: list[tuple[str, ...]] = [
+        (),
+        ("--stage-one", "epochs 8"),
+        ("--stage-two", "epochs 8"),
+        ("--stage-one", "epochs 8", "--stage-two", "epochs 8"),
+        ("--stage-one", "peract.lr 1e-4 " * 5 + "bs 3"),
+        ("--stage-one", "peract.lr 1e-4 " * 5 + "bs 2"),
+        ("--size", "full"),
+        ("--size", "full", "--no-downloads"),
+    ]
+    found = [folders_of(script, *flags) for flags in variants]
+    for names in zip(*found, strict=True):
+        assert len(set(names)) == len(variants)
+        assert all(re.fullmatch(r"[A-Za-z0-9._-]{1,80}", name) for name in names), names
+    assert found[0] == ("put_block_back_seed0", "report_put_block_back_seed0.html")
+    assert found[1][0].startswith("put_block_back_epochs-8_")
+
+
+def test_spaces_do_not_tell_options_apart(script: ModuleType) -> None:
+    plain = folders_of(script, "--stage-one", "epochs 8")
+    assert folders_of(script, "--stage-one", "  epochs\n 8 ", "--stage-two", " ") == plain
+    assert folders_of(script, "--stage-one", " ") == folders_of(script)
 
 
 def test_a_failing_step_ends_the_experiment(
@@ -112,6 +139,10 @@ def test_a_failing_step_ends_the_experiment(
         (("--corrected",), "are for --size full"),
         (("--seed", "-3"), "--seed -3"),
         (("--output", "a b"), "must not contain spaces"),
+        (("--minutes", "0"), "--minutes 0: not a positive number"),
+        (("--minutes", "-2"), "--minutes -2: not a positive number"),
+        (("--minutes", "nan"), "--minutes nan: not a positive number"),
+        (("--minutes", "inf"), "--minutes inf: not a positive number"),
     ],
 )
 def test_impossible_flags(
@@ -119,3 +150,13 @@ def test_impossible_flags(
 ) -> None:
     assert script.main([*flags, "--describe"]) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flag", ["--hel", "--desc", "--qui"])
+def test_flags_cannot_be_abbreviated(
+    script: ModuleType, capsys: pytest.CaptureFixture[str], flag: str
+) -> None:
+    with pytest.raises(SystemExit) as error:
+        script.main([flag])
+    assert error.value.code == 2
+    assert f"unrecognized arguments: {flag}" in capsys.readouterr().err

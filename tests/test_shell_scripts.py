@@ -31,7 +31,8 @@ def checkout(tmp_path: Path) -> Path:
 
 def _make_checkout(folder: Path) -> Path:
     (folder / "scripts").mkdir(parents=True)
-    for name in ("environment.sh", "quickstart.sh", "test.sh", "memory_experiment.py"):
+    scripts = ("environment.sh", "quickstart.sh", "test.sh")
+    for name in (*scripts, "memory_experiment.py", "experiment_steps.py"):
         shutil.copy(SCRIPTS / name, folder / "scripts")
     (folder / "requirements").mkdir()
     for name in ("setup.py", "requirements/constraints-cpu.txt"):
@@ -97,6 +98,9 @@ def test_environment_of_the_script_is_renewed(checkout: Path, stamp: str, conten
         (("--task",), "expected one argument"),
         (("--task", "lift"), "put_block_back"),
         (("--fast",), "unrecognized arguments: --fast"),
+        (("--hel",), "unrecognized arguments: --hel"),
+        (("--desc",), "unrecognized arguments: --desc"),
+        (("--minutes", "0"), "not a positive number"),
         (("--seed", "-1"), "not a natural number"),
         (("--quick", "--size", "full"), "--quick is for --size tiny"),
         (("--output", "my folder"), "must not contain spaces"),
@@ -108,6 +112,24 @@ def test_wrong_argument_is_named_before_anything_is_installed(
     done = _run(checkout, "quickstart.sh", *arguments)
     assert done.returncode != 0 and message in done.stderr
     assert done.stdout == "" and not (checkout / ".venv").exists()
+
+
+@pytest.mark.parametrize(
+    ("argument", "answer"),
+    [
+        ("-h", "usage: memory_experiment.py"),
+        ("-hh", "usage: memory_experiment.py"),
+        ("--help", "usage: memory_experiment.py"),
+        ("--describe", "Memory experiment on put_block_back"),
+    ],
+)
+def test_questions_are_answered_without_an_installation(
+    checkout: Path, argument: str, answer: str
+) -> None:
+    done = _run(checkout, "quickstart.sh", "--seed", "1", argument)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(answer) and "installation" not in done.stdout
+    assert not (checkout / ".venv").exists()
 
 
 def test_relative_output_is_meant_from_where_the_user_stands(checkout: Path) -> None:

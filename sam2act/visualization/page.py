@@ -33,7 +33,7 @@ td.w.n { text-align: left; }
 .columns { display: grid; gap: 0 1.5rem; }
 .columns { grid-template-columns: repeat(auto-fill, minmax(min(100%, 26rem), 1fr)); }
 .columns > * { min-width: 0; }
-video { max-width: 100%; display: block; background: #000; }
+video { width: min(100%, 22rem); display: block; background: #000; }
 pre { white-space: pre-wrap; overflow-wrap: anywhere; background: #f3f5f7; padding: .6rem .8rem; }
 summary { cursor: pointer; margin: .8rem 0; } details { border-top: 1px solid #dde1e6; }
 .bars { max-width: 54rem; } .bars h3 span { font-weight: normal; color: #4a5563; }
