@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -25,8 +26,9 @@ sys.exit(script.main(["--output", {folder!r}, *sys.argv[1:]]))
 """
 # Writes a line per signal, and ends one second after the first one.
 POLITE = """
-import pathlib, signal, sys, time
+import os, pathlib, signal, sys, time
 folder = pathlib.Path(sys.argv[1])
+folder.joinpath("child").write_text(str(os.getpid()))
 received = []
 for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
     signal.signal(number, lambda number, frame: received.append(signal.Signals(number).name))
@@ -40,7 +42,8 @@ folder.joinpath("received").write_text(" ".join(received))
 """
 # Ignores everything, and so does a process that it starts.
 STUBBORN = """
-import pathlib, signal, subprocess, sys, time
+import os, pathlib, signal, subprocess, sys, time
+pathlib.Path(sys.argv[1], "child").write_text(str(os.getpid()))
 signal.signal(signal.SIGINT, signal.SIG_IGN)
 worker = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
 pathlib.Path(sys.argv[1], "worker").write_text(str(worker.pid))
@@ -73,9 +76,13 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
     yield begin
     for process in started:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
+        process.kill()
+        process.wait()
+        process.stderr.close()
+    with suppress(OSError):  # has ended, unless the test has failed
+        child = int((tmp_path / "child").read_text())
+        if str(tmp_path) in Path(f"/proc/{child}/cmdline").read_text():
+            os.kill(child, signal.SIGKILL)
 
 
 def wait_for(path: Path) -> None:

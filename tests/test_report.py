@@ -19,7 +19,6 @@ from sam2act.config.load import dump, load_experiment, load_network
 from sam2act.evaluation.methods import Source
 from sam2act.train import STAGE
 from sam2act.training.run import build_parser as training_parser
-from sam2act.visualization.page import Page
 from tests.evaluation.evaluated_runs import (
     episode,
     episodes,
@@ -498,16 +497,3 @@ def test_page_has_its_parts_in_reading_order(report, run: Path) -> None:
         "Films",
         "How to repeat it",
     ]
-
-
-def test_films_left_out_are_not_listed_endlessly(modules, tmp_path: Path) -> None:
-    videos, collect = modules["report_videos"], modules["report"].collect_methods
-    folder = tmp_path / "eval" / "none" / "model_last"
-    rows = [episode(f"task{n}", 0, 1, video=f"{n}.gif") for n in range(9)]
-    write_rows(folder, rows)
-    for number in range(9):
-        (folder / f"{number}.gif").write_bytes(bytes(300))
-    page = Page("t")
-    videos.add_videos(page, collect([Source(tmp_path)]), 1000)  # 400 bytes each as text
-    assert sum(part.startswith("<figure>") for part in page.parts) == 2
-    assert page.parts[-1].count(".gif") == videos.NAMED and "and 3 more" in page.parts[-1]
