@@ -75,7 +75,7 @@ def _add_excess(page: Page, run: Path) -> None:
             f"{STAGE_TWO.module} logs it when it trains a single task."
         )
         return
-    strong = hardest_keyframe(first, second)
+    strong = hardest_keyframe(second)
     page.text(_moment(strong, second[strong]))
     with page.columns():
         page.markup(f"<figure>{excess_chart(second, strong)}</figure>")
@@ -85,8 +85,8 @@ def _add_excess(page: Page, run: Path) -> None:
 
 def _moment(keyframe: int, points: Points) -> str:
     start, end, update = points[0][1], settled(points), learned_at(points)
-    text = f"Keyframe {keyframe} is the hardest to predict without memory. Its excess loss goes "
-    text += f"from {start:.2f} to {end:.2f}"
+    text = f"Keyframe {keyframe} is learned last in stage 2: it needs the memory most. Its excess "
+    text += f"loss goes from {start:.2f} to {end:.2f}"
     if update is None:
         return f"{text}; it does not stay below half of its first value."
     return f"{text}; from update {update:g} on it stays below half of its first value."

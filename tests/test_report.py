@@ -286,7 +286,7 @@ def test_missing_description_is_said(report, tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------- training
 def test_moment_of_learning_is_found(report, run: Path) -> None:
     page = report(run)
-    sentence = page.text("is the hardest to predict")
+    sentence = page.text("is learned last")
     assert sentence.startswith("Keyframe 1 ") and "from 1.20 to 0.05" in sentence
     assert "from update 30 on" in sentence
     assert page.table("keyframe") == [

@@ -74,20 +74,19 @@ def settled(points: Points) -> float:
     return statistics.fmean(y for _, y in points[-max(1, len(points) // SETTLED_PART) :])
 
 
-def hardest_keyframe(stage_one: Mapping[int, Points], stage_two: Mapping[int, Points]) -> int:
-    """The keyframe of `stage_two` with the largest excess loss before the memory has learned.
+def hardest_keyframe(stage_two: Mapping[int, Points]) -> int:
+    """The keyframe that the memory learns last: the largest mean over the first half of stage 2.
 
-    Args:
-        stage_one: excess curves of the training without memory; its end counts. May be empty, then
-            the beginning of `stage_two` counts.
-        stage_two: excess curves of the training of the memory.
+    Not the largest value before: what stage 1 has not finished is often larger, and falls at once.
 
     Raises:
         ValueError: `stage_two` is empty.
     """
-    before = {k: settled(stage_one[k]) for k in stage_two if k in stage_one}
-    before = before or {k: points[0][1] for k, points in stage_two.items()}
-    return max(before, key=lambda k: before[k])
+    means = {
+        k: statistics.fmean(y for _, y in points[: (len(points) + 1) // 2])
+        for k, points in stage_two.items()
+    }
+    return max(means, key=lambda k: means[k])
 
 
 def learned_at(points: Points) -> float | None:

@@ -74,11 +74,14 @@ def test_end_of_a_curve_is_the_mean_of_its_last_tenth() -> None:
     assert settled([(0, 1.0), (1, 5.0)]) == 5.0
 
 
-def test_hardest_keyframe_is_read_before_memory_is_learned() -> None:
-    second = {1: [(0, 0.9), (9, 0.1)], 2: [(0, 0.5), (9, 0.8)]}
-    assert hardest_keyframe({}, second) == 1
-    first = {1: [(0, 2.0), (9, 0.1)], 2: [(0, 0.1), (9, 1.0)], 3: [(0, 7.0), (9, 7.0)]}
-    assert hardest_keyframe(first, second) == 2  # keyframe 3 has no curve to draw
+def test_hardest_keyframe_is_the_one_learned_last() -> None:
+    second = {
+        1: [(0, 1.2), (1, 0.1), (2, 0.1), (3, 0.1)],  # unfinished in stage 1, falls at once
+        2: [(0, 1.0), (1, 0.9), (2, 0.2), (3, 0.1)],
+        3: [(0, 0.2), (1, 0.2), (2, 5.0), (3, 5.0)],  # the second half does not count
+    }
+    assert hardest_keyframe(second) == 2
+    assert hardest_keyframe({4: [(0, 1.0)]}) == 4
 
 
 @pytest.mark.parametrize(
