@@ -2,7 +2,7 @@
 #
 #   docker build -f containers/rlbench.Dockerfile -t sam2act-rlbench \
 #       --build-arg COPPELIASIM_ARCHIVE=CoppeliaSim_Edu_V4_1_0_Ubuntu20_04.tar.xz .
-#   docker run --rm --gpus all -v "$PWD/data:/work/data" -v "$PWD/runs:/work/runs" sam2act-rlbench \
+#   docker run --rm --gpus all -v "$PWD/data:/sam2act/data" -v "$PWD/runs:/sam2act/runs" sam2act-rlbench \
 #       python sam2act/eval.py --headless --backend rlbench ...
 #
 # The archive lies in the build folder (mind its licence). The commits of PyRep, RLBench and YARR and
@@ -18,8 +18,8 @@ RUN apt-get update && apt-get install -y --no-install-recommends \
         libxext6 libxkbcommon-x11-0 libxrender1 \
     && rm -rf /var/lib/apt/lists/*
 
-WORKDIR /work
-COPY . /work
+WORKDIR /sam2act
+COPY . /sam2act
 RUN python3 -m venv /opt/venv && /opt/venv/bin/pip install --no-cache-dir -e ".[clip,sim]"
 ENV PATH=/opt/venv/bin:$PATH
 

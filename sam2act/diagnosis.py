@@ -135,7 +135,7 @@ def examine_coppeliasim(environment: Mapping[str, str]) -> list[Finding]:
     plugins = environment.get(headless.PLUGIN_VARIABLE, "")
     return [
         _examined("CoppeliaSim", root, headless.folder_problem(environment), wrong=True),
-        _examined("LD_LIBRARY_PATH", "ok", headless.library_problem(environment)),
+        _examined("LD_LIBRARY_PATH", "ok", headless.loader_problem(environment)),
         _examined("Qt plugins", plugins or "set when CoppeliaSim starts", ""),
         *findings,
     ]

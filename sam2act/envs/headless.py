@@ -35,7 +35,7 @@ def folder_problem(environment: Mapping[str, str]) -> str:
     return ""
 
 
-def library_problem(environment: Mapping[str, str]) -> str:
+def loader_problem(environment: Mapping[str, str]) -> str:
     """Whether the loader of this process looks into COPPELIASIM_ROOT."""
     root = environment.get("COPPELIASIM_ROOT", "")
     folders = environment.get("LD_LIBRARY_PATH", "").split(":")

@@ -223,7 +223,7 @@ def prepare_process(*, headless_mode: bool) -> None:
     try:
         importlib.import_module("pyrep")
     except ImportError as error:
-        remedy = headless.library_problem(os.environ) or headless.START_HELP
+        remedy = headless.loader_problem(os.environ) or headless.START_HELP
         raise MissingSimulatorError(
             f"{PURPOSE}: PyRep cannot be imported ({error}); {remedy}. "
             f"Installation: {INSTALL_RLBENCH}"

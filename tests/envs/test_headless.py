@@ -97,11 +97,11 @@ def test_folder_is_checked(coppeliasim: Path) -> None:
 def test_library_path_is_checked(coppeliasim: Path) -> None:
     root = str(coppeliasim)
     for path in (root, f"/a:{root}/", f"{coppeliasim.parent}/./CoppeliaSim:/b"):
-        assert headless.library_problem({"COPPELIASIM_ROOT": root, "LD_LIBRARY_PATH": path}) == ""
+        assert headless.loader_problem({"COPPELIASIM_ROOT": root, "LD_LIBRARY_PATH": path}) == ""
     for path in ("", "/a", f"{root}/sub"):
-        problem = headless.library_problem({"COPPELIASIM_ROOT": root, "LD_LIBRARY_PATH": path})
+        problem = headless.loader_problem({"COPPELIASIM_ROOT": root, "LD_LIBRARY_PATH": path})
         assert "libcoppeliaSim.so.1" in problem and "export LD_LIBRARY_PATH" in problem
-    assert headless.library_problem({"LD_LIBRARY_PATH": "/a"}) == ""
+    assert headless.loader_problem({"LD_LIBRARY_PATH": "/a"}) == ""
 
 
 # ----------------------------------------------------------------------------------- process
