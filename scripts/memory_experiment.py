@@ -59,7 +59,7 @@ class Size:
 
 
 TINY = {
-    "put_block_back": Size(100, "epochs 5", "epochs 5", 40, 14, minutes="9 to 15"),
+    "put_block_back": Size(100, "epochs 7", "epochs 5", 40, 14, minutes="10 to 15"),
     "rearrange_block": Size(100, "epochs 5", "epochs 5", 40, 13, minutes="9 to 15"),
     "reopen_drawer": Size(100, "epochs 8", "epochs 5", 40, 11, minutes="12 to 20"),
 }

@@ -159,7 +159,7 @@ def test_wrong_python_is_named_before_anything_is_announced(
 @pytest.mark.parametrize(
     ("script", "options", "minutes"),
     [
-        ("quickstart.sh", [], "9 to 15 minutes"),
+        ("quickstart.sh", [], "10 to 15 minutes"),
         ("quickstart.sh", ["--quick"], "3 to 5 minutes"),
         ("quickstart.sh", ["--task", "reopen_drawer"], "12 to 20 minutes"),
         ("test.sh", [], "2 to 8 minutes"),
