@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ["WANDB_MODE"] = "disabled"
 
 import pytest  # noqa: E402
 import torch  # noqa: E402
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the background of a shell
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # programs under test inherit it
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     torch.set_num_threads(1)
