@@ -11,8 +11,10 @@ os.environ["WANDB_MODE"] = "disabled"
 import pytest  # noqa: E402
 import torch  # noqa: E402
 
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the background of a shell
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # programs under test inherit it
+# In the background of a shell, or under nohup, signals are ignored; programs under test inherit it.
+for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, usual)
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     torch.set_num_threads(1)
