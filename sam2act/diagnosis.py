@@ -10,16 +10,18 @@ import importlib.metadata
 import os
 import platform
 import re
-import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 
+from sam2act.compat.c_library import CompilerError, find_compiler
 from sam2act.envs import headless
 from sam2act.envs.versions import INSTALL_RLBENCH, RIGHT_PARTS, has_part
 
 UNUSED = "not used in this version"
+FAST_RENDERING = "fast rendering on a CPU"
+PYTORCH3D_REMEDY = "follow INSTALL.md of facebookresearch/pytorch3d (it is built from source)"
 RLBENCH = "backend rlbench"
 OLDEST_PYTHON = (3, 10)
 
@@ -83,10 +85,10 @@ PACKAGES = (
     Package("h5py", "h5py", UNUSED, ""),
     _extra("mujoco", "mujoco-core", "sim", "the embedded simulator"),
     _extra("av", "av", "sim", "films as mp4"),
-    Package("triton", "triton", UNUSED, ""),
+    _extra("triton", "triton", "triton", "fast rendering on a GPU"),
     _extra("xformers", "xformers", "xformers", "attention_backend: xformers"),
     _extra("hydra", "hydra-core", "hydra", "original SAM2 yaml files"),
-    Package("pytorch3d", "pytorch3d", UNUSED, ""),
+    Package("pytorch3d", "pytorch3d", "use_point_renderer: False", PYTORCH3D_REMEDY),
     _simulator("pyrep", "PyRep", RLBENCH),
     _simulator("rlbench", "rlbench", RLBENCH),
     _simulator("yarr", "yarr", "the agent for YARR's rollouts"),
@@ -194,8 +196,8 @@ def _cuda() -> Finding:
 
 
 def _compiler(environment: Mapping[str, str]) -> Finding:
-    for name in (environment.get("CC", ""), "cc", "gcc", "clang"):
-        found = shutil.which(name.split()[0]) if name.split() else None
-        if found:
-            return Finding("C compiler", "ok", found, UNUSED)
-    return Finding("C compiler", "missing", "", UNUSED)
+    try:
+        compiler, *_ = find_compiler(environment)
+    except CompilerError as error:
+        return Finding("C compiler", "missing", str(error), FAST_RENDERING, "install gcc or clang")
+    return Finding("C compiler", "ok", compiler, FAST_RENDERING)

@@ -33,6 +33,7 @@ from sam2act.evaluation.scenes import SceneError
 from sam2act.evaluation_plan import OptionError
 from sam2act.evaluation_run import evaluate
 from sam2act.policy.contracts import ContractError
+from sam2act.training.allocator import keep_freed_memory
 from sam2act.training.distributed import distributed_world
 from sam2act.training.run_log import configure_console
 from sam2act.training.setup import USER_ERRORS
@@ -88,6 +89,7 @@ def _add_model_flags(group: argparse._ArgumentGroup) -> None:
         "the one with the highest mean success is named at the end",
     )
     add("--exp_cfg_path", default="", help="yaml that replaces the experiment config of the run")
+    add("--exp_cfg_opts", default="", help='changes of it, e.g. "eval.precision bfloat16"')
     add("--mvt_cfg_path", default="", help="yaml that replaces the network config of the run")
     add(
         "--ground-truth",
@@ -200,6 +202,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with distributed_world(device_name(args.device)) as world:
             configure_console(world.rank)
+            if world.device.type == "cpu":
+                keep_freed_memory()
             rates = evaluate(args, world)
             if world.is_main:
                 print_rates(rates)

@@ -150,6 +150,7 @@ def _make_actor(
         device=world.device,
         experiment_file=args.exp_cfg_path,
         network_file=args.mvt_cfg_path,
+        experiment_opts=args.exp_cfg_opts,
     )
     network = bundle.network
     encoder = build_text_encoder(bundle.experiment.language, network.lang_len, network.lang_dim)

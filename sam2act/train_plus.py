@@ -34,6 +34,10 @@ def check(experiment: ExperimentConfig, network: NetworkConfig) -> None:
             "train_plus.py needs sample_distribution_mode: demo_uniform_temporal, which draws "
             "windows of consecutive keyframes"
         )
+    if experiment.peract.skip_dead_lora:
+        raise ConfigError(
+            "peract.skip_dead_lora: True is for train.py; train_plus.py trains no adapters"
+        )
     if experiment.bs % window:
         raise ConfigError(
             f"bs {experiment.bs} must be a multiple of the window num_maskmem + 1 = {window}; "

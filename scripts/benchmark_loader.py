@@ -4,7 +4,8 @@
     python scripts/benchmark_loader.py --json FILE [--quick] [--data-folder DEMOS]
 
 Demos are taken from --data-folder, or made up at the published size if none is given. Baselines
-of the same run: decoding the PNGs of the same samples, and the loader without workers. The figures
+of the same run: decoding the PNGs of the same samples, the loader without workers, one worker for
+two, one rank for two (connected by gloo, sharing one store). The figures
 of the published replay buffer (build 0.8 s to 1.9 s per demo, 1.668 MB per record) were measured
 on two cores of another machine.
 """
@@ -78,10 +79,71 @@ def _measure(options: argparse.Namespace, folder: Path) -> list[Row]:
         _rate_row("batch() alone", _batch_rate(dataset, options), decoding, "decoding PNGs"),
         _rate_row("loader, in process", in_process, decoding, "decoding PNGs"),
     ]
+    rows.append(Row("memory after the batches / before", _memory_growth(dataset, options), "x"))
+    rows.append(Row("first batch, in process", _first_batch_seconds(dataset, 0), "s"))
+    baseline, name = in_process, "in process"
     for workers in map(int, options.workers.split(",")):
         rate = _loader_rate(dataset, options, workers)
-        rows.append(_rate_row(f"loader, workers: {workers}", rate, in_process, "in process"))
+        rows.append(_rate_row(f"loader, workers: {workers}", rate, baseline, name))
+        rows.append(
+            Row(f"first batch, workers: {workers}", _first_batch_seconds(dataset, workers), "s")
+        )
+        baseline, name = rate, f"{workers} workers"
+    alone, together = (sum(_rates_of_ranks(dataset, options, ranks)) for ranks in (1, 2))
+    rows.append(_rate_row("2 ranks, each in process", together, alone, "1 rank"))
     return rows
+
+
+def _memory_growth(dataset: KeyframeDataset, options: argparse.Namespace) -> float:
+    """Resident memory of this process after many batches over that after a few."""
+
+    def resident() -> int:
+        fields = Path("/proc/self/statm").read_text().split()
+        return int(fields[1]) - int(fields[2])  # without pages of files, such as the store's
+
+    _batch_rate(dataset, options)
+    before = resident()
+    for _ in range(5):
+        _batch_rate(dataset, options)
+    return resident() / before
+
+
+def _first_batch_seconds(dataset: KeyframeDataset, workers: int) -> float:
+    """From the decision to train until the first batch, on a built store."""
+    started = time.perf_counter()
+    next(iter(make_loader(dataset, 0, 1, num_workers=workers, start_method="spawn")))
+    return time.perf_counter() - started
+
+
+def _rates_of_ranks(
+    dataset: KeyframeDataset, options: argparse.Namespace, ranks: int
+) -> list[float]:
+    """Samples per second of each of several processes that gather at the same time."""
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = (ranks, f"{folder}/meeting", dataset, options, folder)
+        torch.multiprocessing.spawn(_measure_rank, arguments, nprocs=ranks)
+        return [float((Path(folder) / f"rate_{rank}").read_text()) for rank in range(ranks)]
+
+
+def _measure_rank(
+    rank: int,
+    ranks: int,
+    meeting: str,
+    dataset: KeyframeDataset,
+    options: argparse.Namespace,
+    folder: str,
+) -> None:
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{meeting}", rank=rank, world_size=ranks
+    )
+    dataset.rank = rank
+    dataset.batch(0)
+    torch.distributed.barrier()
+    rate = _batch_rate(dataset, options)
+    torch.distributed.barrier()
+    (Path(folder) / f"rate_{rank}").write_text(str(rate))
+    torch.distributed.destroy_process_group()
 
 
 def _rate_row(name: str, rate: float, baseline: float, baseline_name: str) -> Row:

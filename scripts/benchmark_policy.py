@@ -1,36 +1,39 @@
 #!/usr/bin/env python3
-"""Time and memory of the full-size network: acting, and one training step.
+"""Time of acting with the full-size network: from an observation to an action.
 
-    python scripts/benchmark_policy.py --json FILE [--quick] [--device cuda]
+    python scripts/benchmark_policy.py --json FILE [--quick] [--device cuda] [--compile default]
 
-Baselines are the published network's figures on two CPU threads (forward of both branches at
-batch 1: 3.15 s; forward and backward at batch 2: 20.5 s and 8.7 GB), which leave out rendering,
-3-D arg-max and optimiser; ours include them. They are comparable on a similar CPU only.
+Baselines: the published network on two CPU threads (forward of both branches at batch 1: 3.15 s),
+which leaves out rendering and 3-D arg-max where ours includes them and is comparable on a similar
+CPU only; everything else is compared within the run.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-import resource
+import math
 import sys
-from typing import NamedTuple
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+from unittest import mock
 
 import torch
-from benchmarking import Row, build_parser, median_seconds, report
+from benchmarking import Row, build_parser, gigaflops_of, matrix_rate, median_seconds, report
+from random_samples import random_batch
 
 from sam2act.config.load import load_experiment, load_network
+from sam2act.config.schema import COMPILE_MODES
+from sam2act.models import linear
 from sam2act.policy.checkpoint import PolicyBundle, build_policy
-from sam2act.policy.contracts import Batch, SampleIdentity
-from sam2act.policy.targets import LossDraws
-from sam2act.training.optimizer import build_optimizer
+from sam2act.training.allocator import keep_freed_memory
 
 PUBLISHED_FORWARD_SECONDS = 3.15
-PUBLISHED_STEP_SECONDS = 20.5
-PUBLISHED_STEP_GIGABYTES = 8.7
 PUBLISHED = "published network, 2 CPU threads"
-TRAINING_BATCH = 2
-ACTING_BATCH = 4
+BATCHES = (2, 4, 8)
 
 
 class Sizes(NamedTuple):
@@ -39,112 +42,140 @@ class Sizes(NamedTuple):
     network_opts: str
     image_size: int
     repeats: int
+    matrix_side: int = 2048
 
 
 FULL = Sizes("sam2_ckpt ''", 128, 5)
-QUICK = Sizes("sam2_ckpt '' depth 2 sam2_config sam2.1_hiera_t.yaml", 32, 2)
+QUICK = Sizes("sam2_ckpt '' depth 2 sam2_config sam2.1_hiera_t.yaml", 32, 2, 256)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measure and report."""
+    """Measures and reports."""
     parser = build_parser(__doc__)
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument(
+        "--compile",
+        default="",
+        choices=COMPILE_MODES,
+        help="also measure this mode of torch.compile",
+    )
     args = parser.parse_args(arguments)
     sizes = QUICK if args.quick else FULL
-    bundle = build_policy(
-        load_experiment("configs/sam2act.yaml"),
-        load_network("configs/mvt/sam2act.yaml", sizes.network_opts),
-    )
-    bundle.policy.to(args.device)
-    rows = measure_acting(bundle, sizes, args.device)
-    rows += measure_training(bundle, sizes, args.device)
+    if args.device == "cpu":
+        keep_freed_memory()  # as eval.py does
+    rows = list(measure(sizes, args.device, args.compile))
     if args.quick:  # another network than the one that was published
-        rows = [
-            dataclasses.replace(row, baseline=None, baseline_name="")
-            if row.baseline_name == PUBLISHED
-            else row
-            for row in rows
-        ]
-    report(f"{'quick ' if args.quick else ''}policy, {args.device}, float32", rows, args.json)
+        rows[0] = dataclasses.replace(rows[0], baseline=None, baseline_name="")
+    report(f"{'quick ' if args.quick else ''}policy, {args.device}", rows, args.json)
     return 0
 
 
-def measure_acting(bundle: PolicyBundle, sizes: Sizes, device: str) -> list[Row]:
-    """Observation to action: unprojection, two renderings, both branches, arg-max."""
-    seconds = []
-    for count in (1, ACTING_BATCH):
-        batch, language = random_batch(bundle, count, sizes.image_size, device)
-        observation = batch.observation()
-        act = functools.partial(bundle.policy.act, observation, language)
-        seconds.append(median_seconds(act, repeats=sizes.repeats, device=device) / count)
-    name = f"act, per observation of {ACTING_BATCH}"
-    return [
-        Row("act, batch 1", seconds[0], "s", PUBLISHED_FORWARD_SECONDS, PUBLISHED),
-        Row(name, seconds[1], "s", seconds[0], "batch 1 in this run"),
-    ]
-
-
-def measure_training(bundle: PolicyBundle, sizes: Sizes, device: str) -> list[Row]:
-    """One update at batch 2 with augmentation, rendering, targets and optimiser."""
-    policy = bundle.policy.train()
-    batch, language = random_batch(bundle, TRAINING_BATCH, sizes.image_size, device)
-    draws = LossDraws.sample(TRAINING_BATCH, torch.Generator().manual_seed(0)).to(device)
-    optimizer = build_optimizer(
-        [p for p in policy.parameters() if p.requires_grad],
-        optimizer_type="lamb",
-        bnb=True,
-        lr=1e-5,
+def build(sizes: Sizes, device: str, experiment_opts: str = "") -> PolicyBundle:
+    """The published network with random weights."""
+    bundle = build_policy(
+        load_experiment("configs/sam2act.yaml", experiment_opts),
+        load_network("configs/mvt/sam2act.yaml", sizes.network_opts),
     )
-
-    def step() -> None:
-        optimizer.zero_grad(set_to_none=True)
-        policy.loss(batch, language, draws).total.backward()
-        optimizer.step()
-
-    seconds = median_seconds(step, repeats=max(1, sizes.repeats // 2), device=device)
-    name = f"training step, batch {TRAINING_BATCH}"
-    return [
-        Row(name, seconds, "s", PUBLISHED_STEP_SECONDS, PUBLISHED),
-        Row("peak memory", peak_gigabytes(device), "GB", PUBLISHED_STEP_GIGABYTES, PUBLISHED),
-    ]
+    bundle.policy.to(device).eval()
+    bundle.policy.compile_network(bundle.experiment.eval.compile)
+    return bundle
 
 
-def peak_gigabytes(device: str) -> float:
-    """Largest memory so far: of the GPU, or of the process."""
+def acting_seconds(
+    bundle: PolicyBundle, count: int, sizes: Sizes, device: str, half: bool = False
+) -> float:
+    """Seconds per call for `count` observations: unprojection, rendering, network, arg-max."""
+    batch, language = random_batch(bundle, count, sizes.image_size, device)
+    act = functools.partial(bundle.policy.act, batch.observation(), language)
+    with torch.inference_mode(), torch.autocast(device, torch.bfloat16, enabled=half):
+        return median_seconds(act, repeats=sizes.repeats, device=device)
+
+
+def measure(sizes: Sizes, device: str, mode: str) -> Iterator[Row]:
+    """Acting in both precisions, in batches, compiled, and where the time goes."""
+    plain = build(sizes, device)
+    alone = acting_seconds(plain, 1, sizes, device)
+    yield Row("act, batch 1, float32", alone, "s", PUBLISHED_FORWARD_SECONDS, PUBLISHED)
+    for count in BATCHES:
+        each = acting_seconds(plain, count, sizes, device) / count
+        yield Row(f"act, float32, per observation of {count}", each, "s", alone, "batch 1")
+    if device == "cpu":
+        with mock.patch.object(linear, "LEAST_PRODUCTS", math.inf):
+            slower = acting_seconds(plain, 1, sizes, device)
+        yield Row(
+            "act, batch 1, linear layers by oneDNN", alone, "s", slower, "by torch's F.linear"
+        )
+    yield from floor_rows(plain, sizes, device)
+    yield from measure_parts(plain, sizes, device)
+    seconds = acting_seconds(plain, 1, sizes, device, half=True)
+    yield Row("act, batch 1, bfloat16", seconds, "s", alone, "float32")
+    if mode:
+        compiled = build(sizes, device, f"eval.compile {mode}")
+        seconds = acting_seconds(compiled, 1, sizes, device)
+        yield Row(f"act, batch 1, compiled ({mode})", seconds, "s", alone, "not compiled")
+
+
+def floor_rows(bundle: PolicyBundle, sizes: Sizes, device: str) -> Iterator[Row]:
+    """The time that the operations of the network would take at the rate of a matrix product."""
+    batch, language = random_batch(bundle, 1, sizes.image_size, device)
+    with torch.no_grad():
+        gigaflops = gigaflops_of(lambda: bundle.policy.act(batch.observation(), language))
+    yield Row("operations of act, batch 1", gigaflops, "GFLOP")
+    for dtype in (torch.float32, torch.bfloat16):
+        name = str(dtype).removeprefix("torch.")
+        rate = matrix_rate(device, dtype, sizes.matrix_side)
+        yield Row(f"matrix product, {name}", rate, "GFLOP/s")
+        yield Row(f"floor of act, {name}: operations / rate", gigaflops / rate, "s")
+
+
+def measure_parts(bundle: PolicyBundle, sizes: Sizes, device: str) -> Iterator[Row]:
+    """What one call spends where, both branches together."""
+    network = bundle.policy.network
+    parts: dict[str, list[tuple[Any, str]]] = {
+        "rendering": [(network, "render")],
+        "image encoder": [(network, "encode")],
+        "multi-view transformers": [(b, "tokens") for b in (network.coarse, network.fine)],
+        "upsampling": [(b, "heatmaps") for b in (network.coarse, network.fine)],
+        "arg-max": [(network, "peak")],
+    }
+    with stopwatch(parts, device) as seconds:
+        for _ in range(sizes.repeats):
+            acting_seconds(bundle, 1, sizes._replace(repeats=1), device)
+    calls = 2 * sizes.repeats  # each with one warm-up call
+    for name in parts:
+        yield Row(f"of which {name}", seconds[name] / calls, "s")
+
+
+@contextmanager
+def stopwatch(parts: dict[str, list[tuple[Any, str]]], device: str) -> Iterator[dict[str, float]]:
+    """Adds up the time spent in methods, while the context lasts."""
+    seconds: dict[str, float] = defaultdict(float)
+
+    def timed(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            started = now(device)
+            result = method(*args, **kwargs)
+            seconds[name] += now(device) - started
+            return result
+
+        return call
+
+    for name, methods in parts.items():
+        for owner, method in methods:
+            owner.__dict__[method] = timed(name, getattr(owner, method))
+    try:
+        yield seconds
+    finally:
+        for methods in parts.values():
+            for owner, method in methods:
+                del owner.__dict__[method]
+
+
+def now(device: str) -> float:
+    """The time when all work on the device is done."""
     if device.startswith("cuda"):
-        return torch.cuda.max_memory_allocated() / 1e9
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
-
-
-def random_batch(
-    bundle: PolicyBundle, count: int, side: int, device: str
-) -> tuple[Batch, torch.Tensor]:
-    """Noise in the shape of recorded samples, seen by cameras above the workspace."""
-    generator = torch.Generator().manual_seed(0)
-    cameras = len(bundle.experiment.cameras)
-    images = (count, cameras, side, side, 3)
-    intrinsics = torch.eye(3, dtype=torch.float64)
-    intrinsics[0, 0] = intrinsics[1, 1] = side
-    intrinsics[:2, 2] = side / 2
-    extrinsics = torch.eye(4, dtype=torch.float64)
-    extrinsics[:3, :3] = torch.diag(torch.tensor([1.0, -1.0, -1.0]))  # looks straight down
-    extrinsics[:3, 3] = torch.tensor([0.2, 0.0, 1.6])
-    batch = Batch(
-        rgb=torch.randint(256, images, dtype=torch.uint8, generator=generator),
-        depth_code=torch.randint(256, images, dtype=torch.uint8, generator=generator),
-        depth_range=torch.tensor([0.01, 1.0], dtype=torch.float64).expand(count, cameras, 2),
-        intrinsics=intrinsics.expand(count, cameras, 3, 3),
-        extrinsics=extrinsics.expand(count, cameras, 4, 4),
-        proprioception=torch.rand(count, 4, generator=generator),
-        instruction=torch.zeros(count, dtype=torch.int64),
-        target_pose=torch.tensor([[0.2, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]]).repeat(count, 1),
-        gripper_open=torch.ones(count, dtype=torch.int64),
-        ignore_collisions=torch.zeros(count, dtype=torch.int64),
-        identities=(SampleIdentity("noise", 0, 0, 0),) * count,
-    )
-    network = bundle.network
-    language = torch.randn(count, network.lang_len, network.lang_dim, generator=generator)
-    return batch.to(device), language.to(device)
+        torch.cuda.synchronize()
+    return time.perf_counter()
 
 
 if __name__ == "__main__":

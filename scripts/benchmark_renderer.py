@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Measures the torch renderer and the 3-D arg-max, each beside a baseline of the same run.
+"""Measures the renderers and the 3-D arg-max, each beside a baseline of the same run.
 
     python scripts/benchmark_renderer.py --json FILE [--quick] [--device cuda]
 
-Baselines: a z-buffer made by sorting for the z-buffer, the dense arg-max for the pruned one. The
-whole rendering call has no counterpart and stands alone. Times are medians per sample.
+Baselines: the torch path for the fused ones, a z-buffer made by sorting for its z-buffer, the dense
+arg-max for the other methods. Times are medians per sample and stage.
 """
 
 from __future__ import annotations
@@ -15,14 +15,16 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-from benchmarking import Row, build_parser, median_seconds, report
+from benchmarking import Row, build_parser, copy_rate, median_seconds, report
 from torch import Tensor
 
+from sam2act.rendering.backends import FASTEST, works
 from sam2act.rendering.grid_argmax import grid_argmax
 from sam2act.rendering.heatmaps import gaussian_heatmaps
 from sam2act.rendering.renderer import render
 from sam2act.rendering.splat_torch import DEPTH_UNITS, EMPTY_KEY, FAR_LIMIT, z_buffer
 from sam2act.rendering.views import THREE_VIEWS, project, view_depth
+from sam2act.training.allocator import keep_freed_memory
 
 RADIUS = 0.012
 UNIT = "ms/sample"
@@ -35,10 +37,11 @@ class Sizes(NamedTuple):
     points: int
     side: int
     repeats: int
+    copied: int = 256  # megabytes
 
 
 FULL = Sizes(batch=4, points=65536, side=224, repeats=7)  # four cameras of 128 pixels
-QUICK = Sizes(batch=2, points=16384, side=64, repeats=3)
+QUICK = Sizes(batch=2, points=16384, side=64, repeats=3, copied=16)
 
 
 class Clock:
@@ -64,32 +67,38 @@ def main(arguments: list[str] | None = None) -> int:
     """Measures and reports."""
     options = parse_arguments(arguments)
     sizes = QUICK if options.quick else FULL
+    if options.device == "cpu":
+        keep_freed_memory()  # as training and evaluation do
     rows = measure_renderer(sizes, options.device) + measure_argmax(sizes, options.device)
+    rows.append(Row("memory", copy_rate(options.device, sizes.copied), "GB/s"))
     title = f"renderer and arg-max, {options.device}, batch {sizes.batch}, {sizes.points} points, "
     report(f"{title}{len(THREE_VIEWS)} views of {sizes.side} px", rows, options.json)
     return 0
 
 
 def measure_renderer(sizes: Sizes, device: str) -> list[Row]:
-    """One rendering call, and its z-buffer against sorting."""
+    """Rendering calls, and the z-buffer of the torch path against sorting."""
     generator = torch.Generator().manual_seed(0)
     shape = (sizes.batch, sizes.points, 3)
     cloud = (2 * torch.rand(shape, generator=generator) - 1).to(device)
     rgb = torch.rand(shape, generator=generator).to(device)
     side, clock = sizes.side, Clock(sizes, device)
     assert torch.equal(z_buffer(cloud, None, THREE_VIEWS, side), z_buffer_by_sorting(cloud, side))
-    options = {"views": THREE_VIEWS, "size": side, "radius": RADIUS}
-    rendering = clock(lambda: render(cloud, rgb, **options))
     ours = clock(lambda: z_buffer(cloud, None, THREE_VIEWS, side))
     sorting = clock(lambda: z_buffer_by_sorting(cloud, side))
-    return [
-        Row("render", rendering, UNIT),
-        Row("z-buffer", ours, UNIT, sorting, "sorting"),
-    ]
+    rows = [Row("torch z-buffer", ours, UNIT, sorting, "sorting")]
+    options = {"views": THREE_VIEWS, "size": side, "radius": RADIUS, "pixel_location": True}
+    slow = clock(lambda: render(cloud, rgb, backend="torch", **options))
+    rows.append(Row("render, torch", slow, UNIT))
+    name = FASTEST[device.partition(":")[0]]
+    if works(name, cloud.device.type):
+        fast = clock(lambda: render(cloud, rgb, backend=name, **options))
+        rows.append(Row(f"render, {name}", fast, UNIT, slow, "torch"))
+    return rows
 
 
 def measure_argmax(sizes: Sizes, device: str) -> list[Row]:
-    """The pruned method against the dense one, for peaked heat maps and for noise."""
+    """The fastest method against the dense one, for peaked heat maps and for noise."""
     generator = torch.Generator().manual_seed(1)
     target = 1.6 * torch.rand(sizes.batch, 3, generator=generator) - 0.8
     peaked = gaussian_heatmaps(project(target, THREE_VIEWS, sizes.side), sizes.side, 4.0)
@@ -101,10 +110,10 @@ def measure_argmax(sizes: Sizes, device: str) -> list[Row]:
 
 
 def compare_methods(name: str, heat: Tensor, clock: Clock) -> Row:
-    """Pruned beside dense for (B, V, S, S) heat maps."""
-    pruned = clock(lambda: grid_argmax(heat, THREE_VIEWS, "pruned"))
+    """The method chosen for the device beside the dense one, for (B, V, S, S) heat maps."""
+    chosen = clock(lambda: grid_argmax(heat, THREE_VIEWS))
     dense = clock(lambda: grid_argmax(heat, THREE_VIEWS, "dense"))
-    return Row(f"pruned arg-max, {name}", pruned, UNIT, dense, "dense")
+    return Row(f"arg-max, {name}", chosen, UNIT, dense, "dense")
 
 
 def z_buffer_by_sorting(cloud: Tensor, side: int) -> Tensor:

@@ -16,8 +16,10 @@ from pathlib import Path
 
 import numpy
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 import sam2act
+from sam2act.models.linear import Linear
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +65,32 @@ def median_seconds(
         if number >= warm_up:
             times.append(time.perf_counter() - started)
     return statistics.median(times)
+
+
+def gigaflops_of(function: Callable[[], object]) -> float:
+    """Billions of floating-point operations in the matrix products and convolutions of a call."""
+    # The counter does not know the products of oneDNN, so torch multiplies while it counts.
+    with FlopCounterMode(display=False) as counter, torch.backends.mkldnn.flags(enabled=False):
+        function()
+    return counter.get_total_flops() / 1e9
+
+
+def matrix_rate(device: str = "cpu", dtype: torch.dtype = torch.float32, side: int = 2048) -> float:
+    """Billions of operations per second in a large product by the layer of the networks: what the
+    machine can do."""
+    layer = Linear(side, side, bias=False, device=device, dtype=dtype)
+    x = torch.rand(side, side, device=device).to(dtype)
+    with torch.no_grad():
+        seconds = median_seconds(lambda: layer(x), repeats=5, warm_up=2, device=device)
+    return 2 * side**3 / seconds / 1e9
+
+
+def copy_rate(device: str = "cpu", megabytes: int = 256) -> float:
+    """Gigabytes per second read and written by a large copy: what the memory can do."""
+    source = torch.zeros(megabytes * 2**18, device=device)
+    target = torch.empty_like(source)
+    seconds = median_seconds(lambda: target.copy_(source), repeats=5, warm_up=2, device=device)
+    return 2 * source.numel() * 4 / seconds / 1e9
 
 
 def report(title: str, rows: Sequence[Row], path: Path | None) -> None:

@@ -11,6 +11,8 @@ os.environ["WANDB_MODE"] = "disabled"
 import pytest  # noqa: E402
 import torch  # noqa: E402
 
+if not torch.cuda.is_available():  # Triton reads it when a kernel is defined
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 # In the background of a shell, or under nohup, signals are ignored; programs under test inherit it.
 for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
     if signal.getsignal(number) is signal.SIG_IGN:

@@ -12,7 +12,8 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SCRIPTS = sorted((REPOSITORY / "scripts").glob("benchmark_*.py"))
-SLOW = {"benchmark_policy"}  # a network at the full image size
+# Networks at the full image size.
+SLOW = {"benchmark_policy", "benchmark_training", "benchmark_scaling"}
 ROW_KEYS = {"name", "value", "unit", "baseline", "baseline_name", "higher_is_better", "ratio"}
 MACHINE_KEYS = {"date", "processor", "cores", "threads", "gpu", "python", "torch", "commit"}
 

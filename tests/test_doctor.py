@@ -62,7 +62,7 @@ def test_missing_package_names_its_extra() -> None:
     assert '".[clip]"' in finding.remedy
 
 
-UNUSED_PACKAGES = ("h5py", "triton", "pytorch3d")
+UNUSED_PACKAGES = ("h5py",)
 
 
 @pytest.mark.parametrize("module", UNUSED_PACKAGES)
@@ -79,9 +79,12 @@ def test_unused_package_is_imported_nowhere(module: str) -> None:
         assert not re.search(f"{statement}|{call}", path.read_text(), re.MULTILINE), path
 
 
-def test_unused_parts_of_the_system_promise_nothing() -> None:
+def test_missing_compiler_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sam2act.compat.c_library.COMPILERS", ("no-such-compiler",))
     findings = {finding.name: finding for finding in diagnosis.examine_system({})}
-    assert (findings["C compiler"].enables, findings["C compiler"].remedy) == (diagnosis.UNUSED, "")
+    found = findings["C compiler"]
+    assert (found.state, found.enables) == ("missing", "fast rendering on a CPU")
+    assert found.remedy == "install gcc or clang"
 
 
 def test_installed_package_shows_its_version_and_no_remedy() -> None:

@@ -67,7 +67,7 @@ THIRD_PARTY: dict[str, tuple[str, ...]] = {
     "xformers": ("models.attention",),
     "open_clip": ("language.text_encoder",),
     "pytorch3d": ("rendering.splat_pytorch3d",),
-    "triton": ("rendering.splat_triton",),
+    "triton": ("rendering.triton_kernels", "rendering.splat_triton"),
     "wandb": ("training.run_log",),
     "h5py": ("data",),
     "mujoco": ("envs.embedded",),
@@ -78,6 +78,9 @@ THIRD_PARTY: dict[str, tuple[str, ...]] = {
 }
 # Installed with the core, or only reachable through a package that says what it needs.
 MAY_BE_AT_MODULE_TOP = {*ANYWHERE, "yacs", "yaml", "PIL", "safetensors", "tqdm", "mujoco"}
+
+# Optional imports at the top all the same; the module must be importable without them.
+GUARDED = {("rendering.triton_kernels", "triton")}  # kernels are made when they are defined
 
 
 @dataclass(frozen=True)
@@ -146,7 +149,7 @@ def _complaint(module: str, found: Import) -> str:
         return f"{top} is no package of the table of third-party packages"
     if not any(covers(permission, module) for permission in THIRD_PARTY[top]):
         return f"{top} may be imported only in {', '.join(THIRD_PARTY[top])}"
-    if found.at_top and top not in MAY_BE_AT_MODULE_TOP:
+    if found.at_top and top not in MAY_BE_AT_MODULE_TOP and (module, top) not in GUARDED:
         return f"{top} is optional and must be imported inside a function"
     return ""
 

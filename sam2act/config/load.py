@@ -59,6 +59,19 @@ def from_dict(section: type[Section], values: Mapping[str, Any]) -> Section:
     return _to_dataclass(section, tree)
 
 
+def changed(config: Section, opts: str) -> Section:
+    """`config` with `"key value key value"` merged into it.
+
+    Raises:
+        ConfigError: a key does not exist, or a value is malformed or impossible.
+    """
+    section = type(config)
+    tree = _default_tree(section)
+    _merge(tree, to_dict(config), "the stored configuration")
+    _merge(tree, _parse_opts(opts), "the command line")
+    return _to_dataclass(section, tree)
+
+
 def find_config(path: str | Path) -> Path:
     """The yaml file a user means by `path`.
 

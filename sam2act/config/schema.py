@@ -25,6 +25,10 @@ def require_choice(key: str, value: object, choices: tuple[object, ...]) -> None
     require(value in choices, f"{key}: {value!r} is not one of {', '.join(map(repr, choices))}")
 
 
+# "" = off; "reduce-overhead" uses CUDA graphs.
+COMPILE_MODES = ("", "default", "reduce-overhead", "max-autotune")
+
+
 # ---------------------------------------------------------------------------- experiment config
 @dataclass(frozen=True)
 class PeractConfig:
@@ -53,6 +57,8 @@ class PeractConfig:
     collision_label: str = "current_obs"  # added: current_obs | next_keypoint
     window_sampling: str = "published"  # added: published | all_windows
     sequence_augmentation: str = "independent"  # added: independent | shared_draws | rigid
+    skip_dead_lora: bool = False  # added: stage 1, no work on adapters that cannot move
+    compile: str = ""  # added: torch.compile mode, see COMPILE_MODES
     upsampler_lr_scale: float = 1.0  # added: stage 2, factor on the rate of the coarse upsampler
     cache_frozen_features: bool = False  # added: stage 2, compute frozen features once
 
@@ -78,6 +84,13 @@ class PeractConfig:
             "peract.cache_frozen_features: True needs peract.transform_augmentation: False, since "
             "augmented frames differ every time",
         )
+        require(
+            not self.skip_dead_lora or self._adapters_never_move,
+            "peract.skip_dead_lora: True needs an optimiser under which adapters that start at "
+            "zero never move, the published one: optimizer_type lamb, bnb True, "
+            "zero_norm_escape False, grad_clip 0",
+        )
+        require_choice("peract.compile", self.compile, COMPILE_MODES)
         require(self.upsampler_lr_scale >= 0, "peract.upsampler_lr_scale must not be negative")
         require(self.lr > 0, "peract.lr must be positive")
         require(self.warmup_steps >= 0, "peract.warmup_steps must not be negative")
@@ -96,6 +109,12 @@ class PeractConfig:
         )
         for key in ("transform_augmentation_xyz", "transform_augmentation_rpy"):
             require(len(getattr(self, key)) == 3, f"peract.{key} needs three values")
+
+    @property
+    def _adapters_never_move(self) -> bool:
+        """Whether a tensor of norm 0 stays there and its gradient influences no other."""
+        clipped_lamb = self.optimizer_type == "lamb" and self.bnb
+        return clipped_lamb and not self.zero_norm_escape and self.grad_clip == 0
 
 
 @dataclass(frozen=True)
@@ -145,11 +164,15 @@ class EvalConfig:
     """Acting (`eval.*`, added)."""
 
     force_ignore_collisions: bool | None = None  # None = as predicted
+    precision: str = "float32"  # float32 | bfloat16 | float16: of the network, under autocast
+    compile: str = ""  # torch.compile mode, see COMPILE_MODES
 
     def __post_init__(self) -> None:
         require_choice(
             "eval.force_ignore_collisions", self.force_ignore_collisions, (None, True, False)
         )
+        require_choice("eval.precision", self.precision, ("float32", "bfloat16", "float16"))
+        require_choice("eval.compile", self.compile, COMPILE_MODES)
 
 
 @dataclass(frozen=True)
@@ -222,7 +245,7 @@ class RendererConfig:
     """Virtual-view renderer (`renderer.*`, added)."""
 
     radius: float = 0.012  # splat radius in cube units
-    backend: str = "torch"
+    backend: str = "auto"  # fastest that works on the device; see rendering/backends.py
 
     def __post_init__(self) -> None:
         require(self.radius > 0, "renderer.radius must be positive")
@@ -303,6 +326,7 @@ class NetworkConfig:
     upsampler_channels: tuple[int, ...] = (64, 32)  # added: after the first and second doubling
     heatmap_half: bool = True  # added: round heat maps to fp16
     target_projection: str = "float16"  # added: float16 (with amp only) | float32
+    activation_checkpointing: bool = False  # added: recompute layers in the backward pass
     xops: bool = False
     attention_backend: str = "sdpa"  # added: sdpa | xformers
     rot_ver: int = 0
@@ -443,7 +467,7 @@ class NetworkConfig:
             + "; start from configs/mvt/sam2act.yaml, which sets them",
         )
         require(
-            self.use_point_renderer,
-            "use_point_renderer: False names a renderer that no SAM2Act checkpoint uses and that "
-            "cannot draw three views; set it to True",
+            self.use_point_renderer or not self.rend_three_views,
+            "use_point_renderer: False names PyTorch3D's renderer, which no SAM2Act checkpoint "
+            "uses and which, as published, cannot draw three views; set it to True",
         )

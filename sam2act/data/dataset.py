@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -160,3 +160,15 @@ def make_loader(
         persistent_workers=num_workers > 0,
         multiprocessing_context=start_method if num_workers > 0 else None,
     )
+
+
+def one_ahead(batches: Iterable[Batch], device: torch.device) -> Iterator[Batch]:
+    """The same batches on `device`; the transfer of each starts before the one before is used."""
+    waiting: Batch | None = None
+    for batch in batches:
+        arriving = batch.to(device)
+        if waiting is not None:
+            yield waiting
+        waiting = arriving
+    if waiting is not None:
+        yield waiting

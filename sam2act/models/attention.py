@@ -7,17 +7,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from sam2act.config.schema import ConfigError
+from sam2act.models.linear import Linear
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, dropout: float, backend: str) -> Tensor:
     """Scaled dot-product attention; all tensors (B, heads, N, width per head)."""
     if backend == "xformers":
         return _attend_xformers(query, key, value, dropout)
+    if dropout and query.device.type == "cpu" and torch.is_grad_enabled():
+        # With dropout the CPU has no fused kernel, and three matrices of probabilities would be
+        # kept for the backward pass: they are computed again there, with the same random numbers.
+        attention = F.scaled_dot_product_attention
+        return checkpoint(attention, query, key, value, dropout_p=dropout, use_reentrant=False)
     return F.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
 
 
@@ -56,9 +64,9 @@ class Attention(nn.Module):
         super().__init__()
         self.heads, self.dropout, self.backend = heads, dropout, backend
         inner = heads * head_width
-        self.to_query = nn.Linear(width, inner, bias=False)
-        self.to_key_value = nn.Linear(width, 2 * inner, bias=False)
-        self.to_out = nn.Linear(inner, width)
+        self.to_query = Linear(width, inner, bias=False)
+        self.to_key_value = Linear(width, 2 * inner, bias=False)
+        self.to_out = Linear(inner, width)
 
     def forward(self, x_BND: Tensor) -> Tensor:
         """(B, N, D) -> (B, N, D); `dropout` acts on attention probabilities in training."""
@@ -76,8 +84,8 @@ class GatedFeedForward(nn.Module):
 
     def __init__(self, width: int, multiplier: int) -> None:
         super().__init__()
-        self.expand = nn.Linear(width, 2 * multiplier * width)
-        self.contract = nn.Linear(multiplier * width, width)
+        self.expand = Linear(width, 2 * multiplier * width)
+        self.contract = Linear(multiplier * width, width)
 
     def forward(self, x_BND: Tensor) -> Tensor:
         """(B, N, D) -> (B, N, D)."""

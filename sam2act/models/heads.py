@@ -14,6 +14,7 @@ from einops import rearrange, reduce
 from torch import Tensor, nn
 
 from sam2act.config.schema import NetworkConfig
+from sam2act.models.linear import Linear
 from sam2act.rendering.heatmaps import sample_inverse_distance
 
 
@@ -46,11 +47,11 @@ class BinEncoding(nn.Module):
 def _mlp(channels: int, hidden: tuple[int, ...], outputs: int) -> nn.Sequential:
     first, second = hidden
     return nn.Sequential(
-        nn.Linear(channels, first),
+        Linear(channels, first),
         nn.ReLU(),
-        nn.Linear(first, second),
+        Linear(first, second),
         nn.ReLU(),
-        nn.Linear(second, outputs),
+        Linear(second, outputs),
     )
 
 

@@ -6,34 +6,26 @@ channels-last: (B, H, W, C).
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
+from sam2act.models.linear import Linear
 from sam2act.models.sam2_sizes import HieraSizes
 
 MLP_RATIO = 4
 QUERY_POOL_STRIDE = 2  # the first block of stages 2, 3 and 4 halves the resolution
 
 
-def partition_windows(x: Tensor, window: int) -> tuple[Tensor, tuple[int, int]]:
-    """(B, H, W, C) -> (B * windows, window, window, C), zero-padded below and to the right.
-
-    Also returns the padded height and width.
-    """
-    height, width = x.shape[1:3]
-    pad_height, pad_width = -height % window, -width % window
-    x = F.pad(x, (0, 0, 0, pad_width, 0, pad_height))
-    padded = (height + pad_height, width + pad_width)
-    return rearrange(x, "b (i p) (j q) c -> (b i j) p q c", p=window, q=window), padded
-
-
-def merge_windows(windows: Tensor, padded: tuple[int, int], size: tuple[int, int]) -> Tensor:
-    """The inverse of `partition_windows`; `padded` and `size` are (height, width)."""
-    rows, columns = padded[0] // windows.shape[1], padded[1] // windows.shape[2]
-    x = rearrange(windows, "(b i j) p q c -> b (i p) (j q) c", i=rows, j=columns)
-    return x[:, : size[0], : size[1]]
+def window_spans(length: int, window: int) -> list[tuple[slice, int]]:
+    """The whole windows along an axis, then what is left; each with the length of its windows."""
+    rest = length % window
+    spans = [(slice(0, length - rest), window), (slice(length - rest, length), rest)]
+    return [span for span in spans if span[0].stop > span[0].start]
 
 
 def pool_2x2(x: Tensor) -> Tensor:
@@ -43,25 +35,70 @@ def pool_2x2(x: Tensor) -> Tensor:
 
 
 class WindowAttention(nn.Module):
-    """Attention within a window; with `pool_queries` the output has half the resolution."""
+    """Attention within windows; with `pool_queries` the output has half the resolution.
+
+    Windows that reach beyond the grid are filled up with zero tokens, which take part as keys and
+    values, since there is no mask in the released encoder. Their projection is the bias, and
+    nothing is computed for them as queries.
+    """
 
     def __init__(self, width: int, out_width: int, heads: int, pool_queries: bool) -> None:
         super().__init__()
         self.heads, self.pool_queries = heads, pool_queries
-        self.qkv: nn.Module = nn.Linear(width, 3 * out_width)
-        self.proj = nn.Linear(out_width, out_width)
+        self.qkv: nn.Module = Linear(width, 3 * out_width)
+        self.proj = Linear(out_width, out_width)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, h, w, C) -> (B, h', w', C')."""
-        query, key, value = self.qkv(x).chunk(3, dim=-1)
+    def forward(self, x: Tensor, window: int) -> Tensor:
+        """(B, H, W, C) -> (B, H', W', C'); `window` 0 means global attention."""
+        tokens = self.qkv(x)
+        if not window:
+            return self.proj(self._attend(tokens, 0))
+        # Windows of one shape are attended to together: whole ones, and those at either border.
+        rows = [
+            torch.cat(
+                [
+                    self._attend_windows(tokens[:, row, column], (height, width), window)
+                    for column, width in window_spans(x.shape[2], window)
+                ],
+                dim=2,
+            )
+            for row, height in window_spans(x.shape[1], window)
+        ]
+        return self.proj(torch.cat(rows, dim=1))
+
+    def _attend_windows(self, tokens: Tensor, shape: tuple[int, int], window: int) -> Tensor:
+        """(B, i p, j q, 3 C') of windows with `shape` (p, q) -> (B, i p', j q', C')."""
+        p, q = shape
+        rows = tokens.shape[1] // p
+        windows = rearrange(tokens, "b (i p) (j q) c -> (b i j) p q c", p=p, q=q)
+        attended = self._attend(windows, missing=window**2 - p * q)
+        return rearrange(
+            attended, "(b i j) p q c -> b (i p) (j q) c", i=rows, j=tokens.shape[2] // q
+        )
+
+    def _attend(self, tokens: Tensor, missing: int) -> Tensor:
+        """(N, h, w, 3 C') queries, keys and values -> (N, h', w', C').
+
+        `missing` padding tokens are added to the keys and values.
+        """
+        query, key, value = tokens.chunk(3, dim=-1)
         if self.pool_queries:
             query = pool_2x2(query)
         height, width = query.shape[1:3]
         query, key, value = (
-            rearrange(t, "b y x (h d) -> b h (y x) d", h=self.heads) for t in (query, key, value)
+            rearrange(t, "n y x (h d) -> n h (y x) d", h=self.heads) for t in (query, key, value)
         )
+        if missing:
+            _, key_bias, value_bias = cast(Tensor, self.qkv.bias).chunk(3)
+            key = self._with_padding(key, key_bias, missing)
+            value = self._with_padding(value, value_bias, missing)
         out = F.scaled_dot_product_attention(query, key, value)
-        return self.proj(rearrange(out, "b h (y x) d -> b y x (h d)", y=height, x=width))
+        return rearrange(out, "n h (y x) d -> n y x (h d)", y=height, x=width)
+
+    def _with_padding(self, tokens: Tensor, bias: Tensor, missing: int) -> Tensor:
+        """(N, heads, L, d) -> (N, heads, L + missing, d)."""
+        padding = rearrange(bias.to(tokens.dtype), "(h d) -> 1 h 1 d", h=self.heads)
+        return torch.cat([tokens, padding.expand(len(tokens), -1, missing, -1)], dim=2)
 
 
 class MLP(nn.Module):
@@ -70,7 +107,7 @@ class MLP(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.layers = nn.ModuleList(
-            [nn.Linear(width, MLP_RATIO * width), nn.Linear(MLP_RATIO * width, width)]
+            [Linear(width, MLP_RATIO * width), Linear(MLP_RATIO * width, width)]
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -88,7 +125,7 @@ class HieraBlock(nn.Module):
         self.attn = WindowAttention(width, out_width, heads, pool_queries=pool)
         self.norm2 = nn.LayerNorm(out_width, eps=1e-6)
         self.mlp = MLP(out_width)
-        self.proj = nn.Linear(width, out_width) if width != out_width else None
+        self.proj = Linear(width, out_width) if width != out_width else None
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) -> (B, H', W', C')."""
@@ -97,17 +134,8 @@ class HieraBlock(nn.Module):
             shortcut = self.proj(x)
         if self.pool:
             shortcut = pool_2x2(shortcut)
-        x = shortcut + self._attend(x, out_size=(shortcut.shape[1], shortcut.shape[2]))
+        x = shortcut + self.attn(x, self.window)
         return x + self.mlp(self.norm2(x))
-
-    def _attend(self, x: Tensor, out_size: tuple[int, int]) -> Tensor:
-        if not self.window:
-            return self.attn(x)
-        # Padding tokens take part in the attention: there is no mask in the released encoder.
-        windows, padded = partition_windows(x, self.window)
-        if self.pool:
-            padded = (padded[0] // QUERY_POOL_STRIDE, padded[1] // QUERY_POOL_STRIDE)
-        return merge_windows(self.attn(windows), padded, out_size)
 
 
 class PatchEmbedding(nn.Module):
@@ -127,6 +155,7 @@ class Hiera(nn.Module):
 
     def __init__(self, sizes: HieraSizes) -> None:
         super().__init__()
+        self.checkpointing = False  # recompute blocks in the backward pass
         self.stage_ends = [sum(sizes.stages[: i + 1]) - 1 for i in range(len(sizes.stages))]
         self.patch_embed = PatchEmbedding(sizes.embed_dim)
         grid = sizes.window_pos_embed_bkg_spatial_size
@@ -155,8 +184,9 @@ class Hiera(nn.Module):
         x = self.patch_embed(images)
         x = x + self._position_embedding(x.shape[1], x.shape[2])
         outputs = []
+        recompute = self.checkpointing and torch.is_grad_enabled()
         for index, block in enumerate(self.blocks):
-            x = block(x)
+            x = checkpoint(block, x, use_reentrant=False) if recompute else block(x)
             if index in self.stage_ends:
                 outputs.append(x.movedim(-1, 1))
         return outputs

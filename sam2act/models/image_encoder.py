@@ -186,6 +186,7 @@ def build_encoders(config: NetworkConfig, *, pretrained: bool = False) -> nn.Mod
         channels, encoders = tiny[0].channels, nn.ModuleList(tiny)
     else:
         encoder = Sam2ImageEncoder(hiera_sizes(config.sam2_config))
+        encoder.trunk.checkpointing = config.activation_checkpointing
         with_skip_convs = config.skip_convs != "random_frozen"
         if pretrained and config.sam2_ckpt:
             encoder.load_pretrained(

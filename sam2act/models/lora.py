@@ -12,6 +12,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from sam2act.models.linear import Linear
+
 
 class LoRAQKV(nn.Module):
     """`qkv(x)` plus rank-r updates of its first (query) and last (value) channels."""
@@ -20,16 +22,27 @@ class LoRAQKV(nn.Module):
         super().__init__()
         width = qkv.in_features if cover == "published" else qkv.out_features // 3
         self.qkv = qkv
-        self.linear_a_q = nn.Linear(qkv.in_features, rank, bias=False)
-        self.linear_b_q = nn.Linear(rank, width, bias=False)
-        self.linear_a_v = nn.Linear(qkv.in_features, rank, bias=False)
-        self.linear_b_v = nn.Linear(rank, width, bias=False)
+        self.dead = False  # the update is known to be zero and is not computed
+        self.linear_a_q = Linear(qkv.in_features, rank, bias=False)
+        self.linear_b_q = Linear(rank, width, bias=False)
+        self.linear_a_v = Linear(qkv.in_features, rank, bias=False)
+        self.linear_b_v = Linear(rank, width, bias=False)
         self.reset_adapter()
 
     @property
     def covered(self) -> int:
         """Number of query (and of value) channels that the update reaches."""
         return self.linear_b_q.out_features
+
+    @property
+    def moved(self) -> bool:
+        """Whether the update differs from zero."""
+        return bool(self.linear_b_q.weight.any() or self.linear_b_v.weight.any())
+
+    @property
+    def bias(self) -> Tensor:
+        """Bias of the projection; the update has none."""
+        return self.qkv.bias
 
     def reset_adapter(self) -> None:
         """Start as the identity: Kaiming-uniform down projections, zero up projections."""
@@ -41,6 +54,8 @@ class LoRAQKV(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(..., in) -> (..., 3 * out)."""
         y, n = self.qkv(x), self.covered
+        if self.dead:
+            return y
         y[..., :n] += self.linear_b_q(self.linear_a_q(x))
         y[..., -n:] += self.linear_b_v(self.linear_a_v(x))
         return y
@@ -48,7 +63,7 @@ class LoRAQKV(nn.Module):
     @torch.no_grad()
     def merge(self) -> nn.Linear:
         """The plain projection with the adapter folded into a copy of its weight."""
-        merged = nn.Linear(self.qkv.in_features, self.qkv.out_features)
+        merged = Linear(self.qkv.in_features, self.qkv.out_features)
         weight = self.qkv.weight.clone()
         weight[: self.covered] += self.linear_b_q.weight @ self.linear_a_q.weight
         weight[-self.covered :] += self.linear_b_v.weight @ self.linear_a_v.weight
@@ -58,12 +73,16 @@ class LoRAQKV(nn.Module):
         return merged
 
 
+def adapters(module: nn.Module) -> list[LoRAQKV]:
+    """Every `LoRAQKV` below `module`."""
+    return [layer for layer in module.modules() if isinstance(layer, LoRAQKV)]
+
+
 def adapter_parameters(module: nn.Module) -> list[nn.Parameter]:
     """The trainable low-rank matrices of every `LoRAQKV` below `module`."""
     return [
         parameter
-        for layer in module.modules()
-        if isinstance(layer, LoRAQKV)
+        for layer in adapters(module)
         for name, parameter in layer.named_parameters()
         if not name.startswith("qkv.")
     ]

@@ -9,10 +9,12 @@ from __future__ import annotations
 import torch
 from einops import rearrange, repeat
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from sam2act.config.schema import NetworkConfig
 from sam2act.models.attention import Attention, GatedFeedForward, TransformerLayer
 from sam2act.models.image_encoder import LEAKY_SLOPE
+from sam2act.models.linear import Linear
 
 IMAGE_CHANNELS = 10  # xyz, rgb, depth, view index, row, column
 NORM_GROUPS = 4
@@ -36,9 +38,9 @@ class Tokenizer(nn.Module):
             IMAGE_CHANNELS, features, config.img_patch_size, config.img_patch_size
         )
         self.patch_norm = nn.GroupNorm(NORM_GROUPS, features)
-        self.proprio_projection = nn.Linear(config.proprio_dim, proprio)
+        self.proprio_projection = Linear(config.proprio_dim, proprio)
         self.proprio_norm = nn.GroupNorm(NORM_GROUPS, proprio)
-        self.language_projection = nn.Linear(config.lang_dim, width)
+        self.language_projection = Linear(config.lang_dim, width)
         self.language_norm = nn.GroupNorm(NORM_GROUPS, width)
         self.position_encoding = nn.Parameter(torch.randn(1, views * grid * grid, width))
         self._initialise()
@@ -102,12 +104,13 @@ class MultiViewTransformer(nn.Module):
         super().__init__()
         width = config.attn_dim
         self.views = views
-        self.input_projection = nn.Linear(config.token_width, width)
-        self.output_projection = nn.Linear(width, config.token_width)
+        self.input_projection = Linear(config.token_width, width)
+        self.output_projection = Linear(width, config.token_width)
         for layer in (self.input_projection, self.output_projection):
             nn.init.xavier_uniform_(layer.weight)
             nn.init.zeros_(layer.bias)
         self.layers = nn.ModuleList(self._build_layer(config) for _ in range(config.depth))
+        self.checkpointing = config.activation_checkpointing
         self.within_view_layers = config.depth // 2 if config.self_cross_ver == 1 else 0
 
     @staticmethod
@@ -130,11 +133,17 @@ class MultiViewTransformer(nn.Module):
         language_BLD, image_BTD = tokens_BND[:, :length], tokens_BND[:, length:]
         image_MND = rearrange(image_BTD, "b (v n) d -> (b v) n d", v=self.views)
         for layer in self.layers[: self.within_view_layers]:
-            image_MND = layer(image_MND)
+            image_MND = self._run(layer, image_MND)
         image_BTD = rearrange(image_MND, "(b v) n d -> b (v n) d", v=self.views)
         tokens_BND = torch.cat([language_BLD, image_BTD], dim=1)
         for layer in self.layers[self.within_view_layers :]:
-            tokens_BND = layer(tokens_BND)
+            tokens_BND = self._run(layer, tokens_BND)
         out_BTC = self.output_projection(tokens_BND[:, length:])
         grid = round((out_BTC.shape[1] / self.views) ** 0.5)
         return rearrange(out_BTC, "b (v h w) c -> (b v) c h w", v=self.views, h=grid)
+
+    def _run(self, layer: nn.Module, tokens_BND: Tensor) -> Tensor:
+        """One layer, recomputed in the backward pass with `activation_checkpointing`."""
+        if self.checkpointing and torch.is_grad_enabled():
+            return checkpoint(layer, tokens_BND, use_reentrant=False)
+        return layer(tokens_BND)

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from sam2act.config.schema import ConfigError, NetworkConfig
 from sam2act.models.branch import Branch, BranchOutput
 from sam2act.models.image_encoder import FeaturePyramid, ImageEncoder, build_encoders
+from sam2act.rendering.backends import SOFT, works
 from sam2act.rendering.grid_argmax import grid_argmax
-from sam2act.rendering.renderer import append_pixel_location, backend_names, render
+from sam2act.rendering.renderer import DRAWN_CHANNELS, backend_names, render
 from sam2act.rendering.views import project, project_half, select_views
 
 RGB = slice(3, 6)
@@ -72,6 +73,12 @@ class TwoStageNetwork(nn.Module):
             )
         self.config = config
         self.views = select_views(config.rend_three_views)
+        self.renderer = config.renderer.backend if config.use_point_renderer else SOFT
+        if self.renderer == SOFT and not works(SOFT, "cpu"):
+            raise ConfigError(
+                "use_point_renderer: False needs PyTorch3D, which is not installed; set it to "
+                "True, as all SAM2Act checkpoints need it"
+            )
         self.encoders = build_encoders(config, pretrained=pretrained)
         channels = self.coarse_encoder.channels[2]
         views = len(self.views)
@@ -181,13 +188,15 @@ class TwoStageNetwork(nn.Module):
                 size=self.config.img_size,
                 radius=self.config.renderer.radius,
                 normalize_xyz=self.config.norm_corr,
-                backend=self.config.renderer.backend,
+                backend=self.renderer,
+                pixel_location=True,
             )
             if image_noise:
+                drawn = images[:, :, :DRAWN_CHANNELS]
                 strength = image_noise * torch.rand((), device=images.device)
-                images = images + strength * (2 * torch.rand_like(images) - 1)
-                images = images.clamp(-1, 1)
-            return append_pixel_location(images)
+                noise = strength * (2 * torch.rand(drawn.shape, device=images.device) - 1)
+                drawn.add_(noise).clamp_(-1, 1)
+            return images
 
     def encode(self, images: Tensor, encoder: ImageEncoder) -> FeaturePyramid:
         """Image features of all views of a batch; colours are resized, not normalised (Q2)."""

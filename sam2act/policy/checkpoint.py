@@ -17,7 +17,7 @@ import torch
 import yaml
 from torch import Tensor
 
-from sam2act.config.load import from_dict, load_experiment, load_network, to_dict
+from sam2act.config.load import changed, from_dict, load_experiment, load_network, to_dict
 from sam2act.config.schema import ConfigError, ExperimentConfig, NetworkConfig
 from sam2act.models.published_weights import (
     MEMORY_TABLE,
@@ -158,11 +158,13 @@ def load_policy(
     device: str | torch.device = "cpu",
     experiment_file: str | Path = "",
     network_file: str | Path = "",
+    experiment_opts: str = "",
 ) -> PolicyBundle:
     """The policy of a checkpoint, in evaluation mode, with averaged weights where it has them.
 
     The configuration comes from the given yaml files, else from the checkpoint's `extra`, else from
     the yaml files beside it (`exp_cfg.yaml`, `mvt_cfg.yaml`), else the published one is assumed.
+    `experiment_opts` (`"key value"` pairs) change it, for example `eval.precision bfloat16`.
     The layouts of both stages are equal, so without `extra` the word "plus" in the file's name
     (not in its folder's) says that it is of stage 2.
 
@@ -176,7 +178,7 @@ def load_policy(
         experiment = load_experiment(experiment_file)
     if network_file:
         network = load_network(network_file)
-    bundle = build_policy(experiment, network)
+    bundle = build_policy(changed(experiment, experiment_opts), network)
     try:
         bundle.load_model_state(content["model_state"])
     except WeightsError as error:
@@ -186,7 +188,9 @@ def load_policy(
     if extra.get("average") is not None:
         _load_average(bundle, extra["average"]["average"], path)
     bundle.step = extra.get("step")
+    bundle.policy.check_dead_lora()
     bundle.policy.to(device).eval()
+    bundle.policy.compile_network(bundle.experiment.eval.compile)
     return bundle
 
 

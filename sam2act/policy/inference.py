@@ -77,7 +77,8 @@ class KeyframePolicy:
 
         Args:
             bundle: a loaded or fresh policy.
-            dtype: torch.bfloat16 or torch.float16 for mixed precision; None = float32 as published.
+            dtype: torch.bfloat16 or torch.float16 for mixed precision; None = as the key
+                `eval.precision` says, float32 unless it was changed.
             batch_size: rows of every forward pass. Environment e then always takes row
                 `e % batch_size` and the other rows are filled up, so that on one machine its
                 actions do not depend, to the last bit, on which environments share a call. Number
@@ -95,7 +96,7 @@ class KeyframePolicy:
             raise ContractError(f"batch_size: expected at least 1 or None, got {batch_size}")
         self.policy = bundle.policy.eval()
         self.device = next(bundle.policy.parameters()).device
-        self.dtype = dtype
+        self.dtype = dtype or getattr(torch, bundle.experiment.eval.precision)
         self.batch_size = batch_size
         self.validate = validate
         self.forward_passes = 0  # of the network, since construction

@@ -19,6 +19,7 @@ from sam2act.geometry.rotations import (
     quaternion_from_bins,
 )
 from sam2act.geometry.scene_bounds import CubeFrame, SceneBounds
+from sam2act.models.lora import adapter_parameters, adapters
 from sam2act.models.two_stage import Cloud, Guidance, TwoStageNetwork, TwoStageOutput
 from sam2act.policy.contracts import ActionChunk, Batch, LossOutput, Observation
 from sam2act.policy.losses import (
@@ -54,6 +55,7 @@ class PolicySettings:
     window: int  # consecutive rows of a batch that are one sequence; 1 = independent samples
     cache_features: bool
     force_ignore_collisions: bool | None  # overrides the predicted flag when acting
+    skip_dead_lora: bool
 
     @classmethod
     def from_configs(
@@ -82,6 +84,7 @@ class PolicySettings:
             window=network.num_maskmem + 1 if network.use_memory else 1,
             cache_features=optimisation.cache_frozen_features,
             force_ignore_collisions=experiment.eval.force_ignore_collisions,
+            skip_dead_lora=optimisation.skip_dead_lora,
         )
 
 
@@ -109,6 +112,8 @@ class SAM2ActPolicy(nn.Module):
         super().__init__()
         self.network = network
         self.settings = settings
+        for adapter in adapters(network.encoders):
+            adapter.dead = settings.skip_dead_lora
 
     @property
     def term_names(self) -> tuple[str, ...]:
@@ -149,7 +154,24 @@ class SAM2ActPolicy(nn.Module):
                 output.fine.action, targets.bins, batch.gripper_open, batch.ignore_collisions
             )
         total = torch.stack(list(terms.values())).sum()
+        if self.settings.skip_dead_lora:
+            total = total + self._nothing_of_adapters()
         return LossOutput(total, {name: value.detach() for name, value in terms.items()}, excess)
+
+    def _nothing_of_adapters(self) -> Tensor:
+        """Zero, which gives the adapters that are not computed the gradient zero.
+
+        Their down projections have that gradient anyway, and must decay like everything else.
+        """
+        return 0 * torch.stack([p.sum() for p in adapter_parameters(self.network.encoders)]).sum()
+
+    def check_dead_lora(self) -> None:
+        """Raise `ConfigError` if `peract.skip_dead_lora` would leave out adapters that act."""
+        if self.settings.skip_dead_lora and any(a.moved for a in adapters(self.network.encoders)):
+            raise ConfigError(
+                "peract.skip_dead_lora: True needs LoRA up projections that are zero, but those of "
+                "this checkpoint have been trained; set it to False"
+            )
 
     @torch.no_grad()
     def prepare(self, batch: Batch, draws: LossDraws) -> tuple[Cloud, Targets]:
@@ -222,6 +244,19 @@ class SAM2ActPolicy(nn.Module):
                 self.settings.heatmap_sigma,
                 half_projection=self.settings.half_projection,
             )
+
+    def compile_network(self, mode: str) -> None:
+        """torch.compile the parts that take the time; `mode` is one of COMPILE_MODES.
+
+        Compiled code may round otherwise. Rendering and arg-max have kernels of their own.
+        """
+        if not mode:
+            return
+        network = self.network
+        branches = (network.coarse, network.fine)
+        upsamplers = [branch.upsampler for branch in branches]
+        for part in (*network.encoders, *(b.transformer for b in branches), *upsamplers):
+            part.compile(mode=mode)
 
     def parameter_groups(self, upsampler_scale: float) -> list[dict]:
         """Trainable parameters for the optimiser: one group, as published.

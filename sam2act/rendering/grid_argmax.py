@@ -11,17 +11,21 @@ B batch, V view, S grid and image side.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from sam2act.rendering import argmax_triton
+from sam2act.rendering.backends import works
 from sam2act.rendering.heatmaps import DISTANCE_FLOOR
 from sam2act.rendering.views import View
 
 CHUNK = 2**23  # scores held at a time
 SUPPRESSED = -1.0
+PUBLISHED_AXES = ((0, 1), (1, 2), (0, 2))  # the pairs of grid axes that three views see
 
 
 class GridPeak(NamedTuple):
@@ -40,8 +44,9 @@ def grid_argmax(heat: Tensor, views: Sequence[View], method: str = "auto") -> Gr
         heat: (B, V, S, S) heat maps in the order of `views`.
         views: V views.
         method: "dense" evaluates all scores; "pruned" only columns of the grid that can hold the
-            maximum, which is fast on a CPU but has data-dependent shapes; "auto" takes "pruned"
-            for CPU tensors outside compilation.
+            maximum, which is fast on a CPU but has data-dependent shapes; "triton" is the dense
+            one in two kernels, for the three published views; "auto" takes the fastest that works,
+            inside compilation "dense".
 
     Returns:
         `GridPeak`.
@@ -51,15 +56,17 @@ def grid_argmax(heat: Tensor, views: Sequence[View], method: str = "auto") -> Gr
     """
     _check_heat(heat, views)
     if method == "auto":
-        prune = heat.device.type == "cpu" and not torch.compiler.is_compiling()
-        method = "pruned" if prune else "dense"
-    tables = view_tables(heat, views)
+        method = _fastest_method(heat, views)
     if method == "dense":
-        score, index = _dense(tables, views)
+        score, index = _dense(view_tables(heat, views), views)
     elif method == "pruned":
-        score, index = _pruned(tables, views)
+        score, index = _pruned(view_tables(heat, views), views)
+    elif method == "triton":
+        score, index = _with_triton(heat, views)
     else:
-        raise ValueError(f"grid arg-max method {method!r} is not one of auto, dense, pruned")
+        raise ValueError(
+            f"grid arg-max method {method!r} is not one of auto, dense, pruned, triton"
+        )
     return GridPeak(grid_points(index, heat.shape[-1]), index, score / len(views))
 
 
@@ -255,6 +262,31 @@ def _column_bounds(tables: Tensor, views: Sequence[View]) -> Tensor:
     assert total is not None
     size = tables.shape[-1]
     return total.expand(-1, size, size)
+
+
+def _fastest_method(heat: Tensor, views: Sequence[View]) -> str:
+    if torch.compiler.is_compiling():
+        return "dense"
+    if heat.device.type == "cpu":
+        return "pruned"
+    fits = _grid_axes_of_all(views) == PUBLISHED_AXES
+    return "triton" if fits and works("triton", heat.device.type) else "dense"
+
+
+def _with_triton(heat: Tensor, views: Sequence[View]) -> tuple[Tensor, Tensor]:
+    if _grid_axes_of_all(views) != PUBLISHED_AXES:
+        raise ValueError("grid arg-max method 'triton' is for the views top, front and right")
+    weights = _cached_corner_weights(heat.shape[-1], heat.device)
+    return argmax_triton.best_sum(argmax_triton.view_tables(heat, weights, views))
+
+
+@functools.lru_cache(maxsize=8)
+def _cached_corner_weights(size: int, device: torch.device) -> Tensor:
+    return _corner_weights(size, device)
+
+
+def _grid_axes_of_all(views: Sequence[View]) -> tuple[tuple[int, int], ...]:
+    return tuple(_grid_axes(view) for view in views)
 
 
 def _check_heat(heat: Tensor, views: Sequence[View]) -> None:

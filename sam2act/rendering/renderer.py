@@ -6,23 +6,26 @@ in float32 and is not affected by autocast.
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable, Sequence
-from types import MappingProxyType
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from sam2act.rendering import splat_torch
+from sam2act.rendering.backends import backend_names, select_backend
 from sam2act.rendering.splat_torch import rasterize
 from sam2act.rendering.views import View
 
-__all__ = ["append_pixel_location", "backend_names", "rasterize", "render", "render_features"]
+__all__ = [
+    "DRAWN_CHANNELS",
+    "backend_names",
+    "rasterize",
+    "render",
+    "render_features",
+    "write_pixel_location",
+]
 
-DEPTH_STEP = 0.001  # cube units
-BACKGROUND_DEPTH = -1.0
-# Backends beside "torch": module that supplies `draw` with the signature of `splat_torch.draw`.
-COMPILED_BACKENDS: MappingProxyType[str, str] = MappingProxyType({})
+DRAWN_CHANNELS = 7  # position, colour, depth
+LOCATION_CHANNELS = 3  # view, row and column
 
 
 @torch.no_grad()
@@ -37,7 +40,8 @@ def render(  # noqa: PLR0913 (independent keyword options)
     normalize_xyz: bool = True,
     antialias: int = 1,
     center_depth: bool = True,
-    backend: str = "torch",
+    pixel_location: bool = False,
+    backend: str = "auto",
 ) -> Tensor:
     """Images of a batch of clouds: position, colour and mean-centred depth.
 
@@ -51,26 +55,32 @@ def render(  # noqa: PLR0913 (independent keyword options)
         normalize_xyz: divide positions by the largest coordinate of the cloud (`norm_corr`).
         antialias: sub-pixels per axis (published: 1).
         center_depth: subtract each view's mean depth.
-        backend: "torch" or a compiled one.
+        pixel_location: append the channels of `write_pixel_location`.
+        backend: one of `backend_names()`; all draw the same.
 
     Returns:
-        (B, V, 7, S, S) float32: xyz, rgb, depth. Empty pixels are 0 with depth -1.
+        (B, V, 7 or 10, S, S) float32: xyz, rgb, depth. Empty pixels are 0 with depth -1.
 
     Raises:
         ValueError: unknown backend, or shapes that do not fit together.
     """
     _check_shapes(points, rgb, valid)
     points = points.to(torch.float32)
-    xyz = points / _largest_coordinate(points, valid) if normalize_xyz else points
-    return render_features(
+    if normalize_xyz:
+        divisor = select_backend(backend, points).largest_coordinate(points, valid)
+    else:
+        divisor = points.new_ones(len(points))
+    return _pictures(
         points,
-        torch.cat([xyz, rgb.to(torch.float32)], dim=-1),
+        rgb,
         valid,
+        divisor,
         views=views,
         size=size,
         radius=radius,
         antialias=antialias,
         center_depth=center_depth,
+        location_channels=LOCATION_CHANNELS if pixel_location else 0,
         backend=backend,
     )
 
@@ -86,47 +96,73 @@ def render_features(  # noqa: PLR0913 (independent keyword options)
     radius: float,
     antialias: int = 1,
     center_depth: bool = True,
-    backend: str = "torch",
+    backend: str = "auto",
 ) -> Tensor:
     """As `render`, for any features (B, N, C); returns (B, V, C + 1, S, S) with depth last."""
     _check_shapes(points, features, valid)
-    images, steps = _backend(backend)(
+    return _pictures(
         points.to(torch.float32),
-        features.to(torch.float32),
+        features,
         valid,
+        None,
+        views=views,
+        size=size,
+        radius=radius,
+        antialias=antialias,
+        center_depth=center_depth,
+        location_channels=0,
+        backend=backend,
+    )
+
+
+def write_pixel_location(images: Tensor) -> None:
+    """Fills the last three channels of (B, V, C, S, S): view, row and column in [-1, 1]."""
+    _, views, _, height, width = images.shape
+
+    def ramp(count: int) -> Tensor:
+        return torch.linspace(-1, 1, count, device=images.device, dtype=images.dtype)
+
+    images[:, :, -3] = ramp(views)[:, None, None]
+    images[:, :, -2] = ramp(height)[:, None]
+    images[:, :, -1] = ramp(width)
+
+
+def _pictures(  # noqa: PLR0913 (everything that makes a picture)
+    points: Tensor,
+    features: Tensor,
+    valid: Tensor | None,
+    divisor: Tensor | None,
+    *,
+    views: Sequence[View],
+    size: int,
+    radius: float,
+    antialias: int,
+    center_depth: bool,
+    location_channels: int,
+    backend: str,
+) -> Tensor:
+    """Drawn channels, centred depth and location in one tensor."""
+    features = features.to(torch.float32)
+    drawn = features.shape[2] + (1 if divisor is None else 4)
+    images = points.new_empty(len(points), len(views), drawn + location_channels, size, size)
+    target = images[:, :, :drawn]
+    finer = target
+    if antialias > 1:
+        finer = points.new_empty(*target.shape[:3], size * antialias, size * antialias)
+    drawing = select_backend(backend, points)
+    drawing.draw(
+        *(points, features, valid, divisor, finer),
         views=views,
         size=size * antialias,
         radius=radius,
     )
     if antialias > 1:
-        images, steps = _merge_subpixels(images, steps, antialias)
-    depth = _depth_image(steps, center_depth)
-    return torch.cat([images, depth[:, :, None]], dim=2)
-
-
-def append_pixel_location(images: Tensor) -> Tensor:
-    """Images (B, V, C, S, S) with three constant channels more: view, row and column in [-1, 1]."""
-    batch, views, _, height, width = images.shape
-
-    def ramp(count: int, *shape: int) -> Tensor:
-        line = torch.linspace(-1, 1, count, device=images.device, dtype=images.dtype)
-        return line.view(shape).expand(batch, views, 1, height, width)
-
-    location = [ramp(views, views, 1, 1, 1), ramp(height, height, 1), ramp(width, width)]
-    return torch.cat([images, *location], dim=2)
-
-
-def backend_names() -> tuple[str, ...]:
-    """Values of the config key `renderer.backend`."""
-    return ("torch", *COMPILED_BACKENDS)
-
-
-def _backend(name: str) -> Callable[..., tuple[Tensor, Tensor]]:
-    if name == "torch":
-        return splat_torch.draw
-    if name not in COMPILED_BACKENDS:
-        raise ValueError(f"renderer.backend: {name!r} is not one of {', '.join(backend_names())}")
-    return importlib.import_module(COMPILED_BACKENDS[name]).draw
+        _merge_subpixels(finer, target, antialias)
+    if center_depth:
+        drawing.center_depth(target[:, :, -1])
+    if location_channels:
+        write_pixel_location(images)
+    return images
 
 
 def _check_shapes(points: Tensor, features: Tensor, valid: Tensor | None) -> None:
@@ -142,45 +178,22 @@ def _check_shapes(points: Tensor, features: Tensor, valid: Tensor | None) -> Non
         )
 
 
-def _largest_coordinate(points: Tensor, valid: Tensor | None) -> Tensor:
-    """(B, 1, 1): the largest absolute coordinate of the existing points; 1 for an empty cloud."""
-    exists = torch.isfinite(points).all(dim=-1)
-    if valid is not None:
-        exists = exists & valid
-    nothing = points.new_zeros(points.shape[0], 1)  # lets a cloud of no points have a maximum
-    sizes = points.abs().amax(dim=-1).masked_fill(~exists, 0)
-    largest = torch.cat([sizes, nothing], dim=1).amax(dim=1)
-    return torch.where(largest > 0, largest, 1)[:, None, None]
-
-
-def _depth_image(steps: Tensor, center: bool) -> Tensor:
-    """Depth (B, V, S, S) in cube units of depth steps, background -1 (quirk Q7: no other mask)."""
-    empty = steps < 0
-    depth = (steps.to(torch.float32) * DEPTH_STEP).masked_fill(empty, BACKGROUND_DEPTH)
-    if not center:
-        return depth
-    # The published mean sums the background along and takes it off again, all in float32. That
-    # costs up to 1e-4 in nearly empty views, and equals the published images there.
-    count = (~empty).sum(dim=(2, 3), keepdim=True).clamp(min=1)
-    background = empty.sum(dim=(2, 3), keepdim=True)
-    mean = (depth.sum(dim=(2, 3), keepdim=True) + background) / count
-    return torch.where(empty, depth, depth - mean)
-
-
-def _merge_subpixels(images: Tensor, steps: Tensor, factor: int) -> tuple[Tensor, Tensor]:
+def _merge_subpixels(finer: Tensor, target: Tensor, factor: int) -> None:
     """Mean features and nearest depth of factor x factor sub-pixels.
 
     An empty sub-pixel resets the depth (quirk Q6), so only those visited after the last empty one
     count, and the pixel is empty if the last one is.
     """
-    total, nearest = torch.zeros_like(images[..., ::factor, ::factor]), None
+    total, nearest = torch.zeros_like(target[:, :, :-1]), None
     for dx in range(factor):
         for dy in range(factor):
-            total = total + images[..., dy::factor, dx::factor]
-            part = steps[..., dy::factor, dx::factor]
+            part = finer[..., dy::factor, dx::factor]
+            total = total + part[:, :, :-1]
+            depth = part[:, :, -1]
             if nearest is None:
-                nearest = part
-            fresh = (part < 0) | (nearest < 0)
-            nearest = torch.where(fresh, part, torch.minimum(nearest, part))
+                nearest = depth
+            fresh = (depth < 0) | (nearest < 0)
+            nearest = torch.where(fresh, depth, torch.minimum(nearest, depth))
     assert nearest is not None
-    return total / factor**2, nearest
+    target[:, :, :-1] = total / factor**2
+    target[:, :, -1] = nearest

@@ -16,6 +16,8 @@ from torch import Tensor
 from sam2act.rendering.views import View, project, view_depth
 
 DEPTH_UNITS = 1000.0  # depth steps per cube unit (quirk Q3 of the renderer)
+DEPTH_STEP = 0.001  # cube units
+BACKGROUND_DEPTH = -1.0
 FAR_LIMIT = 2.0**31 - 256  # largest depth in steps; a float32 below the code of "empty"
 EMPTY_DEPTH = 2**31 - 1  # depth code of an empty pixel inside this module
 EMPTY_KEY = 2**63 - 1
@@ -112,31 +114,65 @@ def spread(keys: Tensor, offsets: Sequence[tuple[int, int]]) -> tuple[Tensor, Te
     return index, depth
 
 
-def draw(
+def draw(  # noqa: PLR0913 (the signature of every backend)
     points: Tensor,
     features: Tensor,
     valid: Tensor | None,
+    divisor: Tensor | None,
+    out: Tensor,
     *,
     views: Sequence[View],
     size: int,
     radius: float,
-) -> tuple[Tensor, Tensor]:
-    """Feature images and depth codes; the function that a backend supplies.
+) -> None:
+    """Draws images into `out`; every backend supplies this function.
 
     Args:
         points: (B, N, 3) float32, cube frame.
         features: (B, N, C) float32.
         valid: (B, N) bool or None.
-
-    Returns:
-        features (B, V, C, S, S) float32, 0 where empty; depth (B, V, S, S) int64 as `rasterize`.
+        divisor: (B,) float32; makes the first three channels `points / divisor`. None: no such
+            channels.
+        out: (B, V, [3 +] C + 1, S, S) float32; the last channel is the depth in cube units. Empty
+            pixels are 0 with depth -1.
     """
     index, depth = rasterize(points, valid, views, size, radius)
+    if divisor is not None:
+        features = torch.cat([points / divisor[:, None, None], features], dim=-1)
     batch, channels = features.shape[0], features.shape[2]
     table = F.pad(features.transpose(1, 2), (1, 0))  # column 0: the background
     picks = (index + 1).flatten(1)[:, None].expand(batch, channels, -1)
     picked = table.gather(2, picks).view(batch, channels, len(views), size, size)
-    return picked.transpose(1, 2), depth
+    out[:, :, :-1] = picked.transpose(1, 2)
+    out[:, :, -1] = (depth.to(torch.float32) * DEPTH_STEP).masked_fill(depth < 0, BACKGROUND_DEPTH)
+
+
+def largest_coordinate(points: Tensor, valid: Tensor | None) -> Tensor:
+    """(B,): the largest absolute coordinate of the existing points; 1 for an empty cloud.
+
+    Every backend supplies this function.
+    """
+    exists = torch.isfinite(points).all(dim=-1)
+    if valid is not None:
+        exists = exists & valid
+    nothing = points.new_zeros(points.shape[0], 1)  # lets a cloud of no points have a maximum
+    sizes = points.abs().amax(dim=-1).masked_fill(~exists, 0)
+    largest = torch.cat([sizes, nothing], dim=1).amax(dim=1)
+    return torch.where(largest > 0, largest, 1)
+
+
+def center_depth(depth: Tensor) -> None:
+    """Subtracts each view's mean from (B, V, S, S); the background stays -1 (quirk Q7).
+
+    Every backend supplies this function.
+    """
+    empty = depth < 0
+    # The published mean sums the background along and takes it off again, all in float32. That
+    # costs up to 1e-4 in nearly empty views, and equals the published images there.
+    background = empty.sum(dim=(2, 3), keepdim=True)
+    count = (depth.shape[-2] * depth.shape[-1] - background).clamp(min=1)
+    mean = (depth.sum(dim=(2, 3), keepdim=True) + background) / count
+    depth -= mean.masked_fill(empty, 0)
 
 
 def _float32(value: float) -> float:

@@ -1,4 +1,4 @@
-"""Keeps freed memory in the process while training on a CPU.
+"""Keeps freed memory in the process while training or acting on a CPU.
 
 By default glibc gives every large block back to the system when it is freed, and the kernel clears
 it anew when the next step asks for it: a third of the time of a stage-2 step of the tiny network.

@@ -97,6 +97,7 @@ class Trainer:
         self.scaler = torch.amp.GradScaler(world.device.type, enabled=self.dtype == torch.float16)
         decay = self.experiment.peract.ema
         self.average = WeightAverage(bundle.policy, decay) if decay else None
+        bundle.policy.compile_network(self.experiment.peract.compile)
         self.module = self._wrap(bundle.policy)
         self.guard = NonFiniteGuard(folder)
         self.excess = keyframe_excess(data.tasks, world.device)

@@ -107,6 +107,7 @@ def _train(
         stage.start(args, trainer)
     else:
         resume_run(trainer, resume_from)
+    bundle.policy.check_dead_lora()
     if world.is_main:
         write_run_configs(folder, bundle, vars(args), stage.config_suffix)
         describe_run(trainer)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sam2act.config.schema import ConfigError, ExperimentConfig, NetworkConfig
 from sam2act.config.tasks import data_folder, store_folder, task_names
-from sam2act.data.dataset import KeyframeDataset, gather_batch, make_loader
+from sam2act.data.dataset import KeyframeDataset, gather_batch, make_loader, one_ahead
 from sam2act.data.frame_clouds import keep_points_inside
 from sam2act.data.published_replay import ReplayRequest, import_replay, open_replay
 from sam2act.data.samplers import (
@@ -168,7 +168,7 @@ def build_training_data(
             num_workers=experiment.num_workers,
             pin_memory=world.device.type == "cuda",
         )
-        return iter(loader)
+        return one_ahead(loader, world.device) if loader.pin_memory else iter(loader)
 
     held_out = None
     if validation is not None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from sam2act.data.dataset import KeyframeDataset, gather_batch, make_loader
+from sam2act.data.dataset import KeyframeDataset, gather_batch, make_loader, one_ahead
 from sam2act.data.samplers import build_sampler
 from sam2act.data.store import KeyframeStore
 from sam2act.data.store_builder import StoreRequest, ensure_store
@@ -150,6 +150,21 @@ def test_spawned_workers(store: KeyframeStore) -> None:
 def test_pinned_batches(store: KeyframeStore) -> None:
     batch = next(iter(make_loader(_dataset(store), 0, 1, num_workers=1, pin_memory=True)))
     assert batch.rgb.is_pinned() and batch.target_pose.is_pinned()
+
+
+def test_transfer_runs_one_batch_ahead(store: KeyframeStore) -> None:
+    dataset, asked = _dataset(store), []
+
+    def source():
+        for step in range(4):
+            asked.append(step)
+            yield dataset.batch(step)
+
+    for step, batch in enumerate(one_ahead(source(), torch.device("cpu"))):
+        assert asked == list(range(min(step + 2, 4)))
+        _assert_equal(batch, dataset.batch(step))
+    assert step == 3
+    assert list(one_ahead([], torch.device("cpu"))) == []
 
 
 def test_a_batch_owns_its_arrays(store: KeyframeStore) -> None:

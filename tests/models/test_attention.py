@@ -8,6 +8,7 @@ from types import ModuleType
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from sam2act.config.schema import ConfigError
@@ -90,6 +91,31 @@ def test_dropout_acts_in_training_only(layer: Attention) -> None:
     assert torch.equal(layer(x), exact)
     set_attention_dropout(torch.nn.Sequential(layer), 0.0)
     assert torch.equal(layer.train()(x), exact)
+
+
+def test_dropped_probabilities_are_computed_again_with_the_same_random_numbers() -> None:
+    inputs = [torch.randn(2, HEADS, 40, HEAD_WIDTH).requires_grad_() for _ in range(3)]
+    kept: list[int] = []
+    results = []
+    for attention in (F.scaled_dot_product_attention, None):
+        for tensor in inputs:
+            tensor.grad = None
+        torch.manual_seed(1)
+        kept.clear()
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda tensor: kept.append(tensor.numel()) or tensor, lambda tensor: tensor
+        ):
+            out = (
+                attend(*inputs, dropout=0.4, backend="sdpa")
+                if attention is None
+                else attention(*inputs, dropout_p=0.4)
+            )
+        largest = max(kept, default=0)
+        torch.manual_seed(2)  # what is drawn afterwards must not matter
+        out.square().sum().backward()
+        results.append((out.detach(), *(tensor.grad for tensor in inputs)))
+        assert (largest >= 2 * HEADS * 40 * 40) == (attention is not None)
+    assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
 
 
 def test_feed_forward_gates_the_first_half_by_the_second() -> None:

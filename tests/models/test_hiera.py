@@ -6,6 +6,8 @@ from importlib.util import find_spec
 
 import pytest
 import torch
+import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor
 
 from sam2act.compat.torchvision_cpu import ensure_torchvision_importable
@@ -13,11 +15,11 @@ from sam2act.models.hiera import (
     Hiera,
     HieraBlock,
     WindowAttention,
-    merge_windows,
-    partition_windows,
     pool_2x2,
+    window_spans,
 )
 from sam2act.models.image_encoder import Sam2ImageEncoder
+from sam2act.models.lora import LoRAQKV
 from sam2act.models.sam2_sizes import HieraSizes
 
 SMALL = HieraSizes(
@@ -53,22 +55,13 @@ def randomise(module: torch.nn.Module) -> None:
             parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
 
 
-@pytest.mark.parametrize(("height", "width", "window"), [(8, 8, 4), (7, 10, 4), (3, 5, 7)])
-def test_windows_round_trip(height: int, width: int, window: int) -> None:
-    x = torch.randn(2, height, width, 3)
-    windows, padded = partition_windows(x, window)
-    assert padded[0] % window == 0 and 0 <= padded[0] - height < window
-    assert padded[1] % window == 0 and 0 <= padded[1] - width < window
-    assert torch.equal(merge_windows(windows, padded, (height, width)), x)
-
-
-def test_windows_are_tiles_in_reading_order_padded_with_zeros() -> None:
-    x = torch.arange(1, 1 + 5 * 7, dtype=torch.float32).view(1, 5, 7, 1)
-    windows, _ = partition_windows(x, 4)
-    assert windows.shape == (4, 4, 4, 1)
-    assert torch.equal(windows[0], x[0, :4, :4])
-    assert torch.equal(windows[1, :, :3], x[0, :4, 4:]) and not windows[1, :, 3].any()
-    assert torch.equal(windows[2, :1], x[0, 4:, :4]) and not windows[2, 1:].any()
+@pytest.mark.parametrize(
+    ("length", "window", "expected"),
+    [(16, 14, [(0, 14, 14), (14, 16, 2)]), (12, 4, [(0, 12, 4)]), (3, 7, [(0, 3, 3)])],
+)
+def test_spans_cover_the_axis(length: int, window: int, expected: list) -> None:
+    spans = window_spans(length, window)
+    assert [(span.start, span.stop, size) for span, size in spans] == expected
 
 
 def test_pooling_takes_the_largest_of_four() -> None:
@@ -90,7 +83,36 @@ def test_window_attention_equals_the_formula(pool: bool) -> None:
         q, k, v = (t[..., head].flatten(1, 2) for t in (query, key, value))
         parts.append((q @ k.mT / 2).softmax(-1) @ v)
     expected = layer.proj(torch.cat(parts, -1)).view(3, side, side, 8)
-    torch.testing.assert_close(layer(x), expected, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(layer(x, window=0), expected, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("pool", [False, True])
+@pytest.mark.parametrize("adapted", [False, True])
+def test_padding_tokens_enter_as_zeros(pool: bool, adapted: bool) -> None:
+    torch.manual_seed(0)
+    layer = WindowAttention(6, 8, heads=2, pool_queries=pool)
+    if adapted:
+        layer.qkv = LoRAQKV(layer.qkv, rank=2)
+        randomise(layer.qkv)
+    x = torch.randn(2, 8, 8, 6)
+    padded = F.pad(x, (0, 0, 0, 4, 0, 4))
+    windows = rearrange(padded, "b (i p) (j q) c -> (b i j) p q c", p=6, q=6)
+    attended = rearrange(layer(windows, window=0), "(b i j) p q c -> b (i p) (j q) c", i=2, j=2)
+    side = 4 if pool else 8
+    torch.testing.assert_close(layer(x, window=6), attended[:, :side, :side], atol=1e-6, rtol=1e-5)
+
+
+def test_checkpointing_changes_no_output_and_no_gradient() -> None:
+    trunk = Hiera(SMALL)
+    randomise(trunk)
+    results = []
+    for checkpointing in (False, True):
+        trunk.checkpointing = checkpointing
+        trunk.zero_grad()
+        outputs = trunk(images(SIDE))
+        sum(output.square().sum() for output in outputs).backward()
+        results.append([*outputs, *(p.grad for p in trunk.parameters())])
+    assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
 
 
 @torch.no_grad()

@@ -70,6 +70,11 @@ def test_option_changes_the_loss(sample, experiment_opts: str, network_opts: str
     assert loss(sample, experiment_opts, network_opts) != loss(sample)
 
 
+@pytest.mark.parametrize("opts", ["activation_checkpointing True", "renderer.backend torch"])
+def test_options_of_speed_change_nothing(sample, opts: str) -> None:
+    assert loss(sample, "", opts) == loss(sample)
+
+
 def test_heatmap_half_rounds_to_float16(sample) -> None:
     folder, batch, language = sample
     experiment = load_experiment("configs/tiny.yaml", tiny_run.experiment_opts(Path(folder)))

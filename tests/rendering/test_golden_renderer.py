@@ -37,39 +37,53 @@ def assert_images_equal(images: Tensor, expected: Tensor) -> None:
 
 
 @golden("renderer_synthetic.npz")
-def test_synthetic_cloud(golden_file: GoldenFile) -> None:
+def test_synthetic_cloud(golden_file: GoldenFile, backend: str) -> None:
     data = tensors(golden_file)
     points, rgb = data["pc"][None], data["rgb"][None]
     size = data["images"].shape[-1]
     index, depth_mm = rasterize(points, None, THREE_VIEWS, size, RADIUS)
     assert torch.equal(index[0], data["index"].long())
     assert torch.equal(depth_mm[0], data["depth_mm"].long())
-    images = render(points, rgb, views=THREE_VIEWS, size=size, radius=RADIUS)
+    images = render(points, rgb, views=THREE_VIEWS, size=size, radius=RADIUS, backend=backend)
     assert_images_equal(images[0], data["images"])
     expected = data[matching(data, r"images_five_\d+")[0][0]]
-    five = render(points, rgb, views=FIVE_VIEWS, size=expected.shape[-1], radius=RADIUS)
+    five = render(
+        points, rgb, views=FIVE_VIEWS, size=expected.shape[-1], radius=RADIUS, backend=backend
+    )
     assert_images_equal(five[0], expected)
 
 
 @golden("renderer_synthetic.npz")
-def test_antialiasing_and_uncentred_depth(golden_file: GoldenFile) -> None:
+def test_antialiasing_and_uncentred_depth(golden_file: GoldenFile, backend: str) -> None:
     data = tensors(golden_file)
     points, rgb = data["pc"][None], data["rgb"][None]
     for name, factor in matching(data, r"images_aa(\d+)_\d+"):
         size = data[name].shape[-1]
         images = render(
-            points, rgb, views=THREE_VIEWS, size=size, radius=RADIUS, antialias=int(factor)
+            points,
+            rgb,
+            views=THREE_VIEWS,
+            size=size,
+            radius=RADIUS,
+            backend=backend,
+            antialias=int(factor),
         )
         assert_images_equal(images[0], data[name])
     expected = data[matching(data, r"images_rawdepth_\d+")[0][0]]
     images = render(
-        points, rgb, views=THREE_VIEWS, size=expected.shape[-1], radius=RADIUS, center_depth=False
+        points,
+        rgb,
+        views=THREE_VIEWS,
+        size=expected.shape[-1],
+        radius=RADIUS,
+        backend=backend,
+        center_depth=False,
     )
     assert torch.equal(images[0], expected)
 
 
 @golden("renderer_edge.npz")
-def test_edge_cases(golden_file: GoldenFile) -> None:
+def test_edge_cases(golden_file: GoldenFile, backend: str) -> None:
     data = tensors(golden_file)
     cases = [name.removesuffix("_pc") for name in data if name.endswith("_pc")]
     assert cases
@@ -80,12 +94,14 @@ def test_edge_cases(golden_file: GoldenFile) -> None:
         index, depth_mm = rasterize(points, None, THREE_VIEWS, size, RADIUS)
         assert torch.equal(index[0], data[f"{case}_index"].long()), case
         assert torch.equal(depth_mm[0], data[f"{case}_mm"].long()), case
-        images = render_features(points, features, views=THREE_VIEWS, size=size, radius=RADIUS)
+        images = render_features(
+            points, features, views=THREE_VIEWS, size=size, radius=RADIUS, backend=backend
+        )
         assert_images_equal(images[0], expected)
 
 
 @golden("renderer_scene.npz")
-def test_recorded_scene(golden_file: GoldenFile) -> None:
+def test_recorded_scene(golden_file: GoldenFile, backend: str) -> None:
     data = tensors(golden_file)
     bounds = SceneBounds.from_sequence(data["scene_bounds"].tolist())
     world = data["pc_world"][None]
@@ -103,7 +119,9 @@ def test_recorded_scene(golden_file: GoldenFile) -> None:
         index, depth_mm = rasterize(points, None, THREE_VIEWS, shape[-1], RADIUS)
         assert torch.equal(index[0][clear], expected_index[clear])
         assert torch.equal(depth_mm[0][clear], data[f"{stage}_depth_mm"].long()[clear])
-        images = render(points, rgb, views=THREE_VIEWS, size=shape[-1], radius=RADIUS)[0]
+        images = render(
+            points, rgb, views=THREE_VIEWS, size=shape[-1], radius=RADIUS, backend=backend
+        )[0]
         features = torch.cat([points[0] / data[f"{stage}_max_abs"], rgb[0]], dim=1)
         expected = features[expected_index.clamp(min=0)] * (expected_index >= 0)[..., None]
         assert torch.equal(images[:, :6].movedim(1, -1)[clear], expected[clear])

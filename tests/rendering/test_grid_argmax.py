@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from sam2act.rendering.backends import works
 from sam2act.rendering.grid_argmax import (
     GridPeak,
     grid_argmax,
@@ -70,6 +71,34 @@ def test_pruned_equals_dense(views, kind: str, size: int) -> None:
         assert torch.equal(dense.index, pruned.index)
         assert torch.equal(dense.score, pruned.score)
         assert torch.equal(dense.point, pruned.point)
+
+
+@pytest.mark.parametrize("size", [9, 20])
+@pytest.mark.parametrize("kind", ["peaked", "noise", "flat", "ties"])
+def test_triton_equals_dense(kind: str, size: int) -> None:
+    if not works("triton", "cpu"):
+        pytest.skip("needs Triton and its interpreter (TRITON_INTERPRET=1)")
+    heat = heat_maps(kind, 3, size)
+    dense, found = grid_argmax(heat, THREE_VIEWS, "dense"), grid_argmax(heat, THREE_VIEWS, "triton")
+    assert torch.equal(found.index, dense.index)
+    assert torch.equal(found.score, dense.score)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("kind", ["peaked", "noise", "flat", "ties"])
+def test_triton_on_a_gpu_equals_dense_on_a_cpu(kind: str) -> None:
+    pytest.importorskip("triton")
+    heat = heat_maps(kind, 3, 224, batch=2)
+    dense = grid_argmax(heat, THREE_VIEWS, "dense")
+    found = grid_argmax(heat.cuda(), THREE_VIEWS, "triton")
+    assert torch.equal(found.index.cpu(), dense.index)
+
+
+def test_triton_is_for_the_published_views() -> None:
+    with pytest.raises(ValueError, match="top, front and right"):
+        grid_argmax(heat_maps("noise", 5, 8), FIVE_VIEWS, "triton")
+    with pytest.raises(ValueError, match="not one of auto, dense, pruned, triton"):
+        grid_argmax(heat_maps("noise", 3, 8), THREE_VIEWS, "fast")
 
 
 @pytest.mark.parametrize("method", ["dense", "pruned"])

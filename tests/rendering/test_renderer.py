@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sam2act.rendering.renderer import append_pixel_location, rasterize, render, render_features
+from sam2act.rendering.renderer import rasterize, render, render_features, write_pixel_location
 from sam2act.rendering.splat_torch import splat_offsets
 from sam2act.rendering.views import FIVE_VIEWS, THREE_VIEWS, project
 
@@ -174,17 +174,26 @@ def test_antialiasing_by_one_is_the_plain_picture() -> None:
 
 
 def test_pixel_location_channels() -> None:
-    images = torch.zeros(2, 3, 7, 5, 4)
-    extended = append_pixel_location(images)
-    assert extended.shape == (2, 3, 10, 5, 4)
-    assert extended[1, :, 7, 2, 3].tolist() == [-1, 0, 1]
-    assert extended[1, 2, 8, :, 0].tolist() == [-1, -0.5, 0, 0.5, 1]
-    torch.testing.assert_close(extended[0, 0, 9, 4], torch.linspace(-1, 1, 4))
+    images = torch.full((2, 3, 10, 5, 4), 7.0)
+    write_pixel_location(images)
+    assert (images[:, :, :7] == 7).all()
+    assert images[1, :, 7, 2, 3].tolist() == [-1, 0, 1]
+    assert images[1, 2, 8, :, 0].tolist() == [-1, -0.5, 0, 0.5, 1]
+    torch.testing.assert_close(images[0, 0, 9, 4], torch.linspace(-1, 1, 4))
+
+
+def test_location_beside_the_drawn_channels() -> None:
+    points, rgb = random_cloud(2, 300)
+    pictures = render(points, rgb, pixel_location=True, **PICTURE)
+    location = torch.zeros_like(pictures)
+    write_pixel_location(location)
+    assert torch.equal(pictures[:, :, 7:], location[:, :, 7:])
+    assert torch.equal(pictures[:, :, :7], render(points, rgb, **PICTURE))
 
 
 def test_wrong_input_is_named() -> None:
     points, rgb = random_cloud(1, 10)
-    with pytest.raises(ValueError, match="renderer.backend: 'gpu' is not one of torch"):
+    with pytest.raises(ValueError, match="renderer.backend: 'gpu' is not one of auto, torch"):
         render(points, rgb, backend="gpu", **PICTURE)
     with pytest.raises(ValueError, match="must be"):
         render_features(points, rgb[:, :5], **PICTURE)
@@ -197,7 +206,7 @@ def test_rendering_compiles_as_one_graph() -> None:
     valid = points[..., 0] > -1
 
     def pictures(points: Tensor, rgb: Tensor, valid: Tensor) -> Tensor:
-        return append_pixel_location(render(points, rgb, valid, **PICTURE))
+        return render(points, rgb, valid, pixel_location=True, **PICTURE)
 
     compiled = torch.compile(pictures, fullgraph=True, backend="eager")
     assert torch.equal(compiled(points, rgb, valid), pictures(points, rgb, valid))

@@ -63,15 +63,17 @@ def metrics(folder: Path, name: str = "test") -> list[dict[str, str]]:
     return rows
 
 
-def configs(folder: Path, more: str = "") -> tuple[ExperimentConfig, NetworkConfig]:
+def configs(
+    folder: Path, more: str = "", network: str = ""
+) -> tuple[ExperimentConfig, NetworkConfig]:
     """Both configs of the tiny run."""
     experiment = load_experiment("configs/tiny.yaml", experiment_opts(folder, more))
-    return experiment, load_network("configs/mvt/tiny.yaml", NETWORK_OPTS)
+    return experiment, load_network("configs/mvt/tiny.yaml", f"{NETWORK_OPTS} {network}")
 
 
-def build_bundle(folder: Path, more: str = "") -> PolicyBundle:
+def build_bundle(folder: Path, more: str = "", network: str = "") -> PolicyBundle:
     """A policy with fresh weights."""
-    return build_policy(*configs(folder, more), seed=0)
+    return build_policy(*configs(folder, more, network), seed=0)
 
 
 def build_trainer(folder: Path, world: World, more: str = "") -> Trainer:

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sam2act.models.linear import Linear
+
 ROPE_THETA = 10000.0
 QUERY_POSITION_WEIGHT = 0.1
 
@@ -43,10 +45,10 @@ class RotaryAttention(nn.Module):
     def __init__(self, width: int, key_width: int, dropout: float) -> None:
         super().__init__()
         self.dropout = dropout
-        self.q_proj = nn.Linear(width, width)
-        self.k_proj = nn.Linear(key_width, width)
-        self.v_proj = nn.Linear(key_width, width)
-        self.out_proj = nn.Linear(width, width)
+        self.q_proj = Linear(width, width)
+        self.k_proj = Linear(key_width, width)
+        self.v_proj = Linear(key_width, width)
+        self.out_proj = Linear(width, width)
 
     def forward(
         self, query: Tensor, key: Tensor, value: Tensor, angles: Tensor, mask: Tensor | None = None
@@ -69,8 +71,8 @@ class MemoryAttentionLayer(nn.Module):
         super().__init__()
         self.self_attn = RotaryAttention(width, width, dropout)
         self.cross_attn_image = RotaryAttention(width, memory_width, dropout)
-        self.linear1 = nn.Linear(width, hidden)
-        self.linear2 = nn.Linear(hidden, width)
+        self.linear1 = Linear(width, hidden)
+        self.linear2 = Linear(hidden, width)
         self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(width) for _ in range(3))
         self.dropout = nn.Dropout(dropout)
 

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sam2act.models.linear import Linear
 from sam2act.models.upsampling import LayerNorm2d
 
 MASK_SCALE, MASK_BIAS = 20.0, -10.0
@@ -81,8 +82,8 @@ class FuserBlock(nn.Module):
         super().__init__()
         self.dwconv = nn.Conv2d(width, width, kernel, padding=kernel // 2, groups=width)
         self.norm = LayerNorm2d(width)
-        self.pwconv1 = nn.Linear(width, 4 * width)
-        self.pwconv2 = nn.Linear(4 * width, width)
+        self.pwconv1 = Linear(width, 4 * width)
+        self.pwconv2 = Linear(4 * width, width)
         self.gamma = nn.Parameter(torch.full((width,), LAYER_SCALE))
 
     def forward(self, x: Tensor) -> Tensor:

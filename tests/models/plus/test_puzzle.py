@@ -20,7 +20,7 @@ from sam2act.config.load import load_network
 from sam2act.models.sam2act_plus import SAM2ActPlusNetwork
 from sam2act.policy.losses import heatmap_cross_entropy
 from sam2act.policy.targets import position_heatmaps
-from sam2act.rendering.renderer import append_pixel_location
+from sam2act.rendering.renderer import write_pixel_location
 from sam2act.rendering.views import project
 
 WINDOW = 3
@@ -69,13 +69,14 @@ def draw(network: SAM2ActPlusNetwork, count: int, generator: torch.Generator) ->
     grid = torch.arange(size) + 0.5
     near = (grid - pixel[..., None]).abs() < MARK_SIDE / 2  # (count, V, 2, S)
     mark = (near[:, :, 1, :, None] & near[:, :, 0, None, :])[:, :, None]  # (count, V, 1, S, S)
-    images = torch.zeros(count, WINDOW, views, 7, size, size)
+    images = torch.zeros(count, WINDOW, views, 10, size, size)
     rgb = images[:, :, :, 3:6]
     rgb[:, :2] = NOISE * torch.rand(count, 2, views, 3, size, size, generator=generator)
     rgb[:, 0] = torch.where(mark, colour, rgb[:, 0])
+    write_pixel_location(images.flatten(0, 1))
     answer = torch.stack([place, FIXED_PLACE.expand_as(place), place], dim=1)
     return Sequences(
-        append_pixel_location(images.flatten(0, 1)),
+        images.flatten(0, 1),
         PHASE.repeat(count, 1),
         torch.ones(count * WINDOW, config.lang_len, config.lang_dim),
         answer.flatten(0, 1),

@@ -1,0 +1,82 @@
+"""Which implementation draws the points: all draw the same, but "pytorch3d", a soft one to compare.
+
+A backend is a module with the functions `draw`, `largest_coordinate` and `center_depth` of
+`splat_torch`; an optional one also has `prepare(device)`, which raises if it does not work
+here on this kind of device.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import logging
+from types import MappingProxyType, ModuleType
+
+import torch
+from torch import Tensor
+
+from sam2act.rendering import splat_torch
+
+LOGGER = logging.getLogger(__name__)
+SOFT = "pytorch3d"
+OPTIONAL_BACKENDS: MappingProxyType[str, str] = MappingProxyType(
+    {
+        "c": "sam2act.rendering.splat_c",
+        "triton": "sam2act.rendering.splat_triton",
+        SOFT: "sam2act.rendering.splat_pytorch3d",
+    }
+)
+FASTEST = {"cpu": "c", "cuda": "triton"}  # by kind of device
+
+
+def backend_names() -> tuple[str, ...]:
+    """Values of the config key `renderer.backend`."""
+    return ("auto", "torch", *OPTIONAL_BACKENDS)
+
+
+def select_backend(name: str, points: Tensor) -> ModuleType:
+    """The backend called `name`; "auto" takes the fastest that works on the device of `points`.
+
+    Raises:
+        ValueError: no backend has this name, or the one asked for does not work here.
+    """
+    if name == "torch":
+        return splat_torch
+    if name == "auto":
+        # Calls into C break a compiled graph; the torch path becomes part of it.
+        if torch.compiler.is_compiling():
+            return splat_torch
+        return _fastest(points.device.type)
+    if name not in OPTIONAL_BACKENDS:
+        raise ValueError(f"renderer.backend: {name!r} is not one of {', '.join(backend_names())}")
+    backend, problem = _examined(name, points.device.type)
+    if backend is None:
+        raise ValueError(f"renderer.backend: {name} does not work here: {problem}; use auto")
+    return backend
+
+
+def works(name: str, device: str) -> bool:
+    """Whether the optional backend `name` works here on this kind of device."""
+    return _examined(name, device)[0] is not None
+
+
+@functools.cache
+def _fastest(device: str) -> ModuleType:
+    name = FASTEST.get(device, "torch")
+    if name == "torch":
+        return splat_torch
+    backend, problem = _examined(name, device)
+    if backend is None:
+        LOGGER.info("renderer: slower torch path instead of %s (%s)", name, problem)
+    return backend or splat_torch
+
+
+@functools.cache
+def _examined(name: str, device: str) -> tuple[ModuleType | None, str]:
+    """An optional backend, or None and why it does not work."""
+    try:
+        backend = importlib.import_module(OPTIONAL_BACKENDS[name])
+        backend.prepare(device)
+    except (ImportError, RuntimeError) as error:
+        return None, str(error)
+    return backend, ""

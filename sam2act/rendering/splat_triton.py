@@ -1,0 +1,119 @@
+"""Point splatting in Triton; equals `splat_torch`.
+
+B batch, V view, N point, C feature channel, S image side in pixels.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from sam2act.rendering import triton_kernels as kernels
+from sam2act.rendering.splat_torch import EMPTY_KEY, FAR_LIMIT, center_depth, splat_offsets
+from sam2act.rendering.views import View
+
+__all__ = ["center_depth", "draw", "largest_coordinate", "prepare"]
+
+POINTS_PER_BLOCK = 512
+PIXELS_PER_BLOCK = 512
+ROUNDING = {"enable_fp_fusion": False}
+
+
+def prepare(device: str) -> None:
+    """Check that Triton is there and can run on this kind of device.
+
+    Raises:
+        ImportError: it is not there.
+        RuntimeError: it needs a GPU.
+    """
+    importlib.import_module("triton")
+    if device != "cuda" and not kernels.INTERPRETED:
+        raise RuntimeError("it needs a GPU (or TRITON_INTERPRET=1, which is for tests)")
+
+
+@kernels.on_its_device
+def draw(  # noqa: PLR0913 (the signature of every backend)
+    points: Tensor,
+    features: Tensor,
+    valid: Tensor | None,
+    divisor: Tensor | None,
+    out: Tensor,
+    *,
+    views: Sequence[View],
+    size: int,
+    radius: float,
+) -> None:
+    """See `splat_torch.draw`."""
+    points, features = points.contiguous(), features.contiguous()
+    batch, count, channels = features.shape
+    buffer = torch.full(
+        (batch, len(views), size, size), EMPTY_KEY, dtype=torch.int64, device=points.device
+    )
+    axes, offsets = _camera_tables(tuple(views), points.device)
+    neighbours = _neighbours(radius, size, points.device)
+    if count:
+        kernels.fill_buffer[(_blocks(count, POINTS_PER_BLOCK), batch)](
+            *(points, _bytes(valid, points), axes, offsets, buffer, count),
+            FAR_LIMIT=FAR_LIMIT,
+            SIZE=size,
+            VIEWS=len(views),
+            HAS_VALID=valid is not None,
+            BLOCK=POINTS_PER_BLOCK,
+            **ROUNDING,
+        )
+    kernels.resolve_and_pack[(_blocks(size**2, PIXELS_PER_BLOCK), batch * len(views))](
+        *(points, features, points if divisor is None else divisor, buffer, neighbours, out),
+        *(count, out.stride(0), out.stride(1), out.stride(2)),
+        EMPTY=EMPTY_KEY,
+        SIZE=size,
+        VIEWS=len(views),
+        NEIGHBOURS=len(neighbours),
+        CHANNELS=channels,
+        POSITIONS=divisor is not None,
+        BLOCK=PIXELS_PER_BLOCK,
+        **ROUNDING,
+    )
+
+
+@kernels.on_its_device
+def largest_coordinate(points: Tensor, valid: Tensor | None) -> Tensor:
+    """See `splat_torch.largest_coordinate`."""
+    points = points.contiguous()
+    batch, count = points.shape[:2]
+    bits = torch.zeros(batch, dtype=torch.int32, device=points.device)
+    if count:
+        kernels.find_largest[(_blocks(count, POINTS_PER_BLOCK), batch)](
+            *(points, _bytes(valid, points), bits, count),
+            HAS_VALID=valid is not None,
+            BLOCK=POINTS_PER_BLOCK,
+        )
+    largest = bits.view(torch.float32)
+    return torch.where(largest > 0, largest, 1)
+
+
+def _blocks(count: int, block: int) -> int:
+    return -(-count // block)
+
+
+def _bytes(valid: Tensor | None, points: Tensor) -> Tensor:
+    """The mask as bytes; any tensor stands for a mask that is not read."""
+    return points if valid is None else valid.contiguous().view(torch.uint8)
+
+
+@functools.lru_cache(maxsize=8)
+def _camera_tables(views: tuple[View, ...], device: torch.device) -> tuple[Tensor, Tensor]:
+    rows = [
+        (v.column_axis, v.column_sign, v.row_axis, v.row_sign, v.depth_axis, v.depth_sign)
+        for v in views
+    ]
+    axes = torch.tensor(rows, dtype=torch.int32, device=device)
+    return axes, torch.tensor([v.depth_offset for v in views], device=device)
+
+
+@functools.lru_cache(maxsize=8)
+def _neighbours(radius: float, size: int, device: torch.device) -> Tensor:
+    return torch.tensor(splat_offsets(radius, size), dtype=torch.int32, device=device)
