@@ -26,7 +26,7 @@ from sam2act.policy.checkpoint import build_policy
 from sam2act.rendering.renderer import render
 from sam2act.rendering.views import VIEWS
 from sam2act.training.allocator import keep_freed_memory
-from sam2act.visualization.charts import line_chart
+from sam2act.visualization.charts import line_chart, standalone
 
 RADIUS = 0.012
 POINTS, SIZE, VIEW_COUNT = 65536, 224, 3
@@ -152,7 +152,7 @@ def draw(every: Sequence[Series], folder: Path) -> None:
     for (kind, quantity), curves in groups.items():
         chart = line_chart(curves, x_label=quantity, y_label="ms", width=560, height=260)
         name = f"performance_{kind}_by_{quantity}.svg".replace(" ", "_")
-        (folder / name).write_text(chart)
+        (folder / name).write_text(standalone(chart))
 
 
 if __name__ == "__main__":

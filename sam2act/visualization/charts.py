@@ -13,6 +13,7 @@ MARGIN_LEFT, MARGIN_RIGHT, MARGIN_TOP, MARGIN_BOTTOM = 56, 150, 16, 40
 NARROW_MARGIN_RIGHT = 14  # with the legend below the chart
 LEGEND_ROW = 18
 FEW_POINTS = 12
+SVG_OPENING = '<svg xmlns="http://www.w3.org/2000/svg"'
 Points = Sequence[tuple[float, float]]
 
 
@@ -86,6 +87,17 @@ def line_chart(
         f"{escape(y_label)}</text></svg>"
     )
     return "".join(parts)
+
+
+def standalone(chart: str) -> str:
+    """A chart as a file of its own: with its namespace, styles and a white ground."""
+    style = (
+        "<style>text { font: 12px system-ui, sans-serif; fill: #4a5563; } .e { text-anchor: end; } "
+        ".m { text-anchor: middle; } .g { stroke: #e4e7eb; }</style>"
+        '<rect width="100%" height="100%" fill="#fff"/>'
+    )
+    head, _, rest = chart.partition(">")
+    return f"{head.replace('<svg', SVG_OPENING, 1)}>{style}{rest}\n"
 
 
 def _curves(series: Mapping[str, Points], log_y: bool) -> dict[str, list[tuple[float, float]]]:

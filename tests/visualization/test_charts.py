@@ -17,6 +17,7 @@ from sam2act.visualization.charts import (
     PALE,
     STRONG,
     line_chart,
+    standalone,
 )
 
 WIDTH, HEIGHT = 400, 200
@@ -149,3 +150,11 @@ def test_highlight_without_others_or_without_its_curve() -> None:
     one = {"b": [(0, 0.0), (1, 1.0)]}
     assert "the rest" not in texts(chart(one, highlight=("b", "the rest")))
     assert texts(chart(one, highlight=("absent", "the rest"))) == texts(chart(one))
+
+
+def test_a_file_of_its_own_has_namespace_and_styles() -> None:
+    chart = line_chart({"a": [(0, 1), (1, 2)]}, x_label="x", y_label="y")
+    root = ElementTree.fromstring(standalone(chart))
+    assert root.tag == "{http://www.w3.org/2000/svg}svg" and root.get("viewBox")
+    kinds = [child.tag.rpartition("}")[2] for child in root]
+    assert kinds[:2] == ["style", "rect"] and "polyline" in kinds
