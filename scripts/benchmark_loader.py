@@ -88,7 +88,7 @@ def _measure(options: argparse.Namespace, folder: Path) -> list[Row]:
         rows.append(
             Row(f"first batch, workers: {workers}", _first_batch_seconds(dataset, workers), "s")
         )
-        baseline, name = rate, f"{workers} workers"
+        baseline, name = rate, f"workers: {workers}"
     alone, together = (sum(_rates_of_ranks(dataset, options, ranks)) for ranks in (1, 2))
     rows.append(_rate_row("2 ranks, each in process", together, alone, "1 rank"))
     return rows

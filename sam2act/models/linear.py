@@ -43,7 +43,8 @@ class Linear(nn.Linear):
     def _weight_under_autocast(self, device: str) -> Tensor:
         """The weight, rounded and kept unless it is being trained (autocast itself keeps those)."""
         weight = self.weight
-        if torch.is_grad_enabled() and weight.requires_grad or weight.is_inference():
+        is_trained = torch.is_grad_enabled() and weight.requires_grad
+        if is_trained or weight.is_inference():  # of the latter no version is counted
             return weight
         dtype = torch.get_autocast_dtype(device)
         state = (weight._version, weight.data_ptr(), dtype)

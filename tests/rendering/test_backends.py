@@ -93,6 +93,10 @@ def test_clouds_of_few_or_no_points(backend: str, count: int) -> None:
     assert (empty[:, :, :6] == 0).all() and (empty[:, :, 6] == -1).all()
 
 
+needs_compiler = pytest.mark.skipif(not backends.works("c", "cpu"), reason="no C compiler")
+
+
+@needs_compiler
 def test_number_of_threads_changes_nothing() -> None:
     points, rgb = cloud("ties", batch=3)
     picture = {"views": THREE_VIEWS, "size": 48, "radius": 0.05, "backend": "c"}
@@ -106,6 +110,7 @@ def test_number_of_threads_changes_nothing() -> None:
         torch.set_num_threads(before)
 
 
+@needs_compiler
 def test_auto_takes_c_on_a_cpu_and_torch_without_a_compiler(monkeypatch, caplog) -> None:
     monkeypatch.setattr(backends, "_fastest", backends._fastest.__wrapped__)
     monkeypatch.setattr(backends, "_examined", backends._examined.__wrapped__)
