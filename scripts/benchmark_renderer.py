@@ -40,7 +40,7 @@ class Sizes(NamedTuple):
     copied: int = 256  # megabytes
 
 
-FULL = Sizes(batch=4, points=65536, side=224, repeats=7)  # four cameras of 128 pixels
+FULL = Sizes(batch=4, points=65536, side=224, repeats=21)  # four cameras of 128 pixels
 QUICK = Sizes(batch=2, points=16384, side=64, repeats=3, copied=16)
 
 

@@ -20,6 +20,8 @@ from pathlib import Path
 # No contraction into fused multiply-adds: results must round like those of the torch path.
 FLAGS = ("-O3", "-std=c99", "-ffp-contract=off", "-fPIC", "-shared")
 COMPILERS = ("cc", "gcc", "clang")
+# Parallel loops then run on the threads of torch's OpenMP, whose names the loader finds first.
+THREADS = "-fopenmp"
 CACHE_VARIABLE = "SAM2ACT_CACHE_DIR"
 
 
@@ -80,7 +82,8 @@ def _flags() -> tuple[str, ...]:
 
 
 def _library_name(source: Path, compiler: tuple[str, ...]) -> str:
-    parts = (source.read_bytes(), " ".join((*compiler, *_flags(), platform.machine())).encode())
+    words = (*compiler, *_flags(), THREADS, platform.machine())
+    parts = (source.read_bytes(), " ".join(words).encode())
     return f"{source.stem}_{hashlib.sha256(b'|'.join(parts)).hexdigest()[:16]}.so"
 
 
@@ -90,7 +93,13 @@ def _compile(compiler: tuple[str, ...], source: Path, library: Path) -> None:
     with tempfile.TemporaryDirectory(dir=library.parent) as folder:
         partial = Path(folder) / library.name
         command = [*compiler, *_flags(), str(source), "-o", str(partial), "-lm"]
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode != 0:
-            raise CompilerError(f"{' '.join(command)} failed: {done.stderr.strip()[-500:]}")
+        # A compiler without OpenMP gives a library of one thread.
+        if _complaint([*command, THREADS]) and (complaint := _complaint(command)):
+            raise CompilerError(f"{' '.join(command)} failed: {complaint[-500:]}")
         os.replace(partial, library)
+
+
+def _complaint(command: list[str]) -> str:
+    """What the compiler says if it fails."""
+    done = subprocess.run(command, capture_output=True, text=True)
+    return "" if done.returncode == 0 else done.stderr.strip() or f"exit {done.returncode}"

@@ -7,11 +7,13 @@ in float32 and is not affected by autocast.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from sam2act.rendering.backends import backend_names, select_backend
+from sam2act.rendering.scene import Clouds, Screen
 from sam2act.rendering.splat_torch import rasterize
 from sam2act.rendering.views import View
 
@@ -71,13 +73,8 @@ def render(  # noqa: PLR0913 (independent keyword options)
     else:
         divisor = points.new_ones(len(points))
     return _pictures(
-        points,
-        rgb,
-        valid,
-        divisor,
-        views=views,
-        size=size,
-        radius=radius,
+        Clouds(points, rgb.to(torch.float32), valid, divisor),
+        Screen(tuple(views), size, radius),
         antialias=antialias,
         center_depth=center_depth,
         location_channels=LOCATION_CHANNELS if pixel_location else 0,
@@ -101,13 +98,8 @@ def render_features(  # noqa: PLR0913 (independent keyword options)
     """As `render`, for any features (B, N, C); returns (B, V, C + 1, S, S) with depth last."""
     _check_shapes(points, features, valid)
     return _pictures(
-        points.to(torch.float32),
-        features,
-        valid,
-        None,
-        views=views,
-        size=size,
-        radius=radius,
+        Clouds(points.to(torch.float32), features.to(torch.float32), valid),
+        Screen(tuple(views), size, radius),
         antialias=antialias,
         center_depth=center_depth,
         location_channels=0,
@@ -127,35 +119,25 @@ def write_pixel_location(images: Tensor) -> None:
     images[:, :, -1] = ramp(width)
 
 
-def _pictures(  # noqa: PLR0913 (everything that makes a picture)
-    points: Tensor,
-    features: Tensor,
-    valid: Tensor | None,
-    divisor: Tensor | None,
+def _pictures(
+    clouds: Clouds,
+    screen: Screen,
     *,
-    views: Sequence[View],
-    size: int,
-    radius: float,
     antialias: int,
     center_depth: bool,
     location_channels: int,
     backend: str,
 ) -> Tensor:
     """Drawn channels, centred depth and location in one tensor."""
-    features = features.to(torch.float32)
-    drawn = features.shape[2] + (1 if divisor is None else 4)
-    images = points.new_empty(len(points), len(views), drawn + location_channels, size, size)
+    points, size, drawn = clouds.points, screen.size, clouds.channels
+    images = points.new_empty(len(points), len(screen.views), drawn + location_channels, size, size)
     target = images[:, :, :drawn]
     finer = target
     if antialias > 1:
-        finer = points.new_empty(*target.shape[:3], size * antialias, size * antialias)
+        screen = replace(screen, size=size * antialias)
+        finer = points.new_empty(*target.shape[:3], screen.size, screen.size)
     drawing = select_backend(backend, points)
-    drawing.draw(
-        *(points, features, valid, divisor, finer),
-        views=views,
-        size=size * antialias,
-        radius=radius,
-    )
+    drawing.draw(clouds, screen, finer)
     if antialias > 1:
         _merge_subpixels(finer, target, antialias)
     if center_depth:

@@ -1,4 +1,7 @@
-/* Point splatting on a CPU: one call draws one view of one cloud.
+/* Point splatting on a CPU: one call draws all views of a batch of clouds.
+ *
+ * Views are shared out among OpenMP's threads. Torch's loops run on the same ones, so neither waits
+ * for threads of the other that have nothing to do but have not gone to sleep yet.
  *
  * Equals splat_torch.py bit for bit, so every float32 operation is rounded by itself: compile with
  * -ffp-contract=off and without -ffast-math.
@@ -6,6 +9,7 @@
 
 #include <float.h>
 #include <math.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -23,11 +27,20 @@ struct view {
     float depth_offset;
 };
 
-/* One cloud: points (count, 3), features (count, channels), valid (count) or null. */
-struct cloud {
-    const float *points;
-    const float *features;
+/* A batch of clouds, one behind the other: points (samples, count, 3), features (samples, count,
+ * channels), valid (samples, count) or null, divisors (samples) or null. */
+struct clouds {
+    const float *points, *features;
     const uint8_t *valid;
+    const float *divisors;
+    int64_t samples, count, channels;
+};
+
+/* One of them; divisor 0: its positions are not drawn. */
+struct cloud {
+    const float *points, *features;
+    const uint8_t *valid;
+    float divisor;
     int64_t count, channels;
 };
 
@@ -36,6 +49,26 @@ struct splat {
     const int32_t *columns, *rows;
     int32_t count, margin;
 };
+
+/* Where the images (samples, views, channels, size, size) go, and how far apart they lie. */
+struct images {
+    float *pixels;
+    int64_t sample_stride, view_stride, channel_stride;
+    int32_t size;
+};
+
+static struct cloud pick_cloud(const struct clouds *clouds, int64_t sample)
+{
+    const int64_t first = sample * clouds->count;
+    return (struct cloud){
+        .points = clouds->points + 3 * first,
+        .features = clouds->features + clouds->channels * first,
+        .valid = clouds->valid ? clouds->valid + first : NULL,
+        .divisor = clouds->divisors ? clouds->divisors[sample] : 0.0f,
+        .count = clouds->count,
+        .channels = clouds->channels,
+    };
+}
 
 static int is_finite(const float *p)
 {
@@ -145,16 +178,16 @@ static void gather_row(const float *restrict table, int64_t channels, const int3
     }
 }
 
-/* Write the channels of a row: position / divisor (if divisor > 0), features, depth. */
-static void pack_row(const struct cloud *cloud, float divisor, const int32_t *restrict depth,
+/* Write the channels of a row: position / divisor (if there is one), features, depth. */
+static void pack_row(const struct cloud *cloud, const int32_t *restrict depth,
                      const int32_t *restrict index, int32_t size, int64_t plane,
                      float *restrict row)
 {
-    if (divisor > 0.0f) {
+    if (cloud->divisor > 0.0f) {
         gather_row(cloud->points, 3, index, size, plane, row);
         for (int32_t c = 0; c < 3; c++, row += plane)
             for (int32_t x = 0; x < size; x++)
-                row[x] /= divisor;
+                row[x] /= cloud->divisor;
     }
     gather_row(cloud->features, cloud->channels, index, size, plane, row);
     row += cloud->channels * plane;
@@ -164,9 +197,9 @@ static void pack_row(const struct cloud *cloud, float divisor, const int32_t *re
 
 /* Draw a view into image (positions + channels + 1, size, size), whose channels lie `plane` apart.
  * keys: size^2; scratch: 2 (size + 2 margin)^2 + 2 size integers. */
-void sam2act_draw_view(const struct cloud *cloud, const struct view *view,
-                       const struct splat *splat, float divisor, int32_t size, int64_t plane,
-                       uint64_t *keys, int32_t *scratch, float *image)
+static void draw_view(const struct cloud *cloud, const struct view *view,
+                      const struct splat *splat, int32_t size, int64_t plane, uint64_t *keys,
+                      int32_t *scratch, float *image)
 {
     const int64_t stride = size + 2 * splat->margin;
     int32_t *depth = scratch, *index = depth + stride * stride;
@@ -176,12 +209,31 @@ void sam2act_draw_view(const struct cloud *cloud, const struct view *view,
     for (int32_t y = 0; y < size; y++) {
         const int64_t start = (y + splat->margin) * stride + splat->margin;
         resolve_row(depth + start, index + start, stride, size, splat, best_depth, best_index);
-        pack_row(cloud, divisor, best_depth, best_index, size, plane, image + (int64_t)y * size);
+        pack_row(cloud, best_depth, best_index, size, plane, image + (int64_t)y * size);
     }
 }
 
-/* The largest absolute coordinate of the existing points; 1 if there is none or it is 0. */
-float sam2act_largest_coordinate(const struct cloud *cloud)
+/* Draw all views of all clouds. keys (threads, size^2) and scratch (threads, `scratch_count`) are
+ * working memory: the caller keeps it, since fresh memory costs as much as drawing. */
+void sam2act_draw(const struct clouds *clouds, const struct view *views, int32_t view_count,
+                  const struct splat *splat, const struct images *images, int32_t threads,
+                  uint64_t *keys, int32_t *scratch, int64_t scratch_count)
+{
+    const int64_t pixels = (int64_t)images->size * images->size;
+    const int64_t count = clouds->samples * view_count;
+#pragma omp parallel for num_threads(threads) schedule(static, 1)
+    for (int32_t thread = 0; thread < threads; thread++)
+        for (int64_t i = thread; i < count; i += threads) {
+            const int64_t sample = i / view_count, number = i % view_count;
+            const struct cloud cloud = pick_cloud(clouds, sample);
+            draw_view(&cloud, &views[number], splat, images->size, images->channel_stride,
+                      keys + thread * pixels, scratch + thread * scratch_count,
+                      images->pixels + sample * images->sample_stride +
+                          number * images->view_stride);
+        }
+}
+
+static float largest_coordinate(const struct cloud *cloud)
 {
     float largest = 0.0f;
     for (int64_t i = 0; i < cloud->count; i++) {
@@ -192,4 +244,14 @@ float sam2act_largest_coordinate(const struct cloud *cloud)
             largest = fabsf(p[c]) > largest ? fabsf(p[c]) : largest;
     }
     return largest > 0.0f ? largest : 1.0f;
+}
+
+/* The largest absolute coordinate of each cloud's existing points; 1 if there is none or it is 0. */
+void sam2act_largest_coordinates(const struct clouds *clouds, int32_t threads, float *largest)
+{
+#pragma omp parallel for num_threads(threads) schedule(static, 1)
+    for (int64_t sample = 0; sample < clouds->samples; sample++) {
+        const struct cloud cloud = pick_cloud(clouds, sample);
+        largest[sample] = largest_coordinate(&cloud);
+    }
 }

@@ -1,4 +1,4 @@
-"""Point splatting on a CPU in C (`splat.c`), one thread per view; equals `splat_torch`.
+"""Point splatting on a CPU in C (`splat.c`); equals `splat_torch`.
 
 B batch, V view, N point, C feature channel, S image side in pixels.
 """
@@ -7,25 +7,21 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import os
 import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from sam2act.compat.c_library import load_library
+from sam2act.rendering.scene import Clouds, Screen
 from sam2act.rendering.splat_torch import center_depth, splat_offsets
 from sam2act.rendering.views import View
 
 __all__ = ["center_depth", "draw", "largest_coordinate", "prepare"]
 
-Result = TypeVar("Result")
-_kept = threading.local()
 SOURCE = Path(__file__).with_name("splat.c")
+_kept = threading.local()
 
 
 class _View(ctypes.Structure):
@@ -36,10 +32,10 @@ class _View(ctypes.Structure):
     ]
 
 
-class _Cloud(ctypes.Structure):
+class _Clouds(ctypes.Structure):
     _fields_ = [
-        *((name, ctypes.c_void_p) for name in ("points", "features", "valid")),
-        *((name, ctypes.c_int64) for name in ("count", "channels")),
+        *((name, ctypes.c_void_p) for name in ("points", "features", "valid", "divisor")),
+        *((name, ctypes.c_int64) for name in ("samples", "count", "channels")),
     ]
 
 
@@ -47,6 +43,14 @@ class _Splat(ctypes.Structure):
     _fields_ = [
         *((name, ctypes.POINTER(ctypes.c_int32)) for name in ("columns", "rows")),
         *((name, ctypes.c_int32) for name in ("count", "margin")),
+    ]
+
+
+class _Images(ctypes.Structure):
+    _fields_ = [
+        ("pixels", ctypes.c_void_p),
+        *((name, ctypes.c_int64) for name in ("sample_stride", "view_stride", "channel_stride")),
+        ("size", ctypes.c_int32),
     ]
 
 
@@ -62,62 +66,41 @@ def prepare(device: str) -> None:
     _library()
 
 
-def draw(  # noqa: PLR0913 (the signature of every backend)
-    points: Tensor,
-    features: Tensor,
-    valid: Tensor | None,
-    divisor: Tensor | None,
-    out: Tensor,
-    *,
-    views: Sequence[View],
-    size: int,
-    radius: float,
-) -> None:
+def draw(clouds: Clouds, screen: Screen, out: Tensor) -> None:
     """See `splat_torch.draw`."""
-    # The structures hold addresses only, so the tensors behind them must stay alive until the end.
-    points, features = points.contiguous(), features.contiguous()
-    valid = None if valid is None else valid.contiguous()
-    clouds = _clouds(points, features, valid)
-    splat = _splat(radius, size)
-    padded = size + 2 * splat.margin
-    divisors = [0.0] * len(clouds) if divisor is None else divisor.tolist()
-
-    def draw_view(sample: int, number: int) -> None:
-        keys, scratch = _buffers(size**2, 2 * padded**2 + 2 * size)
-        _library().sam2act_draw_view(
-            *(clouds[sample], _structure(views[number]), splat),
-            *(divisors[sample], size, out.stride(2)),
-            *(keys.data_ptr(), scratch.data_ptr(), out[sample, number].data_ptr()),
-        )
-
-    jobs = [(sample, number) for sample in range(len(clouds)) for number in range(len(views))]
-    _in_threads(draw_view, jobs)
+    clouds = clouds.contiguous()  # its tensors must live as long as C holds their addresses
+    splat = _splat(screen.radius, screen.size)
+    padded = screen.size + 2 * splat.margin
+    threads, scratch_count = torch.get_num_threads(), 2 * padded**2 + 2 * screen.size
+    keys, scratch = _working_memory(threads * screen.size**2, threads * scratch_count)
+    _library().sam2act_draw(
+        *(_clouds(clouds), _views(screen.views), len(screen.views), splat),
+        *(_Images(out.data_ptr(), *out.stride()[:3], screen.size), threads),
+        *(keys.data_ptr(), scratch.data_ptr(), scratch_count),
+    )
 
 
 def largest_coordinate(points: Tensor, valid: Tensor | None) -> Tensor:
     """See `splat_torch.largest_coordinate`."""
-    points = points.contiguous()
-    valid = None if valid is None else valid.contiguous()
-    clouds = _clouds(points, points, valid)
-    values = _in_threads(_library().sam2act_largest_coordinate, [(cloud,) for cloud in clouds])
-    return torch.tensor(values, dtype=torch.float32)
+    clouds = Clouds(points, points, valid).contiguous()
+    largest = torch.empty(len(points))
+    _library().sam2act_largest_coordinates(
+        _clouds(clouds), torch.get_num_threads(), largest.data_ptr()
+    )
+    return largest
 
 
-def _clouds(points: Tensor, features: Tensor, valid: Tensor | None) -> list[_Cloud]:
-    return [
-        _Cloud(
-            points[i].data_ptr(),
-            features[i].data_ptr(),
-            None if valid is None else valid[i].data_ptr(),
-            *features.shape[1:],
-        )
-        for i in range(len(points))
-    ]
+def _clouds(clouds: Clouds) -> _Clouds:
+    tensors = (clouds.points, clouds.features, clouds.valid, clouds.divisor)
+    addresses = (None if tensor is None else tensor.data_ptr() for tensor in tensors)
+    return _Clouds(*addresses, *clouds.features.shape)
 
 
 @functools.cache
-def _structure(view: View) -> _View:
-    return _View(*(getattr(view, name) for name, *_ in _View._fields_))
+def _views(views: tuple[View, ...]) -> ctypes.Array[_View]:
+    names = [name for name, *_ in _View._fields_]
+    structures = (_View(*(getattr(view, name) for name in names)) for view in views)
+    return (_View * len(views))(*structures)
 
 
 @functools.cache
@@ -132,38 +115,24 @@ def _splat(radius: float, size: int) -> _Splat:
 @functools.cache
 def _library() -> ctypes.CDLL:
     library = load_library(SOURCE)
-    library.sam2act_draw_view.restype = None
-    library.sam2act_draw_view.argtypes = [
-        *(ctypes.POINTER(kind) for kind in (_Cloud, _View, _Splat)),
-        *(ctypes.c_float, ctypes.c_int32, ctypes.c_int64),
-        *(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p),
+    library.sam2act_draw.restype = None
+    library.sam2act_draw.argtypes = [
+        *(ctypes.POINTER(kind) for kind in (_Clouds, _View)),
+        ctypes.c_int32,
+        *(ctypes.POINTER(kind) for kind in (_Splat, _Images)),
+        *(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64),
     ]
-    library.sam2act_largest_coordinate.restype = ctypes.c_float
-    library.sam2act_largest_coordinate.argtypes = [ctypes.POINTER(_Cloud)]
+    library.sam2act_largest_coordinates.restype = None
+    library.sam2act_largest_coordinates.argtypes = [
+        *(ctypes.POINTER(_Clouds), ctypes.c_int32, ctypes.c_void_p),
+    ]
     return library
 
 
-def _buffers(keys: int, scratch: int) -> tuple[Tensor, Tensor]:
-    """Buffers of this thread, kept from call to call: fresh memory costs as much as drawing."""
+def _working_memory(keys: int, scratch: int) -> tuple[Tensor, Tensor]:
+    """Kept from call to call of this thread: fresh memory costs as much as drawing."""
     if getattr(_kept, "sizes", None) != (keys, scratch):
         _kept.sizes = (keys, scratch)
         _kept.keys = torch.empty(keys, dtype=torch.int64)
         _kept.scratch = torch.empty(scratch, dtype=torch.int32)
     return _kept.keys, _kept.scratch
-
-
-def _in_threads(function: Callable[..., Result], jobs: Sequence[tuple]) -> list[Result]:
-    """Run all jobs on half as many threads as torch uses; calls into C let go of the interpreter.
-
-    Half, because torch's own threads stay awake for a while after their work, as if they had some.
-    """
-    threads = torch.get_num_threads() // 2
-    if threads <= 1 or len(jobs) <= 1:
-        return [function(*job) for job in jobs]
-    return list(_threads(threads, os.getpid()).map(lambda job: function(*job), jobs))
-
-
-@functools.lru_cache(maxsize=1)
-def _threads(count: int, process: int) -> ThreadPoolExecutor:
-    """Worker threads of this process (a forked child has none of its parent's)."""
-    return ThreadPoolExecutor(count, thread_name_prefix="splat")

@@ -7,13 +7,12 @@ looks from the cameras of `views.py`, where the original named other faces alike
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
+from sam2act.rendering.scene import Clouds, Screen
 from sam2act.rendering.splat_torch import BACKGROUND_DEPTH, center_depth, largest_coordinate
-from sam2act.rendering.views import View, project, view_depth
+from sam2act.rendering.views import project, view_depth
 
 __all__ = ["center_depth", "draw", "largest_coordinate", "prepare"]
 
@@ -25,31 +24,23 @@ def prepare(device: str) -> None:
     import pytorch3d.renderer.points.rasterize_points  # noqa: F401
 
 
-def draw(  # noqa: PLR0913 (the signature of every backend)
-    points: Tensor,
-    features: Tensor,
-    valid: Tensor | None,
-    divisor: Tensor | None,
-    out: Tensor,
-    *,
-    views: Sequence[View],
-    size: int,
-    radius: float,
-) -> None:
+def draw(clouds: Clouds, screen: Screen, out: Tensor) -> None:
     """As `splat_torch.draw`, but soft; points behind a camera are left out."""
     from pytorch3d.renderer.points.rasterize_points import rasterize_points
     from pytorch3d.structures import Pointclouds
 
-    if divisor is not None:
-        features = torch.cat([points / divisor[:, None, None], features], dim=-1)
-    seen = torch.isfinite(points).all(dim=-1)
-    if valid is not None:
-        seen = seen & valid
-    screen = _screen_points(points, views, size)
-    clouds = [screen[b, :, v][seen[b]] for b in range(len(points)) for v in range(len(views))]
-    index, depth, distance = rasterize_points(Pointclouds(clouds), size, radius, POINTS_PER_PIXEL)
-    table = torch.cat([features[b][seen[b]] for b in range(len(points)) for _ in views])
-    weight = (1 - distance / radius**2) * (index >= 0)
+    seen = torch.isfinite(clouds.points).all(dim=-1)
+    if clouds.valid is not None:
+        seen = seen & clouds.valid
+    positions = _screen_points(clouds.points, screen)
+    images = [(b, v) for b in range(len(positions)) for v in range(len(screen.views))]
+    index, depth, distance = rasterize_points(
+        Pointclouds([positions[b, seen[b], v] for b, v in images]),
+        *(screen.size, screen.radius, POINTS_PER_PIXEL),
+    )
+    features = clouds.drawn_features()
+    table = torch.cat([features[b, seen[b]] for b, _ in images])
+    weight = (1 - distance / screen.radius**2) * (index >= 0)
     weight = weight / weight.sum(dim=-1, keepdim=True).clamp(min=1e-4)
     values = table[index.clamp(min=0)] if len(table) else weight.new_zeros(*index.shape, 1)
     colors = (weight[..., None] * values).sum(dim=-2).movedim(-1, 1)
@@ -58,7 +49,7 @@ def draw(  # noqa: PLR0913 (the signature of every backend)
     out[:, :, -1] = nearest.unflatten(0, out.shape[:2])
 
 
-def _screen_points(points: Tensor, views: Sequence[View], size: int) -> Tensor:
+def _screen_points(points: Tensor, screen: Screen) -> Tensor:
     """(B, N, V, 3) in PyTorch3D's screen frame: x to the left, y up, both in [-1, 1], and depth."""
-    plane = 1 - project(points, views, size) * (2 / size)
-    return torch.cat([plane, view_depth(points, views)[..., None]], dim=-1)
+    plane = 1 - project(points, screen.views, screen.size) * (2 / screen.size)
+    return torch.cat([plane, view_depth(points, screen.views)[..., None]], dim=-1)

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sam2act.rendering.scene import Clouds, Screen
 from sam2act.rendering.views import View, project, view_depth
 
 DEPTH_UNITS = 1000.0  # depth steps per cube unit (quirk Q3 of the renderer)
@@ -114,35 +115,18 @@ def spread(keys: Tensor, offsets: Sequence[tuple[int, int]]) -> tuple[Tensor, Te
     return index, depth
 
 
-def draw(  # noqa: PLR0913 (the signature of every backend)
-    points: Tensor,
-    features: Tensor,
-    valid: Tensor | None,
-    divisor: Tensor | None,
-    out: Tensor,
-    *,
-    views: Sequence[View],
-    size: int,
-    radius: float,
-) -> None:
+def draw(clouds: Clouds, screen: Screen, out: Tensor) -> None:
     """Draws images into `out`; every backend supplies this function.
 
     Args:
-        points: (B, N, 3) float32, cube frame.
-        features: (B, N, C) float32.
-        valid: (B, N) bool or None.
-        divisor: (B,) float32; makes the first three channels `points / divisor`. None: no such
-            channels.
-        out: (B, V, [3 +] C + 1, S, S) float32; the last channel is the depth in cube units. Empty
-            pixels are 0 with depth -1.
+        out: (B, V, `clouds.channels`, S, S) float32; the last channel is the depth in cube units.
+            Empty pixels are 0 with depth -1.
     """
-    index, depth = rasterize(points, valid, views, size, radius)
-    if divisor is not None:
-        features = torch.cat([points / divisor[:, None, None], features], dim=-1)
-    batch, channels = features.shape[0], features.shape[2]
-    table = F.pad(features.transpose(1, 2), (1, 0))  # column 0: the background
+    index, depth = rasterize(clouds.points, clouds.valid, screen.views, screen.size, screen.radius)
+    table = F.pad(clouds.drawn_features().transpose(1, 2), (1, 0))  # column 0: the background
+    batch, channels = table.shape[:2]
     picks = (index + 1).flatten(1)[:, None].expand(batch, channels, -1)
-    picked = table.gather(2, picks).view(batch, channels, len(views), size, size)
+    picked = table.gather(2, picks).unflatten(2, index.shape[1:])
     out[:, :, :-1] = picked.transpose(1, 2)
     out[:, :, -1] = (depth.to(torch.float32) * DEPTH_STEP).masked_fill(depth < 0, BACKGROUND_DEPTH)
 

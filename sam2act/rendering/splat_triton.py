@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import functools
 import importlib
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from sam2act.rendering import triton_kernels as kernels
+from sam2act.rendering.scene import Clouds, Screen
 from sam2act.rendering.splat_torch import EMPTY_KEY, FAR_LIMIT, center_depth, splat_offsets
 from sam2act.rendering.views import View
 
@@ -36,44 +36,34 @@ def prepare(device: str) -> None:
 
 
 @kernels.on_its_device
-def draw(  # noqa: PLR0913 (the signature of every backend)
-    points: Tensor,
-    features: Tensor,
-    valid: Tensor | None,
-    divisor: Tensor | None,
-    out: Tensor,
-    *,
-    views: Sequence[View],
-    size: int,
-    radius: float,
-) -> None:
+def draw(clouds: Clouds, screen: Screen, out: Tensor) -> None:
     """See `splat_torch.draw`."""
-    points, features = points.contiguous(), features.contiguous()
-    batch, count, channels = features.shape
-    buffer = torch.full(
-        (batch, len(views), size, size), EMPTY_KEY, dtype=torch.int64, device=points.device
-    )
-    axes, offsets = _camera_tables(tuple(views), points.device)
-    neighbours = _neighbours(radius, size, points.device)
+    clouds = clouds.contiguous()
+    batch, count, channels = clouds.features.shape
+    points, views, size = clouds.points, len(screen.views), screen.size
+    shape = (batch, views, size, size)
+    buffer = torch.full(shape, EMPTY_KEY, dtype=torch.int64, device=points.device)
     if count:
         kernels.fill_buffer[(_blocks(count, POINTS_PER_BLOCK), batch)](
-            *(points, _bytes(valid, points), axes, offsets, buffer, count),
+            *(points, _bytes(clouds.valid, points)),
+            *(*_camera_tables(screen.views, points.device), buffer, count),
             FAR_LIMIT=FAR_LIMIT,
             SIZE=size,
-            VIEWS=len(views),
-            HAS_VALID=valid is not None,
+            VIEWS=views,
+            HAS_VALID=clouds.valid is not None,
             BLOCK=POINTS_PER_BLOCK,
             **ROUNDING,
         )
-    kernels.resolve_and_pack[(_blocks(size**2, PIXELS_PER_BLOCK), batch * len(views))](
-        *(points, features, points if divisor is None else divisor, buffer, neighbours, out),
-        *(count, out.stride(0), out.stride(1), out.stride(2)),
+    neighbours = _neighbours(screen.radius, size, points.device)
+    divisor = points if clouds.divisor is None else clouds.divisor  # any tensor if it is not read
+    kernels.resolve_and_pack[(_blocks(size**2, PIXELS_PER_BLOCK), batch * views)](
+        *(points, clouds.features, divisor, buffer, neighbours, out, count, *out.stride()[:3]),
         EMPTY=EMPTY_KEY,
         SIZE=size,
-        VIEWS=len(views),
+        VIEWS=views,
         NEIGHBOURS=len(neighbours),
         CHANNELS=channels,
-        POSITIONS=divisor is not None,
+        POSITIONS=clouds.divisor is not None,
         BLOCK=PIXELS_PER_BLOCK,
         **ROUNDING,
     )

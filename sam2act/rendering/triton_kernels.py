@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import torch
+from torch import Tensor
 
 Result = TypeVar("Result")
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"  # Triton decides when a kernel is defined
@@ -29,11 +30,12 @@ except ImportError:
 
 
 def on_its_device(launch: Callable[..., Result]) -> Callable[..., Result]:
-    """Makes the GPU of the first argument current, since kernels run on the current one."""
+    """Makes the GPU of the first tensor passed current, since kernels run on the current one."""
 
     @functools.wraps(launch)
     def guarded(*args, **kwargs) -> Result:
-        with torch.cuda.device_of(args[0]):
+        tensor = next(argument for argument in args if isinstance(argument, Tensor))
+        with torch.cuda.device_of(tensor):
             return launch(*args, **kwargs)
 
     return guarded

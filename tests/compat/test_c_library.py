@@ -62,6 +62,15 @@ def test_a_source_that_does_not_compile_is_named(tmp_path: Path, environment) ->
 
 
 @needs_compiler
+def test_a_compiler_without_openmp_will_do(tmp_path: Path, environment) -> None:
+    compiler = tmp_path / "compiler"
+    compiler.write_text('#!/bin/sh\ncase "$*" in *-fopenmp*) exit 1;; esac\nexec cc "$@"\n')
+    compiler.chmod(0o755)
+    environment["CC"] = str(compiler)
+    assert load_library(write(tmp_path, SOURCE), environment).answer() == 42
+
+
+@needs_compiler
 def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path, environment) -> None:
     blocked = tmp_path / "file"
     blocked.touch()
