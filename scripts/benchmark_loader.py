@@ -13,18 +13,22 @@ on two cores of another machine.
 from __future__ import annotations
 
 import argparse
+import functools
 import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from benchmarking import Row, build_parser, report
+from rank_processes import measure_ranks
 
 from sam2act.data.dataset import KeyframeDataset, make_loader
 from sam2act.data.demos import episodes_folder, read_images
 from sam2act.data.samplers import build_sampler
 from sam2act.data.store_builder import StoreRequest, ensure_store
+from sam2act.training.allocator import keep_freed_memory
 
 WARM_UP = 5  # batches before the clock starts
 DECODED_BATCHES = 5  # batches of the slow baseline
@@ -42,14 +46,15 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--bs", type=int, default=16, help="samples per batch")
     parser.add_argument("--batches", type=int, default=200, help="batches per measurement")
     parser.add_argument("--workers", default="1,2", help="worker counts to compare")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.quick:
+        options.bs, options.batches, options.demo = 8, 30, min(options.demo, 2)
+    return options
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Measures and reports."""
     options = parse_arguments(arguments)
-    if options.quick:
-        options.bs, options.batches, options.demo = 8, 30, min(options.demo, 2)
     source = "recorded" if options.data_folder else "made-up"
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -63,14 +68,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _measure(options: argparse.Namespace, folder: Path) -> list[Row]:
-    data_folder = options.data_folder or _make_demos(folder / "demos", options)
-    request = StoreRequest(data_folder, folder / "store", split=options.split, demo=options.demo)
-    started = time.perf_counter()
-    store = ensure_store(request, [options.task], progress=False)
-    seconds = (time.perf_counter() - started) / len(set(store.table["episode"].tolist()))
+    dataset, request, seconds = open_dataset(options, folder)
+    store = dataset.store
     megabytes = store.task_stores[0].num_bytes / 1e6 / len(store.valid)
-    sampler = build_sampler("task_uniform", store, bs=options.bs, seed=0)
-    dataset = KeyframeDataset(store, sampler, bs=options.bs)
     in_process = _loader_rate(dataset, options, 0)
     decoding = _decoding_rate(dataset, request, options)
     rows = [
@@ -89,9 +89,29 @@ def _measure(options: argparse.Namespace, folder: Path) -> list[Row]:
             Row(f"first batch, workers: {workers}", _first_batch_seconds(dataset, workers), "s")
         )
         baseline, name = rate, f"workers: {workers}"
-    alone, together = (sum(_rates_of_ranks(dataset, options, ranks)) for ranks in (1, 2))
+    measure = functools.partial(rank_rate, dataset, options)
+    alone, together = (sum(measure_ranks(measure, ranks)) for ranks in (1, 2))
     rows.append(_rate_row("2 ranks, each in process", together, alone, "1 rank"))
     return rows
+
+
+class Opened(NamedTuple):
+    """A data set, what it was built from, and how long that took per demo."""
+
+    dataset: KeyframeDataset
+    request: StoreRequest
+    seconds: float
+
+
+def open_dataset(options: argparse.Namespace, folder: Path) -> Opened:
+    """Builds the store of the demos and opens it."""
+    data_folder = options.data_folder or _make_demos(folder / "demos", options)
+    request = StoreRequest(data_folder, folder / "store", split=options.split, demo=options.demo)
+    started = time.perf_counter()
+    store = ensure_store(request, [options.task], progress=False)
+    seconds = (time.perf_counter() - started) / len(set(store.table["episode"].tolist()))
+    sampler = build_sampler("task_uniform", store, bs=options.bs, seed=0)
+    return Opened(KeyframeDataset(store, sampler, bs=options.bs), request, seconds)
 
 
 def _memory_growth(dataset: KeyframeDataset, options: argparse.Namespace) -> float:
@@ -115,35 +135,13 @@ def _first_batch_seconds(dataset: KeyframeDataset, workers: int) -> float:
     return time.perf_counter() - started
 
 
-def _rates_of_ranks(
-    dataset: KeyframeDataset, options: argparse.Namespace, ranks: int
-) -> list[float]:
-    """Samples per second of each of several processes that gather at the same time."""
-    with tempfile.TemporaryDirectory() as folder:
-        arguments = (ranks, f"{folder}/meeting", dataset, options, folder)
-        torch.multiprocessing.spawn(_measure_rank, arguments, nprocs=ranks)
-        return [float((Path(folder) / f"rate_{rank}").read_text()) for rank in range(ranks)]
-
-
-def _measure_rank(
-    rank: int,
-    ranks: int,
-    meeting: str,
-    dataset: KeyframeDataset,
-    options: argparse.Namespace,
-    folder: str,
-) -> None:
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group(
-        "gloo", init_method=f"file://{meeting}", rank=rank, world_size=ranks
-    )
+def rank_rate(dataset: KeyframeDataset, options: argparse.Namespace, rank: int) -> float:
+    """Samples per second of one of several ranks that gather at the same time."""
+    keep_freed_memory()  # as training does
     dataset.rank = rank
     dataset.batch(0)
     torch.distributed.barrier()
-    rate = _batch_rate(dataset, options)
-    torch.distributed.barrier()
-    (Path(folder) / f"rate_{rank}").write_text(str(rate))
-    torch.distributed.destroy_process_group()
+    return _batch_rate(dataset, options)
 
 
 def _rate_row(name: str, rate: float, baseline: float, baseline_name: str) -> Row:

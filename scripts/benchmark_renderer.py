@@ -10,12 +10,13 @@ arg-max for the other methods. Times are medians per sample and stage.
 from __future__ import annotations
 
 import argparse
+import functools
 import sys
 from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-from benchmarking import Row, build_parser, copy_rate, median_seconds, report
+from benchmarking import Row, build_parser, compare_seconds, copy_rate, report
 from torch import Tensor
 
 from sam2act.rendering.backends import FASTEST, works
@@ -45,15 +46,15 @@ QUICK = Sizes(batch=2, points=16384, side=64, repeats=3, copied=16)
 
 
 class Clock:
-    """Times a function in milliseconds per sample."""
+    """Times functions in milliseconds per sample."""
 
     def __init__(self, sizes: Sizes, device: str) -> None:
         self.sizes, self.device = sizes, device
 
-    def __call__(self, function: Callable[[], object]) -> float:
-        """Median over the repeats."""
-        seconds = median_seconds(function, repeats=self.sizes.repeats, device=self.device)
-        return 1000 * seconds / self.sizes.batch
+    def __call__(self, *functions: Callable[[], object]) -> list[float]:
+        """Medians over the repeats."""
+        seconds = compare_seconds(functions, repeats=self.sizes.repeats, device=self.device)
+        return [1000 * value / self.sizes.batch for value in seconds]
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -84,16 +85,18 @@ def measure_renderer(sizes: Sizes, device: str) -> list[Row]:
     rgb = torch.rand(shape, generator=generator).to(device)
     side, clock = sizes.side, Clock(sizes, device)
     assert torch.equal(z_buffer(cloud, None, THREE_VIEWS, side), z_buffer_by_sorting(cloud, side))
-    ours = clock(lambda: z_buffer(cloud, None, THREE_VIEWS, side))
-    sorting = clock(lambda: z_buffer_by_sorting(cloud, side))
+    ours, sorting = clock(
+        lambda: z_buffer(cloud, None, THREE_VIEWS, side), lambda: z_buffer_by_sorting(cloud, side)
+    )
     rows = [Row("torch z-buffer", ours, UNIT, sorting, "sorting")]
     options = {"views": THREE_VIEWS, "size": side, "radius": RADIUS, "pixel_location": True}
-    slow = clock(lambda: render(cloud, rgb, backend="torch", **options))
-    rows.append(Row("render, torch", slow, UNIT))
     name = FASTEST[device.partition(":")[0]]
-    if works(name, cloud.device.type):
-        fast = clock(lambda: render(cloud, rgb, backend=name, **options))
-        rows.append(Row(f"render, {name}", fast, UNIT, slow, "torch"))
+    names = ["torch", name] if works(name, cloud.device.type) else ["torch"]
+    slow, *fast = clock(
+        *(functools.partial(render, cloud, rgb, backend=name, **options) for name in names)
+    )
+    rows.append(Row("render, torch", slow, UNIT))
+    rows += [Row(f"render, {name}", milliseconds, UNIT, slow, "torch") for milliseconds in fast]
     return rows
 
 
@@ -111,8 +114,9 @@ def measure_argmax(sizes: Sizes, device: str) -> list[Row]:
 
 def compare_methods(name: str, heat: Tensor, clock: Clock) -> Row:
     """The method chosen for the device beside the dense one, for (B, V, S, S) heat maps."""
-    chosen = clock(lambda: grid_argmax(heat, THREE_VIEWS))
-    dense = clock(lambda: grid_argmax(heat, THREE_VIEWS, "dense"))
+    chosen, dense = clock(
+        lambda: grid_argmax(heat, THREE_VIEWS), lambda: grid_argmax(heat, THREE_VIEWS, "dense")
+    )
     return Row(f"arg-max, {name}", chosen, UNIT, dense, "dense")
 
 

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""How cost grows with points, batch, views, image size and memory length; with charts.
+"""How cost grows with points, batch, views, image size, memory length, workers and ranks.
 
     python scripts/benchmark_scaling.py --json FILE [--charts DIR] [--quick] [--device cuda]
 
-Baseline of every row: the smallest value of the same series in the same run. How it grows with
-workers and ranks is measured by the benchmarks of the loader, the simulator and the evaluation.
+Baseline of every row: the smallest value of the same series in the same run. Workers and ranks have
+one thread each and work on the CPU, with the network of the quick start.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from benchmarking import Row, build_parser, median_seconds, report
+from benchmarking import build_parser, median_seconds, report
 from random_samples import random_batch
+from scaling_processes import process_series
+from scaling_series import Series, draw
 
 from sam2act.config.load import load_experiment, load_network
 from sam2act.models.memory.bank import MemoryBank
@@ -26,41 +27,25 @@ from sam2act.policy.checkpoint import build_policy
 from sam2act.rendering.renderer import render
 from sam2act.rendering.views import VIEWS
 from sam2act.training.allocator import keep_freed_memory
-from sam2act.visualization.charts import line_chart, standalone
 
 RADIUS = 0.012
 POINTS, SIZE, VIEW_COUNT = 65536, 224, 3
 QUICK_NETWORK = "depth 2 sam2_config sam2.1_hiera_t.yaml"
 
 
-@dataclass(frozen=True)
-class Series:
-    """Milliseconds by a quantity."""
-
-    name: str
-    quantity: str
-    points: tuple[tuple[float, float], ...]
-
-    def rows(self) -> Iterator[Row]:
-        """One row per value, all beside the first."""
-        first, slowest = self.points[0]
-        for value, milliseconds in self.points:
-            label = f"{self.quantity} {first:g}" if value != first else ""
-            baseline = slowest if label else None
-            yield Row(
-                f"{self.name}, {self.quantity} {value:g}", milliseconds, "ms", baseline, label
-            )
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Measures, reports and draws."""
     parser = build_parser(__doc__)
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    parser.add_argument("--charts", type=Path, help="folder for one SVG per quantity")
+    parser.add_argument("--charts", type=Path, help="folder for one SVG per chart")
     args = parser.parse_args(arguments)
     if args.device == "cpu":
         keep_freed_memory()  # as training and evaluation do
-    every = [*rendering_series(args.quick, args.device), *network_series(args.quick, args.device)]
+    every = [
+        *rendering_series(args.quick, args.device),
+        *network_series(args.quick, args.device),
+        *process_series(args.quick),
+    ]
     rows = [row for series in every for row in series.rows()]
     report(f"{'quick ' if args.quick else ''}growth of cost, {args.device}", rows, args.json)
     if args.charts:
@@ -140,19 +125,6 @@ def coarse_steps(network: SAM2ActPlusNetwork, repeats: int, device: str) -> Seri
         seconds = median_seconds(step, repeats=repeats, device=device)
         measured.append((float(capacity), 1000 * seconds))
     return Series("coarse step", "remembered keyframes", tuple(measured))
-
-
-def draw(every: Sequence[Series], folder: Path) -> None:
-    """One chart per quantity and kind of work."""
-    folder.mkdir(parents=True, exist_ok=True)
-    groups: dict[tuple[str, str], dict[str, tuple[tuple[float, float], ...]]] = {}
-    for series in every:
-        kind = series.name.partition(",")[0]
-        groups.setdefault((kind, series.quantity), {})[series.name] = series.points
-    for (kind, quantity), curves in groups.items():
-        chart = line_chart(curves, x_label=quantity, y_label="ms", width=560, height=260)
-        name = f"performance_{kind}_by_{quantity}.svg".replace(" ", "_")
-        (folder / name).write_text(standalone(chart))
 
 
 if __name__ == "__main__":

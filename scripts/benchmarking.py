@@ -56,15 +56,28 @@ def median_seconds(
     function: Callable[[], object], *, repeats: int, warm_up: int = 1, device: str = "cpu"
 ) -> float:
     """Median wall time of `function` after `warm_up` calls; waits for a GPU."""
-    times = []
+    (seconds,) = compare_seconds([function], repeats=repeats, warm_up=warm_up, device=device)
+    return seconds
+
+
+def compare_seconds(
+    functions: Sequence[Callable[[], object]],
+    *,
+    repeats: int,
+    warm_up: int = 1,
+    device: str = "cpu",
+) -> list[float]:
+    """As `median_seconds`, of functions called in turn: what slows the machine slows all alike."""
+    times: list[list[float]] = [[] for _ in functions]
     for number in range(warm_up + repeats):
-        _wait(device)
-        started = time.perf_counter()
-        function()
-        _wait(device)
-        if number >= warm_up:
-            times.append(time.perf_counter() - started)
-    return statistics.median(times)
+        for function, own in zip(functions, times, strict=True):
+            _wait(device)
+            started = time.perf_counter()
+            function()
+            _wait(device)
+            if number >= warm_up:
+                own.append(time.perf_counter() - started)
+    return [statistics.median(own) for own in times]
 
 
 def gigaflops_of(function: Callable[[], object]) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from sam2act.config.schema import ConfigError
 
@@ -62,6 +65,22 @@ class World:
         gathered = [None] * self.size if self.is_main else None
         dist.gather_object(value, gathered, group=self.control)
         return gathered or []
+
+    def share_gradients(self, module: nn.Module, *, some_unused: bool = False) -> nn.Module:
+        """The module, whose gradients become the mean over all processes.
+
+        Args:
+            module: called like before; lies on `device`.
+            some_unused: parameters may be left out of a forward pass.
+        """
+        if self.size == 1:
+            return module
+        # An axis of length one may have any stride; equal layouts are called different for it.
+        warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
+        devices = [self.device] if self.device.type == "cuda" else None
+        return DistributedDataParallel(
+            module, device_ids=devices, find_unused_parameters=some_unused
+        )
 
     def copy_from_main(self, tensors: Iterable[torch.Tensor]) -> None:
         """Overwrite tensors by those of the main process."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
@@ -98,7 +98,11 @@ class Trainer:
         decay = self.experiment.peract.ema
         self.average = WeightAverage(bundle.policy, decay) if decay else None
         bundle.policy.compile_network(self.experiment.peract.compile)
-        self.module = self._wrap(bundle.policy)
+        self.module = world.share_gradients(
+            bundle.policy,
+            # Without the action losses the head gets no gradient.
+            some_unused=not self.experiment.peract.add_rgc_loss,
+        )
         self.guard = NonFiniteGuard(folder)
         self.excess = keyframe_excess(data.tasks, world.device)
         self.step = 0  # updates done
@@ -114,17 +118,6 @@ class Trainer:
             betas=values.betas,
             weight_decay=values.lambda_weight_l2,
             zero_norm_escape=values.zero_norm_escape,
-        )
-
-    def _wrap(self, policy: nn.Module) -> nn.Module:
-        if self.world.size == 1:
-            return policy
-        on_gpu = self.world.device.type == "cuda"
-        return DistributedDataParallel(
-            policy,
-            device_ids=[self.world.device] if on_gpu else None,
-            # Without the action losses the head gets no gradient.
-            find_unused_parameters=not self.experiment.peract.add_rgc_loss,
         )
 
     # --------------------------------------------------------------------------------- running

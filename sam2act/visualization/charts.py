@@ -125,15 +125,20 @@ def _axes(frame: _Frame, log_y: bool) -> list[str]:
     parts = []
     for tick in _ticks(*frame.y_range):
         _, y = frame.place(frame.x_range[0], tick)
-        label = f"{10**tick if log_y else tick:.3g}"
+        label = _number(float(f"{10**tick:.2g}") if log_y else tick)
         parts.append(
             f'<line x1="{MARGIN_LEFT}" y1="{y:.1f}" x2="{frame.right}" y2="{y:.1f}" class="g"/>'
         )
         parts.append(f'<text x="{MARGIN_LEFT - 6}" y="{y + 4:.1f}" class="e">{label}</text>')
     for tick in _ticks(*frame.x_range):
         x, _ = frame.place(tick, frame.y_range[0])
-        parts.append(f'<text x="{x:.1f}" y="{frame.bottom + 16}" class="m">{tick:g}</text>')
+        parts.append(f'<text x="{x:.1f}" y="{frame.bottom + 16}" class="m">{_number(tick)}</text>')
     return parts
+
+
+def _number(value: float) -> str:
+    """As short as a tick can be: 0.002, 102.5, 262,144."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
 def _curve(frame: _Frame, points: Points, color: str) -> list[str]:
