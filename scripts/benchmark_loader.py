@@ -44,7 +44,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--task", default="open_drawer", help="task to measure with")
     parser.add_argument("--demo", type=int, default=3, help="demos in the store")
     parser.add_argument("--bs", type=int, default=16, help="samples per batch")
-    parser.add_argument("--batches", type=int, default=200, help="batches per measurement")
+    parser.add_argument("--batches", type=int, default=1000, help="batches per measurement")
     parser.add_argument("--workers", default="1,2", help="worker counts to compare")
     options = parser.parse_args(arguments)
     if options.quick:

@@ -9,7 +9,7 @@ from html import escape
 
 COLORS = ("#1f6fb2", "#d1495b", "#2a9d5c", "#8a5fbf", "#c98a1b", "#5a6472")
 STRONG, PALE = "#c2263e", "#c3cad3"  # the highlighted curve, all others
-MARGIN_LEFT, MARGIN_RIGHT, MARGIN_TOP, MARGIN_BOTTOM = 56, 150, 16, 40
+MARGIN_LEFT, MARGIN_RIGHT, MARGIN_TOP, MARGIN_BOTTOM = 66, 150, 16, 40
 NARROW_MARGIN_RIGHT = 14  # with the legend below the chart
 LEGEND_ROW = 18
 FEW_POINTS = 12
