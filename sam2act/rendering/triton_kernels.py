@@ -177,6 +177,25 @@ def resolve_and_pack(  # noqa: PLR0913 (a kernel has no structures)
 
 
 @jit
+def center_image(depth, sample_stride, view_stride, PIXELS: tl.constexpr, VIEWS: tl.constexpr,
+                 BLOCK: tl.constexpr):  # fmt: skip
+    """Subtract the mean depth of an image from its pixels that are not empty; grid (B * V,)."""
+    image = tl.program_id(0).to(tl.int64)
+    first = depth + (image // VIEWS) * sample_stride + (image % VIEWS) * view_stride
+    sums, counts = tl.zeros([BLOCK], tl.float64), tl.zeros([BLOCK], tl.int32)
+    for start in range(0, PIXELS, BLOCK):
+        pixel = start + tl.arange(0, BLOCK)
+        value = tl.load(first + pixel, mask=pixel < PIXELS, other=-1.0)
+        sums += tl.where(value < 0, 0.0, value).to(tl.float64)
+        counts += (value >= 0).to(tl.int32)
+    mean = (tl.sum(sums, 0) / tl.maximum(tl.sum(counts, 0), 1)).to(tl.float32)
+    for start in range(0, PIXELS, BLOCK):
+        pixel = start + tl.arange(0, BLOCK)
+        value = tl.load(first + pixel, mask=pixel < PIXELS, other=-1.0)
+        tl.store(first + pixel, value - mean, mask=value >= 0)
+
+
+@jit
 def sample_tables(heat, weights, axes, tables, SIZE: tl.constexpr, VIEWS: tl.constexpr,
                   BLOCK: tl.constexpr):  # fmt: skip
     """Heat maps sampled at all pairs of grid coordinates; grid (blocks of pairs, B * V).

@@ -24,6 +24,7 @@ SIGNATURES: dict[str, tuple[object, ...]] = {
         *(F32, F32, F32, I64, I32, F32, "i32", "i32", "i32", "i32"),
         *(2**63 - 1, 224, 3, 5, 3, True, 512),
     ),
+    "center_image": (F32, "i32", "i32", 224 * 224, 3, 4096),
     "sample_tables": (F32, F32, I32, F32, 224, 3, 512),
     "best_of_column": (F32, I64, 224, 8, 256),
 }

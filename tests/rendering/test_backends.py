@@ -13,6 +13,7 @@ from sam2act.rendering import backends, splat_c, splat_torch
 from sam2act.rendering.backends import backend_names, select_backend
 from sam2act.rendering.renderer import render, render_features
 from sam2act.rendering.views import FIVE_VIEWS, THREE_VIEWS, VIEWS, View
+from tests.rendering.depth_images import assert_depths_close
 
 DEPTH_TOLERANCE = 1e-6
 VIEW_SETS: dict[str, tuple[View, ...]] = {
@@ -41,10 +42,12 @@ def cloud(kind: str, batch: int = 2, count: int = 1500, seed: int = 0) -> tuple[
     return points, torch.rand(batch, count, 3, generator=generator)
 
 
-def assert_same_pictures(found: Tensor, expected: Tensor) -> None:
+def assert_same_pictures(
+    found: Tensor, expected: Tensor, backend: str, tolerance: float = DEPTH_TOLERANCE
+) -> None:
     """All channels exact but the centred depth."""
     assert torch.equal(found[:, :, :6], expected[:, :, :6])
-    torch.testing.assert_close(found[:, :, 6], expected[:, :, 6], rtol=0, atol=DEPTH_TOLERANCE)
+    assert_depths_close(found[:, :, 6], expected[:, :, 6], tolerance, backend)
 
 
 @pytest.mark.parametrize("kind", ["plain", "ties", "far", "broken", "surface"])
@@ -54,7 +57,7 @@ def test_pictures_equal_the_torch_path(backend, kind, views, size, radius) -> No
     points, rgb = cloud(kind)
     picture = {"views": views, "size": size, "radius": radius}
     expected = render(points, rgb, backend="torch", **picture)
-    assert_same_pictures(render(points, rgb, backend=backend, **picture), expected)
+    assert_same_pictures(render(points, rgb, backend=backend, **picture), expected, backend)
     assert (expected[:, :, 6] != -1).any()
 
 
@@ -162,5 +165,4 @@ def test_triton_on_a_gpu_equals_torch_on_a_cpu(kind: str) -> None:
     picture = {"views": THREE_VIEWS, "size": 224, "radius": 0.012}
     expected = render(points, rgb, backend="torch", **picture)
     found = render(points.cuda(), rgb.cuda(), backend="triton", **picture).cpu()
-    assert torch.equal(found[:, :, :6], expected[:, :, :6])
-    torch.testing.assert_close(found[:, :, 6], expected[:, :, 6], rtol=0, atol=2e-6)
+    assert_same_pictures(found, expected, "triton", tolerance=2e-6)

@@ -12,6 +12,7 @@ from sam2act.geometry.scene_bounds import SceneBounds
 from sam2act.rendering.renderer import rasterize, render, render_features
 from sam2act.rendering.views import FIVE_VIEWS, THREE_VIEWS, project, project_half
 from tests.golden_files import GoldenFile, golden
+from tests.rendering.depth_images import assert_depths_close
 
 RADIUS = 0.012  # default of all stored pictures
 DEPTH_TOLERANCE = 2e-6  # of centred depth: a float32 sum in unspecified order
@@ -29,11 +30,11 @@ def matching(data: dict[str, Tensor], pattern: str) -> list[tuple[str, str]]:
     return [(match[0], match[match.lastindex or 0]) for match in matches]
 
 
-def assert_images_equal(images: Tensor, expected: Tensor) -> None:
+def assert_images_equal(images: Tensor, expected: Tensor, backend: str) -> None:
     """All channels exact but the last, the depth."""
     assert torch.equal(images[..., :-1, :, :], expected[..., :-1, :, :])
     depth, expected_depth = images[..., -1, :, :], expected[..., -1, :, :]
-    torch.testing.assert_close(depth, expected_depth, rtol=0, atol=DEPTH_TOLERANCE)
+    assert_depths_close(depth, expected_depth, DEPTH_TOLERANCE, backend)
 
 
 @golden("renderer_synthetic.npz")
@@ -45,12 +46,12 @@ def test_synthetic_cloud(golden_file: GoldenFile, backend: str) -> None:
     assert torch.equal(index[0], data["index"].long())
     assert torch.equal(depth_mm[0], data["depth_mm"].long())
     images = render(points, rgb, views=THREE_VIEWS, size=size, radius=RADIUS, backend=backend)
-    assert_images_equal(images[0], data["images"])
+    assert_images_equal(images[0], data["images"], backend)
     expected = data[matching(data, r"images_five_\d+")[0][0]]
     five = render(
         points, rgb, views=FIVE_VIEWS, size=expected.shape[-1], radius=RADIUS, backend=backend
     )
-    assert_images_equal(five[0], expected)
+    assert_images_equal(five[0], expected, backend)
 
 
 @golden("renderer_synthetic.npz")
@@ -68,7 +69,7 @@ def test_antialiasing_and_uncentred_depth(golden_file: GoldenFile, backend: str)
             backend=backend,
             antialias=int(factor),
         )
-        assert_images_equal(images[0], data[name])
+        assert_images_equal(images[0], data[name], backend)
     expected = data[matching(data, r"images_rawdepth_\d+")[0][0]]
     images = render(
         points,
@@ -97,7 +98,7 @@ def test_edge_cases(golden_file: GoldenFile, backend: str) -> None:
         images = render_features(
             points, features, views=THREE_VIEWS, size=size, radius=RADIUS, backend=backend
         )
-        assert_images_equal(images[0], expected)
+        assert_images_equal(images[0], expected, backend)
 
 
 @golden("renderer_scene.npz")
@@ -125,9 +126,9 @@ def test_recorded_scene(golden_file: GoldenFile, backend: str) -> None:
         features = torch.cat([points[0] / data[f"{stage}_max_abs"], rgb[0]], dim=1)
         expected = features[expected_index.clamp(min=0)] * (expected_index >= 0)[..., None]
         assert torch.equal(images[:, :6].movedim(1, -1)[clear], expected[clear])
-        torch.testing.assert_close(
-            images[:, 6][clear], data[f"{stage}_depth"][clear], rtol=0, atol=DEPTH_TOLERANCE
-        )
+        expected = data[f"{stage}_depth"]
+        depth = torch.where(clear, images[:, 6], expected)
+        assert_depths_close(depth, expected, DEPTH_TOLERANCE, backend)
         sums = images.double().sum(dim=(2, 3))
         torch.testing.assert_close(sums, data[f"{stage}_channel_sum"], rtol=1e-3, atol=1.0)
 

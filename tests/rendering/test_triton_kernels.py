@@ -20,4 +20,4 @@ def test_kernels_compile_for_gpus(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    assert len(lines) == 10 and "80 fill_buffer" in lines and "90 best_of_column" in lines
+    assert len(lines) == 12 and "80 fill_buffer" in lines and "90 best_of_column" in lines
