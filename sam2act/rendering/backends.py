@@ -1,4 +1,6 @@
-"""Which implementation draws the points: all draw the same, but "pytorch3d", a soft one to compare.
+"""Which implementation draws the points.
+
+All draw the same, up to the rounding of mean depths; only "pytorch3d" is a soft one to compare.
 
 A backend is a module with the functions `draw`, `largest_coordinate` and `center_depth` of
 `splat_torch`; an optional one also has `prepare(device)`, which raises if it does not work

@@ -24,7 +24,7 @@ SIDE = 16
 SMALL = (
     "depth 2 img_size 32 img_patch_size 8 attn_dim 16 attn_heads 2 attn_dim_head 8 "
     "im_channels 16 lang_len 4 lang_dim 8 data.points 0 renderer.radius 0.1 head_hidden [16,16] "
-    "renderer.backend torch "
+    "renderer.backend torch "  # C reads values, Triton launches kernels
 )
 LORA = (
     "encoder sam2 encoder_trainable lora lora_finetune True sam2_ckpt '' "
@@ -50,10 +50,9 @@ def samples(built: PolicyBundle, count: int, device: str) -> tuple[Batch, Tensor
 
 
 def bundle(network: str, device: str) -> PolicyBundle:
+    opts = f"image_size {SIDE} cameras ['front','wrist'] {PUBLISHED}"
     built = build_policy(
-        load_experiment(
-            "configs/tiny.yaml", f"image_size {SIDE} cameras ['front','wrist'] {PUBLISHED}"
-        ),
+        load_experiment("configs/tiny.yaml", opts),
         load_network("configs/mvt/tiny.yaml", NETWORKS[network]),
     )
     built.policy.to(device)
@@ -82,7 +81,7 @@ def test_a_training_step_reads_nothing_back(network: str, without_values: FakeTe
     built = bundle(network, "cpu")
     with without_values:
         forget_values(built.policy)
-        take_step(built, "cpu")
+        training_step(built, "cpu")()
 
 
 @pytest.mark.parametrize("network", ["stage one", "LoRA"])
@@ -109,24 +108,29 @@ def test_reading_back_is_noticed(
 @pytest.mark.parametrize("network", NETWORKS)
 def test_a_real_gpu_is_not_waited_for(network: str) -> None:
     built = bundle(network, "cuda")
-    take_step(built, "cuda")  # fills caches
-    recorded, language = samples(built, 2, "cuda")
+    step = training_step(built, "cuda")
+    recorded, language = samples(built, WINDOW, "cuda")
+    built.policy.act(recorded.observation(), language)
+    step()  # these two fill caches
     with synchronisation_is_an_error():
-        take_step(built, "cuda")
+        step()
         built.policy.act(recorded.observation(), language)
 
 
-def take_step(built: PolicyBundle, device: str) -> None:
-    """One update of all trainable weights."""
+def training_step(built: PolicyBundle, device: str) -> Callable[[], None]:
+    """An update of all trainable weights, its samples on the device already."""
     policy = built.policy.train()
     recorded, language = samples(built, WINDOW, device)
     draws = LossDraws.sample(WINDOW, torch.Generator().manual_seed(0)).to(device)
     parameters = [p for p in policy.parameters() if p.requires_grad]
     optimizer = build_optimizer(parameters, optimizer_type="lamb", bnb=True, lr=1e-3)
-    loss = policy.loss(recorded, language, draws).total
-    loss.backward()
-    optimizer.step()
-    assert all(parameter.grad is not None for parameter in parameters)
+
+    def step() -> None:
+        policy.loss(recorded, language, draws).total.backward()
+        optimizer.step()
+        assert all(parameter.grad is not None for parameter in parameters)
+
+    return step
 
 
 @contextmanager
