@@ -55,6 +55,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> int:
     """Measures and reports."""
     options = parse_arguments(arguments)
+    keep_freed_memory()  # as training on a CPU does
     source = "recorded" if options.data_folder else "made-up"
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -137,7 +138,7 @@ def _first_batch_seconds(dataset: KeyframeDataset, workers: int) -> float:
 
 def rank_rate(dataset: KeyframeDataset, options: argparse.Namespace, rank: int) -> float:
     """Samples per second of one of several ranks that gather at the same time."""
-    keep_freed_memory()  # as training does
+    keep_freed_memory()
     dataset.rank = rank
     dataset.batch(0)
     torch.distributed.barrier()

@@ -22,7 +22,15 @@ from typing import Any, NamedTuple
 from unittest import mock
 
 import torch
-from benchmarking import Row, build_parser, gigaflops_of, matrix_rate, median_seconds, report
+from benchmarking import (
+    Row,
+    build_parser,
+    compare_seconds,
+    gigaflops_of,
+    matrix_rate,
+    median_seconds,
+    report,
+)
 from random_samples import random_batch
 
 from sam2act.config.load import load_experiment, load_network
@@ -33,6 +41,7 @@ from sam2act.training.allocator import keep_freed_memory
 
 PUBLISHED_FORWARD_SECONDS = 3.15
 PUBLISHED = "published network, 2 CPU threads"
+PLAIN = "float32"
 BATCHES = (2, 4, 8)
 
 
@@ -81,38 +90,45 @@ def build(sizes: Sizes, device: str, experiment_opts: str = "") -> PolicyBundle:
     return bundle
 
 
-def acting_seconds(
-    bundle: PolicyBundle, count: int, sizes: Sizes, device: str, half: bool = False
-) -> float:
-    """Seconds per call for `count` observations: unprojection, rendering, network, arg-max."""
+def acting(bundle: PolicyBundle, count: int, sizes: Sizes, device: str) -> Callable[[], object]:
+    """A call for `count` observations: unprojection, rendering, network, arg-max."""
     batch, language = random_batch(bundle, count, sizes.image_size, device)
     act = functools.partial(bundle.policy.act, batch.observation(), language)
-    with torch.inference_mode(), torch.autocast(device, torch.bfloat16, enabled=half):
-        return median_seconds(act, repeats=sizes.repeats, device=device)
+    return torch.inference_mode()(act)
+
+
+def ways(plain: PolicyBundle, sizes: Sizes, device: str, mode: str) -> dict[str, Callable]:
+    """Calls for one observation, by what is different from the plain one."""
+    act = acting(plain, 1, sizes, device)
+
+    def act_by_torch() -> None:
+        with mock.patch.object(linear, "LEAST_PRODUCTS", math.inf):
+            act()
+
+    found = {PLAIN: act, "bfloat16": torch.autocast(device, torch.bfloat16)(act)}
+    if device == "cpu":
+        found["F.linear instead of oneDNN"] = act_by_torch
+    if mode:
+        compiled = build(sizes, device, f"eval.compile {mode}")
+        found[f"compiled ({mode})"] = acting(compiled, 1, sizes, device)
+    return found
 
 
 def measure(sizes: Sizes, device: str, mode: str) -> Iterator[Row]:
-    """Acting in both precisions, in batches, compiled, and where the time goes."""
+    """One observation in several ways (in turn), batches, and where the time goes."""
     plain = build(sizes, device)
-    alone = acting_seconds(plain, 1, sizes, device)
-    yield Row("act, batch 1, float32", alone, "s", PUBLISHED_FORWARD_SECONDS, PUBLISHED)
-    for count in BATCHES:
-        each = acting_seconds(plain, count, sizes, device) / count
-        yield Row(f"act, float32, per observation of {count}", each, "s", alone, "batch 1")
-    if device == "cpu":
-        with mock.patch.object(linear, "LEAST_PRODUCTS", math.inf):
-            slower = acting_seconds(plain, 1, sizes, device)
-        yield Row(
-            "act, batch 1, linear layers by oneDNN", alone, "s", slower, "by torch's F.linear"
-        )
+    calls = ways(plain, sizes, device, mode)
+    seconds = compare_seconds(list(calls.values()), repeats=sizes.repeats, device=device)
+    alone, *others = seconds
+    yield Row(f"act, batch 1, {PLAIN}", alone, "s", PUBLISHED_FORWARD_SECONDS, PUBLISHED)
+    for name, other in zip(list(calls)[1:], others, strict=True):
+        yield Row(f"act, batch 1, {name}", other, "s", alone, PLAIN)
     yield from floor_rows(plain, sizes, device)
     yield from measure_parts(plain, sizes, device)
-    seconds = acting_seconds(plain, 1, sizes, device, half=True)
-    yield Row("act, batch 1, bfloat16", seconds, "s", alone, "float32")
-    if mode:
-        compiled = build(sizes, device, f"eval.compile {mode}")
-        seconds = acting_seconds(compiled, 1, sizes, device)
-        yield Row(f"act, batch 1, compiled ({mode})", seconds, "s", alone, "not compiled")
+    for count in BATCHES:
+        batched = acting(plain, count, sizes, device)
+        each = median_seconds(batched, repeats=sizes.repeats, device=device) / count
+        yield Row(f"act, {PLAIN}, per observation of {count}", each, "s", alone, "batch 1")
 
 
 def floor_rows(bundle: PolicyBundle, sizes: Sizes, device: str) -> Iterator[Row]:
@@ -138,12 +154,13 @@ def measure_parts(bundle: PolicyBundle, sizes: Sizes, device: str) -> Iterator[R
         "upsampling": [(b, "heatmaps") for b in (network.coarse, network.fine)],
         "arg-max": [(network, "peak")],
     }
+    act = acting(bundle, 1, sizes, device)
+    act()
     with stopwatch(parts, device) as seconds:
-        for _ in range(sizes.repeats):
-            acting_seconds(bundle, 1, sizes._replace(repeats=1), device)
-    calls = 2 * sizes.repeats  # each with one warm-up call
+        whole = median_seconds(act, repeats=sizes.repeats, warm_up=0, device=device)
+    yield Row("act, batch 1, its parts timed", whole, "s")
     for name in parts:
-        yield Row(f"of which {name}", seconds[name] / calls, "s")
+        yield Row(f"of which {name}", seconds[name] / sizes.repeats, "s")
 
 
 @contextmanager

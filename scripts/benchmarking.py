@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 import sam2act
@@ -56,34 +57,36 @@ def median_seconds(
     function: Callable[[], object], *, repeats: int, warm_up: int = 1, device: str = "cpu"
 ) -> float:
     """Median wall time of `function` after `warm_up` calls; waits for a GPU."""
-    (seconds,) = compare_seconds([function], repeats=repeats, warm_up=warm_up, device=device)
-    return seconds
+    times = []
+    for number in range(warm_up + repeats):
+        _wait(device)
+        started = time.perf_counter()
+        function()
+        _wait(device)
+        if number >= warm_up:
+            times.append(time.perf_counter() - started)
+    return statistics.median(times)
 
 
 def compare_seconds(
-    functions: Sequence[Callable[[], object]],
-    *,
-    repeats: int,
-    warm_up: int = 1,
-    device: str = "cpu",
+    functions: Sequence[Callable[[], object]], *, repeats: int, device: str = "cpu"
 ) -> list[float]:
-    """As `median_seconds`, of functions called in turn: what slows the machine slows all alike."""
-    times: list[list[float]] = [[] for _ in functions]
-    for number in range(warm_up + repeats):
-        for function, own in zip(functions, times, strict=True):
-            _wait(device)
-            started = time.perf_counter()
-            function()
-            _wait(device)
-            if number >= warm_up:
-                own.append(time.perf_counter() - started)
-    return [statistics.median(own) for own in times]
+    """Medians of functions that take turns: what slows the machine for a while slows all alike.
+
+    Before each measured call stands one that is not, so that none starts with another's caches.
+    """
+    rounds = [
+        [median_seconds(function, repeats=1, device=device) for function in functions]
+        for _ in range(repeats)
+    ]
+    return [statistics.median(times) for times in zip(*rounds, strict=True)]
 
 
 def gigaflops_of(function: Callable[[], object]) -> float:
     """Billions of floating-point operations in the matrix products and convolutions of a call."""
-    # The counter does not know the products of oneDNN, so torch multiplies while it counts.
-    with FlopCounterMode(display=False) as counter, torch.backends.mkldnn.flags(enabled=False):
+    # The counter knows neither the products of oneDNN nor the fused attention of a CPU.
+    counter, plain_products = FlopCounterMode(display=False), torch.backends.mkldnn.flags(False)
+    with counter, plain_products, sdpa_kernel(SDPBackend.MATH):
         function()
     return counter.get_total_flops() / 1e9
 

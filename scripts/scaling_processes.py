@@ -19,6 +19,7 @@ from scaling_series import Series
 from sam2act.config.load import load_experiment, load_network
 from sam2act.policy.checkpoint import PolicyBundle, build_policy
 from sam2act.policy.targets import LossDraws
+from sam2act.training.allocator import keep_freed_memory
 from sam2act.training.distributed import World
 from sam2act.training.optimizer import build_optimizer
 
@@ -82,6 +83,7 @@ def training_rates(counts: tuple[int, ...], quick: bool) -> Iterator[float]:
 
 def train_rank(steps: int, rank: int) -> float:
     """Samples per second of one rank."""
+    keep_freed_memory()  # as training does
     bundle = tiny_bundle()
     values = bundle.experiment.peract
     batch, language = random_batch(

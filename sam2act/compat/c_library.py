@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import hashlib
+import logging
 import os
 import platform
 import shutil
@@ -17,10 +18,11 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+LOGGER = logging.getLogger(__name__)
 # No contraction into fused multiply-adds: results must round like those of the torch path.
 FLAGS = ("-O3", "-std=c99", "-ffp-contract=off", "-fPIC", "-shared")
 COMPILERS = ("cc", "gcc", "clang")
-# Parallel loops then run on the threads of torch's OpenMP, whose names the loader finds first.
+# Parallel loops of gcc then run on torch's OpenMP threads: the loader finds its names first.
 THREADS = "-fopenmp"
 CACHE_VARIABLE = "SAM2ACT_CACHE_DIR"
 
@@ -39,14 +41,17 @@ def load_library(source: Path, environment: Mapping[str, str] = os.environ) -> c
     Raises:
         CompilerError: it cannot be compiled or loaded; the message says why.
     """
-    compiler = find_compiler(environment)
-    library = cache_folder(environment) / _library_name(source, compiler)
+    command = (*find_compiler(environment), *_flags())
+    folder = cache_folder(environment)
     try:
-        if not library.is_file():
-            _compile(compiler, source, library)
-        return ctypes.CDLL(str(library))
+        try:
+            return ctypes.CDLL(str(_compiled((*command, THREADS), source, folder)))
+        except CompilerError as error:
+            library = ctypes.CDLL(str(_compiled(command, source, folder)))
+            LOGGER.info("%s: on one thread, without OpenMP (%s)", source.name, error)
+            return library
     except OSError as error:
-        raise CompilerError(f"{library}: {error}") from error
+        raise CompilerError(f"{source.name} in {folder}: {error}") from error
 
 
 def find_compiler(environment: Mapping[str, str] = os.environ) -> tuple[str, ...]:
@@ -81,25 +86,23 @@ def _flags() -> tuple[str, ...]:
     return (*FLAGS, "-mavx2") if " avx2 " in processor else FLAGS
 
 
-def _library_name(source: Path, compiler: tuple[str, ...]) -> str:
-    words = (*compiler, *_flags(), THREADS, platform.machine())
-    parts = (source.read_bytes(), " ".join(words).encode())
-    return f"{source.stem}_{hashlib.sha256(b'|'.join(parts)).hexdigest()[:16]}.so"
+def _compiled(command: tuple[str, ...], source: Path, folder: Path) -> Path:
+    """The library that `command` makes of the source, made unless it lies in the folder."""
+    words = " ".join((*command, platform.machine())).encode()
+    digest = hashlib.sha256(b"|".join((source.read_bytes(), words))).hexdigest()
+    library = folder / f"{source.stem}_{digest[:16]}.so"
+    if not library.is_file():
+        _compile(command, source, library)
+    return library
 
 
-def _compile(compiler: tuple[str, ...], source: Path, library: Path) -> None:
+def _compile(command: tuple[str, ...], source: Path, library: Path) -> None:
     """Compile next to the target and rename: several processes may do so at once."""
     library.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=library.parent) as folder:
         partial = Path(folder) / library.name
-        command = [*compiler, *_flags(), str(source), "-o", str(partial), "-lm"]
-        # A compiler without OpenMP gives a library of one thread.
-        if _complaint([*command, THREADS]) and (complaint := _complaint(command)):
-            raise CompilerError(f"{' '.join(command)} failed: {complaint[-500:]}")
+        words = [*command, str(source), "-o", str(partial), "-lm"]
+        done = subprocess.run(words, capture_output=True, text=True)
+        if done.returncode != 0:
+            raise CompilerError(f"{' '.join(words)} failed: {done.stderr.strip()[-500:]}")
         os.replace(partial, library)
-
-
-def _complaint(command: list[str]) -> str:
-    """What the compiler says if it fails."""
-    done = subprocess.run(command, capture_output=True, text=True)
-    return "" if done.returncode == 0 else done.stderr.strip() or f"exit {done.returncode}"

@@ -25,8 +25,8 @@ def require_choice(key: str, value: object, choices: tuple[object, ...]) -> None
     require(value in choices, f"{key}: {value!r} is not one of {', '.join(map(repr, choices))}")
 
 
-# "" = off; "reduce-overhead" uses CUDA graphs.
-COMPILE_MODES = ("", "default", "reduce-overhead", "max-autotune")
+GRAPH_MODES = ("reduce-overhead", "max-autotune")  # those that use CUDA graphs
+COMPILE_MODES = ("", "default", *GRAPH_MODES)  # "" = off
 
 
 # ---------------------------------------------------------------------------- experiment config
@@ -112,7 +112,11 @@ class PeractConfig:
 
     @property
     def _adapters_never_move(self) -> bool:
-        """Whether a tensor of norm 0 stays there and its gradient influences no other."""
+        """Whether a tensor of norm 0 stays there and its gradient influences no other.
+
+        One influence is left: loss scaling (float16) skips an update if any gradient overflows,
+        and gradients that are not computed do not.
+        """
         clipped_lamb = self.optimizer_type == "lamb" and self.bnb
         return clipped_lamb and not self.zero_norm_escape and self.grad_clip == 0
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from sam2act.data.samplers import Sampler, SamplingError
@@ -163,12 +164,41 @@ def make_loader(
 
 
 def one_ahead(batches: Iterable[Batch], device: torch.device) -> Iterator[Batch]:
-    """The same batches on `device`; the transfer of each starts before the one before is used."""
-    waiting: Batch | None = None
+    """The same batches on `device`; each is on its way there while the one before is used.
+
+    Batches in pinned memory travel to a GPU beside its work, on a stream of their own.
+    """
+    stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+    waiting: _Transfer | None = None
     for batch in batches:
-        arriving = batch.to(device)
+        arriving = _Transfer(batch, device, stream)
         if waiting is not None:
-            yield waiting
+            yield waiting.result()
         waiting = arriving
     if waiting is not None:
-        yield waiting
+        yield waiting.result()
+
+
+class _Transfer:
+    """A batch that travels to a device."""
+
+    def __init__(
+        self, batch: Batch, device: torch.device, stream: torch.cuda.Stream | None
+    ) -> None:
+        self.stream = stream
+        with torch.cuda.stream(stream):  # nothing for None
+            self.batch = batch.to(device)
+            self.arrived = torch.cuda.Event() if stream is not None else None
+            if self.arrived is not None:
+                self.arrived.record(stream)
+
+    def result(self) -> Batch:
+        """The batch, for work on the current stream; the host does not wait."""
+        if self.stream is not None and self.arrived is not None:
+            current = torch.cuda.current_stream(self.stream.device)
+            current.wait_event(self.arrived)
+            # Else its memory could be given to a later transfer while work here still reads it.
+            for tensor in vars(self.batch).values():
+                if isinstance(tensor, Tensor):
+                    tensor.record_stream(current)
+        return self.batch

@@ -47,7 +47,8 @@ class Linear(nn.Linear):
         if is_trained or weight.is_inference():  # of the latter no version is counted
             return weight
         dtype = torch.get_autocast_dtype(device)
-        state = (weight._version, weight.data_ptr(), dtype)
+        # What is made in inference mode is of no use outside it.
+        state = (weight._version, weight.data_ptr(), dtype, torch.is_inference_mode_enabled())
         if self._rounded is None or self._rounded[0] != state:
             self._rounded = (state, weight.detach().to(dtype))
         return self._rounded[1]

@@ -66,6 +66,7 @@ class SAM2ActPlusPolicy(SAM2ActPolicy):
         Raises:
             ConfigError: the batch is not a whole number of windows.
         """
+        self.begin_call()
         heatmaps, waypoint = self._window_heatmaps(batch, language, draws)
         target = self.heatmaps(waypoint)
         cross_entropy = heatmap_cross_entropy(heatmaps, target)
@@ -134,6 +135,7 @@ class SAM2ActPlusPolicy(SAM2ActPolicy):
         Returns:
             the prediction, and the bank with this keyframe added.
         """
+        self.begin_call()
         was_training = self.training
         self.eval()
         try:

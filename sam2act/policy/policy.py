@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from sam2act.config.schema import ConfigError, ExperimentConfig, NetworkConfig
+from sam2act.config.schema import GRAPH_MODES, ConfigError, ExperimentConfig, NetworkConfig
 from sam2act.geometry.augmentation import AugmentationDraws, apply_se3, jitter_colors
 from sam2act.geometry.rotations import (
     bins_from_quaternion,
@@ -112,6 +112,7 @@ class SAM2ActPolicy(nn.Module):
         super().__init__()
         self.network = network
         self.settings = settings
+        self._uses_graphs = False
         for adapter in adapters(network.encoders):
             adapter.dead = settings.skip_dead_lora
 
@@ -136,6 +137,7 @@ class SAM2ActPolicy(nn.Module):
         Returns:
             total, terms named as the published code logs them, and excess of the coarse branch.
         """
+        self.begin_call()
         cloud, targets = self.prepare(batch, draws)
         jittered = (targets.bins[:, :2] + draws.bin_jitter) % self.settings.bins
         guidance = Guidance(
@@ -167,7 +169,15 @@ class SAM2ActPolicy(nn.Module):
 
     def check_dead_lora(self) -> None:
         """Raise `ConfigError` if `peract.skip_dead_lora` would leave out adapters that act."""
-        if self.settings.skip_dead_lora and any(a.moved for a in adapters(self.network.encoders)):
+        if not self.settings.skip_dead_lora:
+            return
+        found = adapters(self.network.encoders)
+        if not found:
+            raise ConfigError(
+                "peract.skip_dead_lora: True is for encoders with LoRA adapters, and this network "
+                "has none; set it to False, or encoder_trainable to lora"
+            )
+        if any(adapter.moved for adapter in found):
             raise ConfigError(
                 "peract.skip_dead_lora: True needs LoRA up projections that are zero, but those of "
                 "this checkpoint have been trained; set it to False"
@@ -248,15 +258,25 @@ class SAM2ActPolicy(nn.Module):
     def compile_network(self, mode: str) -> None:
         """torch.compile the parts that take the time; `mode` is one of COMPILE_MODES.
 
-        Compiled code may round otherwise. Rendering and arg-max have kernels of their own.
+        Compiled code may round otherwise. Rendering and arg-max have kernels of their own. With
+        CUDA graphs, heat maps of a prediction are gone when the next one is made.
         """
         if not mode:
             return
+        self._uses_graphs = mode in GRAPH_MODES
         network = self.network
         branches = (network.coarse, network.fine)
         upsamplers = [branch.upsampler for branch in branches]
         for part in (*network.encoders, *(b.transformer for b in branches), *upsamplers):
             part.compile(mode=mode)
+
+    def begin_call(self) -> None:
+        """Every loss and prediction begins here: graphs may write over what they returned before.
+
+        Without it, each compiled part would do so as soon as the next part starts.
+        """
+        if self._uses_graphs:
+            torch.compiler.cudagraph_mark_step_begin()
 
     def parameter_groups(self, upsampler_scale: float) -> list[dict]:
         """Trainable parameters for the optimiser: one group, as published.
@@ -281,6 +301,7 @@ class SAM2ActPolicy(nn.Module):
             observation: B observations on the network's device.
             language: (B, L, lang_dim).
         """
+        self.begin_call()
         was_training = self.training
         self.eval()
         try:

@@ -58,7 +58,7 @@ def render(  # noqa: PLR0913 (independent keyword options)
         antialias: sub-pixels per axis (published: 1).
         center_depth: subtract each view's mean depth.
         pixel_location: append the channels of `write_pixel_location`.
-        backend: one of `backend_names()`; all draw the same.
+        backend: one of `backend_names()`.
 
     Returns:
         (B, V, 7 or 10, S, S) float32: xyz, rgb, depth. Empty pixels are 0 with depth -1.
@@ -154,6 +154,9 @@ def _check_shapes(points: Tensor, features: Tensor, valid: Tensor | None) -> Non
             f"points {tuple(points.shape)} and features {tuple(features.shape)} must be "
             "(B, N, 3) and (B, N, C)"
         )
+    devices = {tensor.device for tensor in (points, features, valid) if tensor is not None}
+    if len(devices) > 1:
+        raise ValueError(f"points, features and valid lie on several devices: {devices}")
     if valid is not None and (valid.shape != cloud or valid.dtype != torch.bool):
         raise ValueError(
             f"valid must be a bool tensor {tuple(cloud)}, not {valid.dtype} {tuple(valid.shape)}"

@@ -83,7 +83,7 @@ def draw(clouds: Clouds, screen: Screen, out: Tensor) -> None:
 def largest_coordinate(points: Tensor, valid: Tensor | None) -> Tensor:
     """See `splat_torch.largest_coordinate`."""
     clouds = Clouds(points, points, valid).contiguous()
-    largest = torch.empty(len(points))
+    largest = points.new_empty(len(points))
     _library().sam2act_largest_coordinates(
         _clouds(clouds), torch.get_num_threads(), largest.data_ptr()
     )
@@ -133,6 +133,6 @@ def _working_memory(keys: int, scratch: int) -> tuple[Tensor, Tensor]:
     """Kept from call to call of this thread: fresh memory costs as much as drawing."""
     if getattr(_kept, "sizes", None) != (keys, scratch):
         _kept.sizes = (keys, scratch)
-        _kept.keys = torch.empty(keys, dtype=torch.int64)
-        _kept.scratch = torch.empty(scratch, dtype=torch.int32)
+        _kept.keys = torch.empty(keys, dtype=torch.int64, device="cpu")
+        _kept.scratch = torch.empty(scratch, dtype=torch.int32, device="cpu")
     return _kept.keys, _kept.scratch

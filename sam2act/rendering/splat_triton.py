@@ -1,4 +1,4 @@
-"""Point splatting in Triton; equals `splat_torch`.
+"""Point splatting in Triton; equals `splat_torch` up to the rounding of mean depths.
 
 B batch, V view, N point, C feature channel, S image side in pixels.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import subprocess
 
 import torch
 from torch import Tensor
@@ -25,15 +26,19 @@ ROUNDING = {"enable_fp_fusion": False}
 
 
 def prepare(device: str) -> None:
-    """Check that Triton is there and can run on this kind of device.
+    """Check that Triton is there and can run on this kind of device, by launching a kernel.
 
     Raises:
         ImportError: it is not there.
-        RuntimeError: it needs a GPU.
+        RuntimeError: it needs a GPU, or cannot compile (it needs a C compiler, too).
     """
     importlib.import_module("triton")
     if device != "cuda" and not kernels.INTERPRETED:
         raise RuntimeError("it needs a GPU (or TRITON_INTERPRET=1, which is for tests)")
+    try:
+        largest_coordinate(torch.zeros(1, 1, 3, device=device), None)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise RuntimeError(f"its kernels cannot be compiled here: {error}") from error
 
 
 @kernels.on_its_device

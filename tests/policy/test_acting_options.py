@@ -18,7 +18,9 @@ from sam2act.policy.checkpoint import (
 )
 from sam2act.policy.inference import KeyframePolicy
 from sam2act.policy.policy import Prediction
-from tests.policy.test_policy import EXPERIMENT, NETWORK, batch
+from sam2act.policy.targets import LossDraws
+from tests.policy.noise import batch
+from tests.policy.test_policy import EXPERIMENT, NETWORK
 
 PLUS = load_network(
     "configs/mvt/tiny_plus.yaml",
@@ -74,6 +76,23 @@ def test_compiled_network_acts_the_same(checkpoint: Path) -> None:
         compiled.output.coarse.heatmaps, plain.output.coarse.heatmaps, rtol=0, atol=1e-4
     )
     torch.testing.assert_close(compiled.action.values, plain.action.values)
+
+
+@pytest.mark.parametrize(
+    ("mode", "marks"), [("default", 0), ("reduce-overhead", 1), ("max-autotune", 1)]
+)
+def test_graphs_are_told_where_a_call_begins(
+    checkpoint: Path, mode: str, marks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    monkeypatch.setattr(torch.compiler, "cudagraph_mark_step_begin", lambda: seen.append(1))
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda *_, **__: None)
+    bundle = load_policy(checkpoint, experiment_opts=f"eval.compile {mode}")
+    predict(bundle)
+    assert len(seen) == marks
+    draws = LossDraws.sample(3, torch.Generator().manual_seed(0))
+    bundle.policy.train().loss(batch(), LANGUAGE, draws)
+    assert len(seen) == 2 * marks
 
 
 def test_options_change_a_stored_config() -> None:

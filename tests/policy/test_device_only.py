@@ -49,11 +49,11 @@ def samples(built: PolicyBundle, count: int, device: str) -> tuple[Batch, Tensor
     return batch(count, side=SIDE).to(device), language
 
 
-def bundle(network: str, device: str) -> PolicyBundle:
+def bundle(network: str, device: str, more: str = "") -> PolicyBundle:
     opts = f"image_size {SIDE} cameras ['front','wrist'] {PUBLISHED}"
     built = build_policy(
         load_experiment("configs/tiny.yaml", opts),
-        load_network("configs/mvt/tiny.yaml", NETWORKS[network]),
+        load_network("configs/mvt/tiny.yaml", NETWORKS[network] + more),
     )
     built.policy.to(device)
     return built
@@ -107,7 +107,7 @@ def test_reading_back_is_noticed(
 @pytest.mark.gpu
 @pytest.mark.parametrize("network", NETWORKS)
 def test_a_real_gpu_is_not_waited_for(network: str) -> None:
-    built = bundle(network, "cuda")
+    built = bundle(network, "cuda", "renderer.backend auto ")
     step = training_step(built, "cuda")
     recorded, language = samples(built, WINDOW, "cuda")
     built.policy.act(recorded.observation(), language)

@@ -53,26 +53,30 @@ def assert_same_pictures(
 @pytest.mark.parametrize("kind", ["plain", "ties", "far", "broken", "surface"])
 @pytest.mark.parametrize("views", VIEW_SETS.values(), ids=VIEW_SETS)
 @pytest.mark.parametrize(("size", "radius"), [(40, 0.01), (40, 0.08), (33, 0.2)])
-def test_pictures_equal_the_torch_path(backend, kind, views, size, radius) -> None:
+def test_pictures_equal_the_torch_path(compiled_backend, kind, views, size, radius) -> None:
     points, rgb = cloud(kind)
     picture = {"views": views, "size": size, "radius": radius}
     expected = render(points, rgb, backend="torch", **picture)
-    assert_same_pictures(render(points, rgb, backend=backend, **picture), expected, backend)
+    assert_same_pictures(
+        render(points, rgb, backend=compiled_backend, **picture), expected, compiled_backend
+    )
     assert (expected[:, :, 6] != -1).any()
 
 
 @pytest.mark.parametrize("kind", ["plain", "broken"])
-def test_masks_options_and_depth_before_centring_are_exact(backend: str, kind: str) -> None:
+def test_masks_options_and_depth_before_centring_are_exact(
+    compiled_backend: str, kind: str
+) -> None:
     points, rgb = cloud(kind)
     valid = torch.rand(points.shape[:2], generator=torch.Generator().manual_seed(1)) < 0.5
     picture = {"views": THREE_VIEWS, "size": 48, "radius": 0.05, "center_depth": False}
     for options in ({}, {"normalize_xyz": False}, {"antialias": 2}, {"pixel_location": True}):
         expected = render(points, rgb, valid, backend="torch", **picture, **options)
-        found = render(points, rgb, valid, backend=backend, **picture, **options)
+        found = render(points, rgb, valid, backend=compiled_backend, **picture, **options)
         assert torch.equal(found, expected), options
 
 
-def test_tensors_with_gaps_and_any_number_of_features(backend: str) -> None:
+def test_tensors_with_gaps_and_any_number_of_features(compiled_backend: str) -> None:
     points, _ = cloud("plain", count=3000)
     points = points[:, ::2]
     features = torch.rand(2, 5, points.shape[1], generator=torch.Generator().manual_seed(2))
@@ -81,7 +85,7 @@ def test_tensors_with_gaps_and_any_number_of_features(backend: str) -> None:
     picture = {"views": THREE_VIEWS, "size": 32, "radius": 0.1, "center_depth": False}
     expected = render_features(points, features, valid, backend="torch", **picture)
     assert torch.equal(
-        render_features(points, features, valid, backend=backend, **picture), expected
+        render_features(points, features, valid, backend=compiled_backend, **picture), expected
     )
 
 

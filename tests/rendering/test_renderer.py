@@ -219,3 +219,11 @@ def test_cuda_equals_cpu() -> None:
     found = render(points.cuda(), rgb.cuda(), views=THREE_VIEWS, size=224, radius=RADIUS).cpu()
     assert torch.equal(found[:, :, :6], expected[:, :, :6])
     torch.testing.assert_close(found[:, :, 6], expected[:, :, 6], rtol=0, atol=2e-6)
+
+
+def test_tensors_on_several_devices_are_refused() -> None:
+    points, valid = torch.zeros(1, 4, 3), torch.ones(1, 4, dtype=torch.bool, device="meta")
+    with pytest.raises(ValueError, match="lie on several devices"):
+        render(points, points, valid, **PICTURE)
+    with pytest.raises(ValueError, match="lie on several devices"):
+        render(points, points.to("meta"), **PICTURE)

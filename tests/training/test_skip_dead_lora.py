@@ -72,6 +72,12 @@ def test_trained_adapters_are_refused(folder: Path, tmp_path: Path, capsys) -> N
     assert "have been trained; set it to False" in capsys.readouterr().err
 
 
+def test_a_network_without_adapters_is_refused(folder: Path, capsys) -> None:
+    opts = f"exp_name without {PUBLISHED} peract.skip_dead_lora True"
+    assert tiny_run.run(folder, opts) == 2
+    assert "peract.skip_dead_lora: True is for encoders with LoRA" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "more",
     [
