@@ -140,7 +140,7 @@ def rank_rate(dataset: KeyframeDataset, options: argparse.Namespace, rank: int) 
     """Samples per second of one of several ranks that gather at the same time."""
     keep_freed_memory()
     dataset.rank = rank
-    dataset.batch(0)
+    _batch_rate(dataset, options)  # maps the pages of the store into this process
     torch.distributed.barrier()
     return _batch_rate(dataset, options)
 
