@@ -180,25 +180,23 @@ def one_ahead(batches: Iterable[Batch], device: torch.device) -> Iterator[Batch]
 
 
 class _Transfer:
-    """A batch that travels to a device."""
+    """A batch that travels to a device, on `stream` if that is a GPU."""
 
     def __init__(
         self, batch: Batch, device: torch.device, stream: torch.cuda.Stream | None
     ) -> None:
-        self.stream = stream
         with torch.cuda.stream(stream):  # nothing for None
-            self.batch = batch.to(device)
-            self.arrived = torch.cuda.Event() if stream is not None else None
-            if self.arrived is not None:
-                self.arrived.record(stream)
+            self._batch = batch.to(device)
+        self._arrived: torch.cuda.Event | None = None if stream is None else stream.record_event()
 
     def result(self) -> Batch:
         """The batch, for work on the current stream; the host does not wait."""
-        if self.stream is not None and self.arrived is not None:
-            current = torch.cuda.current_stream(self.stream.device)
-            current.wait_event(self.arrived)
-            # Else its memory could be given to a later transfer while work here still reads it.
-            for tensor in vars(self.batch).values():
-                if isinstance(tensor, Tensor):
-                    tensor.record_stream(current)
-        return self.batch
+        if self._arrived is None:
+            return self._batch
+        current = torch.cuda.current_stream(self._batch.rgb.device)
+        current.wait_event(self._arrived)
+        # Else its memory could be given to a later transfer while work here still reads it.
+        for tensor in vars(self._batch).values():
+            if isinstance(tensor, Tensor):
+                tensor.record_stream(current)
+        return self._batch
