@@ -2,7 +2,7 @@
 
 Golden files come from two folders that hold files of the same form:
 
-* `tests/golden/`, the subset that belongs to the project (its weight salt is always empty);
+* `tests/golden/`, which belongs to the project (its weight salt is always empty; README there);
 * the folder named by SAM2ACT_GOLDEN_DIR (default `../shared/golden` seen from the repository
   root), whose weight salt is SAM2ACT_GOLDEN_SALT (default empty).
 
@@ -10,19 +10,23 @@ Golden files come from two folders that hold files of the same form:
     def test_something(golden_file: GoldenFile) -> None:
         arrays = golden_file.arrays()
 
-runs once per folder. A test reads every size, case and frame from the file.
+runs once per folder. A test reads every size, case and frame from the file. A file may hold a
+part of a large output: an array called `trans[..., ::3, ::3]` is that part of `trans`. Tests
+compare through `find_part`, so that they read both forms.
 """
 
 from __future__ import annotations
 
-import filecmp
+import functools
+import gzip
 import json
 import os
 import re
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
@@ -30,6 +34,8 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[1]
 COMMITTED_FOLDER = Path(__file__).resolve().parent / "golden"
 SOURCES = ("committed", "external")
+Index = tuple[Any, ...]  # of slices and an ellipsis
+Array = TypeVar("Array")  # numpy or torch
 
 
 @dataclass(frozen=True)
@@ -45,8 +51,8 @@ class GoldenFile:
             return {name: archive[name] for name in archive.files}
 
     def json(self) -> Any:
-        """The content of a json file."""
-        return json.loads(self.path.read_text())
+        """The content of a json file, compressed or not."""
+        return json.loads(_plain_bytes(self.path))
 
     def sibling(self, name: str) -> GoldenFile:
         """Another file of the same folder; skips the test if that folder lacks it."""
@@ -70,20 +76,60 @@ def external_salt() -> str:
 def find(name: str, source: str) -> tuple[GoldenFile, str]:
     """The golden file `name` of `source` ("committed" or "external") and why to skip it.
 
-    The reason is empty when the file is there and worth running. A committed file that the
-    external folder repeats byte for byte is skipped, so that it runs once.
+    The reason is empty when the file is there and worth running. A committed file whose content
+    the external one holds too, whole, is skipped, so that it runs once.
     """
-    committed, external = COMMITTED_FOLDER / name, external_folder() / name
+    committed, external = committed_path(name), external_folder() / name
     if source == "external":
         reason = "" if external.exists() else f"{name} is absent from {external.parent}"
         return GoldenFile(external, external_salt()), reason
     if not committed.exists():
         reason = f"{name} is absent from tests/golden"
-    elif not external_salt() and _same_bytes(committed, external):
-        reason = f"the external {name} is identical to the committed one"
+    elif not external_salt() and external.exists() and _holds(external, committed):
+        reason = f"the external {name} is identical to the committed one, or holds more of it"
     else:
         reason = ""
     return GoldenFile(committed), reason
+
+
+def committed_path(name: str) -> Path:
+    """Where `name` lies in tests/golden, be it compressed; it need not exist."""
+    path = COMMITTED_FOLDER / name
+    packed = path.with_name(f"{name}.gz")
+    return packed if packed.exists() else path
+
+
+def published_list(name: str) -> dict[str, Any]:
+    """Entries of the published state dict, of `official_state_dict_<name>.json`."""
+    file = f"official_state_dict_{name}.json"
+    external, absent = find(file, "external")
+    return external.json() if not absent else GoldenFile(committed_path(file)).json()
+
+
+def find_part(arrays: Mapping[str, Array], name: str) -> tuple[Index, Array]:
+    """What a file holds of the array `name`.
+
+    Args:
+        arrays: of the file.
+        name: without an index.
+
+    Returns:
+        the index that takes the stored part from the whole array, and that part.
+
+    Raises:
+        KeyError: the file holds nothing of it.
+    """
+    if name in arrays:
+        return (...,), arrays[name]
+    for stored, value in arrays.items():
+        if base_name(stored) == name:
+            return _index(stored), value
+    raise KeyError(f"{name} is not among {', '.join(arrays)}")
+
+
+def base_name(stored: str) -> str:
+    """The name of the array of which `stored` may be a part."""
+    return stored.partition("[")[0]
 
 
 def golden(name: str, argument: str = "golden_file") -> pytest.MarkDecorator:
@@ -161,5 +207,32 @@ def _matrix_scale(name: str, shape: tuple[int, ...]) -> float:
     return gain / np.sqrt(np.prod(shape[1:]))
 
 
-def _same_bytes(first: Path, second: Path) -> bool:
-    return second.exists() and filecmp.cmp(first, second, shallow=False)
+def _index(stored: str) -> Index:
+    """`x[..., ::3]` -> (Ellipsis, slice(None, None, 3))."""
+    parts = [part.strip() for part in stored.partition("[")[2].rstrip("]").split(",")]
+    return tuple(
+        ... if part == "..." else slice(*(int(n) if n else None for n in part.split(":")))
+        for part in parts
+    )
+
+
+def _plain_bytes(path: Path) -> bytes:
+    content = path.read_bytes()
+    return gzip.decompress(content) if path.suffix == ".gz" else content
+
+
+@functools.cache
+def _holds(external: Path, committed: Path) -> bool:
+    """Whether every array of `committed` is equal to that of `external`, or to the named part."""
+    if _plain_bytes(committed) == external.read_bytes():
+        return True
+    if committed.suffix != ".npz":
+        return False
+    ours, theirs = GoldenFile(committed).arrays(), GoldenFile(external).arrays()
+    for stored, part in ours.items():
+        whole = theirs.get(stored)
+        if whole is None and (whole := theirs.get(base_name(stored))) is not None:
+            whole = whole[_index(stored)]
+        if whole is None or not np.array_equal(part, whole):
+            return False
+    return True

@@ -1,12 +1,15 @@
-"""Fills a network with the deterministic weights that golden files assume."""
+"""What golden tests of networks share: the deterministic weights, and comparing with a file."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
+from torch import Tensor
 
 from sam2act.models.published_weights import export_state, import_state
 from sam2act.models.two_stage import TwoStageNetwork
-from tests.golden_files import golden_value
+from tests.golden_files import GoldenFile, find_part, golden_value
 
 
 def load_golden_weights(network: TwoStageNetwork, salt: str) -> None:
@@ -21,3 +24,21 @@ def load_golden_weights(network: TwoStageNetwork, salt: str) -> None:
         new = golden_value(name, tuple(value.shape), salt)
         filled[name] = value if new is None else torch.as_tensor(new)
     import_state(network, {}, filled)
+
+
+def tensors(file: GoldenFile) -> dict[str, Tensor]:
+    """All arrays of a file."""
+    return {name: torch.as_tensor(value) for name, value in file.arrays().items()}
+
+
+def assert_close(actual: Tensor, expected: Tensor, tolerance: float) -> None:
+    """Equal up to an absolute tolerance; 0 = equal."""
+    torch.testing.assert_close(actual, expected, atol=tolerance, rtol=0)
+
+
+def assert_stored(
+    stored: Mapping[str, Tensor], name: str, actual: Tensor, tolerance: float
+) -> None:
+    """`actual` is the array `name`, as far as the file holds it."""
+    index, expected = find_part(stored, name)
+    assert_close(actual[index], expected, tolerance)

@@ -17,8 +17,13 @@ from sam2act.config.load import load_network
 from sam2act.models.memory.encoder import mask_from_heatmap
 from sam2act.models.published_weights import published_name
 from sam2act.models.sam2act_plus import SAM2ActPlusNetwork
-from tests.golden_files import GoldenFile, golden
-from tests.models.golden_network import load_golden_weights
+from tests.golden_files import GoldenFile, base_name, golden
+from tests.models.golden_network import (
+    assert_close,
+    assert_stored,
+    load_golden_weights,
+    tensors,
+)
 
 TOLERANCE, ATTENTION_TOLERANCE = 2e-4, 1e-3
 GRADIENT_TOLERANCE = 0.01  # of the largest entry
@@ -33,14 +38,6 @@ def published_network(salt: str, num_maskmem: int) -> SAM2ActPlusNetwork:
     )
     load_golden_weights(network, salt)
     return network.eval()
-
-
-def tensors(file: GoldenFile) -> dict[str, Tensor]:
-    return {name: torch.as_tensor(value) for name, value in file.arrays().items()}
-
-
-def assert_close(actual: Tensor, expected: Tensor, tolerance: float) -> None:
-    torch.testing.assert_close(actual, expected, atol=tolerance, rtol=0)
 
 
 def published_columns(position: Tensor) -> Tensor:
@@ -81,7 +78,7 @@ def test_memory_rollout_gives_the_published_heatmaps(golden_file: GoldenFile) ->
     stored = tensors(golden_file)
     network = published_network(golden_file.salt, int(stored["num_maskmem"]))
     heatmaps = rollout(network, stored)
-    assert_close(heatmaps[:, :, None], stored["trans"], ATTENTION_TOLERANCE)
+    assert_stored(stored, "trans", heatmaps[:, :, None], ATTENTION_TOLERANCE)
 
 
 def rollout(network: SAM2ActPlusNetwork, stored: dict[str, Tensor]) -> Tensor:
@@ -102,16 +99,17 @@ def test_memory_rollout_recalls_the_published_tokens(golden_file: GoldenFile) ->
     network = published_network(golden_file.salt, int(detail["num_maskmem"]))
     bank = network.empty_bank(1)
     position = network._query_position(torch.zeros(1, dtype=torch.int64), 1)
-    assert torch.equal(published_columns(position), detail["pos_embed_used"])
-    steps = [int(name.rpartition("_")[2]) for name in detail if name.startswith("x_mem_")]
+    assert_stored(detail, "pos_embed_used", published_columns(position), 0.0)
+    names = [base_name(name) for name in detail if name.startswith("x_mem_")]
+    steps = [int(name.removeprefix("x_mem_")) for name in names]
     for step in sorted(steps):
         proprio = frames["proprio"][step : step + 1]
         image = frames["imgs"][step : step + 1]
         tokens, _ = network.coarse_tokens(image, proprio, frames["lang_emb"])
         raw = tokens.flatten(2).transpose(1, 2).flatten(0, 1)[None]
-        assert_close(raw, detail[f"tokens_raw_{step}"], TOLERANCE)
+        assert_stored(detail, f"tokens_raw_{step}", raw, TOLERANCE)
         recalled = network.memory.recall(tokens, bank, position)
-        assert_close(recalled, detail[f"x_mem_{step}"], ATTENTION_TOLERANCE)
+        assert_stored(detail, f"x_mem_{step}", recalled, ATTENTION_TOLERANCE)
         bank = network.coarse_step(image, proprio, frames["lang_emb"], bank).bank
         if step == 0:
             for view in range(image.shape[1]):
@@ -129,9 +127,8 @@ def test_memory_window_forgets_the_oldest_frame(golden_file: GoldenFile) -> None
     network = published_network(golden_file.salt, int(window["num_maskmem"]))
     step = int(window["step"])
     heatmaps = rollout(network, frames)
-    assert_close(
-        heatmaps[step : step + 1, :, None], window[f"trans_step{step}"], ATTENTION_TOLERANCE
-    )
+    last = heatmaps[step : step + 1, :, None]
+    assert_stored(window, f"trans_step{step}", last, ATTENTION_TOLERANCE)
 
 
 def training_heatmaps(network: SAM2ActPlusNetwork, frames: dict, count: int) -> Tensor:
@@ -154,12 +151,12 @@ def test_memory_training_gives_published_values_and_gradients(
     network = published_network(golden_file.salt, int(stored["num_maskmem"]))
     count = int(stored["num_frames"])
     position = network._query_position(torch.arange(count), count)
-    assert torch.equal(published_columns(position), stored["pos_embed_used"])
+    assert_stored(stored, "pos_embed_used", published_columns(position), 0.0)
     config = network.config
     object.__setattr__(config, "memory_checkpointing", checkpointing)
     network.zero_grad()
     heatmaps = training_heatmaps(network, frames, count)[:, :, None]
-    assert_close(heatmaps, stored["trans"], ATTENTION_TOLERANCE)
+    assert_stored(stored, "trans", heatmaps, ATTENTION_TOLERANCE)
     generator = np.random.default_rng(int(stored["loss_weight_seed"]))
     draws = generator.standard_normal(tuple(heatmaps.shape)).astype(np.float32)
     loss = (heatmaps * torch.as_tensor(draws / np.float32(1000))).sum()
@@ -184,7 +181,7 @@ def test_memory_training_of_two_sequences(golden_file: GoldenFile) -> None:
     network = published_network(golden_file.salt, int(stored["num_maskmem"]))
     count = int(stored["num_frames"])
     position = network._query_position(torch.arange(count), count)
-    assert torch.equal(published_columns(position), stored["pos_embed_used"])
+    assert_stored(stored, "pos_embed_used", published_columns(position), 0.0)
     heatmaps = training_heatmaps(network, frames, count)[:, :, None]
     every = heatmaps.shape[-1] // stored["trans_every7px"].shape[-1]
     sampled = heatmaps[..., ::every, ::every]

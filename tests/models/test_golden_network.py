@@ -20,10 +20,13 @@ from sam2act.models.image_encoder import FeaturePyramid
 from sam2act.models.two_stage import Cloud, TwoStageNetwork
 from sam2act.rendering.heatmaps import sample_inverse_distance
 from sam2act.rendering.views import project
-from tests.golden_files import GoldenFile, golden
-from tests.models.golden_network import load_golden_weights
+from tests.golden_files import GoldenFile, find_part, golden
+from tests.models import golden_network
+from tests.models.golden_network import load_golden_weights, tensors
 
 TOLERANCE = 2e-4
+assert_close = functools.partial(golden_network.assert_close, tolerance=TOLERANCE)
+assert_stored = functools.partial(golden_network.assert_stored, tolerance=TOLERANCE)
 CLEAR_MARGIN = 1e-3  # relative gap of the two best scores above which the arg-max is certain
 
 
@@ -42,14 +45,6 @@ def network(golden_file: GoldenFile):
     network = published_network(golden_file.salt)
     yield network.eval()
     network.eval()
-
-
-def tensors(file: GoldenFile) -> dict[str, Tensor]:
-    return {name: torch.as_tensor(value) for name, value in file.arrays().items()}
-
-
-def assert_close(actual: Tensor, expected: Tensor, tolerance: float = TOLERANCE) -> None:
-    torch.testing.assert_close(actual, expected, atol=tolerance, rtol=0)
 
 
 def assert_same_peak(
@@ -75,12 +70,12 @@ def test_encoder_gives_the_published_pyramid(network: TwoStageNetwork, golden_fi
     stages = encoder.trunk(stored["rgb"])
     levels = encoder.neck(stages)
     pyramid = encoder(stored["rgb"])
-    assert_close(stages[3][:, ::2], stored["trunk3_every2ch"])
-    assert_close(levels[0][:, ::8], stored["fpn0_raw_every8ch"])
-    assert_close(levels[1][:, ::8], stored["fpn1_raw_every8ch"])
-    assert_close(pyramid.fine, stored["s0"])
-    assert_close(pyramid.middle, stored["s1"])
-    assert_close(pyramid.coarse, stored["s2"])
+    assert_stored(stored, "trunk3_every2ch", stages[3][:, ::2])
+    assert_stored(stored, "fpn0_raw_every8ch", levels[0][:, ::8])
+    assert_stored(stored, "fpn1_raw_every8ch", levels[1][:, ::8])
+    assert_stored(stored, "s0", pyramid.fine)
+    assert_stored(stored, "s1", pyramid.middle)
+    assert_stored(stored, "s2", pyramid.coarse)
 
 
 @golden("net_coarse.npz")
@@ -94,13 +89,13 @@ def test_coarse_branch_gives_the_published_heatmaps(network: TwoStageNetwork, go
     language_tokens = tokenizer.language_tokens(stored["lang_emb"])
     tokens = branch.tokens(images, pyramid, stored["proprio"], stored["lang_emb"])
     heatmaps = branch.heatmaps(tokens, pyramid)
-    assert_close(tokenizer.embed_features(pyramid.coarse), stored["fusion_out"])
-    assert_close(tokenizer.embed_patches(images.flatten(0, 1)), stored["patchify_out"])
-    assert_close(torch.cat([language_tokens, image_tokens], dim=1), stored["tokens_in"])
+    assert_stored(stored, "fusion_out", tokenizer.embed_features(pyramid.coarse))
+    assert_stored(stored, "patchify_out", tokenizer.embed_patches(images.flatten(0, 1)))
+    assert_stored(stored, "tokens_in", torch.cat([language_tokens, image_tokens], dim=1))
     views = images.shape[1]
     published_order = tokens.unflatten(0, (-1, views)).flatten(3).movedim(2, 3).flatten(1, 2)
-    assert_close(published_order, stored["tokens_out"])
-    assert_close(heatmaps[:, :, None], stored["trans"])
+    assert_stored(stored, "tokens_out", published_order)
+    assert_stored(stored, "trans", heatmaps[:, :, None])
     peak, margin = network.peak(heatmaps), float(stored["wpt_rel_margin"])
     assert_same_peak(network, heatmaps, peak, stored["wpt"], margin)
 
@@ -110,7 +105,7 @@ def test_coarse_branch_gives_the_published_heatmaps(network: TwoStageNetwork, go
 def test_fine_branch_gives_the_published_action(network: TwoStageNetwork, golden_file) -> None:
     stored = tensors(golden_file)
     output, waypoint = network.run_fine(stored["img"], stored["proprio"], stored["lang_emb"])
-    assert_close(output.heatmaps[:, :, None], stored["trans"])
+    assert_stored(stored, "trans", output.heatmaps[:, :, None])
     margin = float(stored["wpt_rel_margin"])
     assert_same_peak(network, output.heatmaps, waypoint, stored["wpt"], margin)
     pixels = project(waypoint, network.views, network.config.img_size)
@@ -129,8 +124,8 @@ def test_head_reads_the_published_features(network: TwoStageNetwork, golden_file
     pyramid = network.encode(images, network.fine_encoder)
     tokens = network.fine.tokens(images, pyramid, stored["proprio"], stored["lang_emb"])
     features = network.fine.head.features(tokens, stored["wpt_img"][:, 0])
-    assert_close(features, stored["feat"])
-    assert_close(network.fine.head.norm(features), stored["feat_bn"])
+    assert_stored(stored, "feat", features)
+    assert_stored(stored, "feat_bn", network.fine.head.norm(features))
 
 
 @golden("net_fine_train.npz")
@@ -153,14 +148,14 @@ def test_fine_branch_trains_with_published_statistics(
             waypoint_px=pixels,
             teacher_bins=stored["rot_x_y"],
         )
-        count = len(stored["trans"])
-        assert_close(output.heatmaps[:count, :, None], stored["trans"])
+        count = len(find_part(stored, "trans")[1])
+        assert_stored(stored, "trans", output.heatmaps[:count, :, None])
         for axis, name in enumerate("xyz"):
             assert_close(output.action.rotation[:, axis], stored[f"feat_{name}"][:, 0])
         both = torch.cat([output.action.gripper, output.action.collision], dim=1)
         assert_close(both, stored["feat_ex_rot"][:, 0])
-        assert_close(norm.running_mean, stored["bn_running_mean"])
-        assert_close(norm.running_var, stored["bn_running_var"])
+        assert_stored(stored, "bn_running_mean", norm.running_mean)
+        assert_stored(stored, "bn_running_var", norm.running_var)
     finally:
         norm.load_state_dict(before)
         set_attention_dropout(network, dropout)
@@ -176,12 +171,12 @@ def test_upsampler_gives_the_published_maps(network: TwoStageNetwork, golden_fil
     joined = upsampler.join(after_first, pyramid.middle, upsampler.first_norm)
     after_second = upsampler.second(joined)
     joined_again = upsampler.join(after_second, pyramid.fine, upsampler.second_norm)
-    assert_close(after_first, stored["after_up1"])
-    assert_close(joined, stored["after_ln1"])
-    assert_close(after_second, stored["after_up2"])
-    assert_close(joined_again, stored["after_ln2"])
-    assert_close(upsampler.stretch(joined_again), stored["after_bilinear"])
-    assert_close(upsampler(stored["x"], pyramid)[:, None], stored["out"])
+    assert_stored(stored, "after_up1", after_first)
+    assert_stored(stored, "after_ln1", joined)
+    assert_stored(stored, "after_up2", after_second)
+    assert_stored(stored, "after_ln2", joined_again)
+    assert_stored(stored, "after_bilinear", upsampler.stretch(joined_again))
+    assert_stored(stored, "out", upsampler(stored["x"], pyramid)[:, None])
 
 
 def two_stage_input(file: GoldenFile, stored: dict[str, Tensor]) -> Cloud:
@@ -212,12 +207,15 @@ def test_two_stage_forward_gives_the_published_pose(
     finally:
         for branch in (network.coarse, network.fine):
             branch.heatmap_half = False
-    half_step = float(np.spacing(np.float16(stored["trans_coarse_half"].abs().max())))
+    largest = find_part(stored, "trans_coarse_half")[1].abs().max()
+    half_step = float(np.spacing(np.float16(largest)))
     coarse_margin, fine_margin = stored["rel_margins"][0], stored["rel_margins"][1:].min()
-    assert_close(output.coarse.heatmaps[:, :, None], stored["trans_coarse_half"], half_step)
+    assert_stored(
+        stored, "trans_coarse_half", output.coarse.heatmaps[:, :, None], tolerance=half_step
+    )
     maps = output.coarse.heatmaps
     assert_same_peak(network, maps, output.zoom_center, stored["wpt_coarse"], float(coarse_margin))
-    assert_close(output.fine.heatmaps[:, :, None], stored["trans_fine_half"], half_step)
+    assert_stored(stored, "trans_fine_half", output.fine.heatmaps[:, :, None], tolerance=half_step)
     in_zoom, expected = (
         network.to_zoom(point, stored["wpt_coarse"])
         for point in (output.waypoint, stored["wpt_final_cube"])

@@ -17,7 +17,7 @@ from sam2act.models.published_weights import (
     unused_tensors,
 )
 from sam2act.models.two_stage import TwoStageNetwork
-from tests.golden_files import external_folder
+from tests.golden_files import published_list
 
 CONFIG = load_network(
     "configs/mvt/sam2act.yaml",
@@ -34,16 +34,11 @@ def network() -> TwoStageNetwork:
 
 
 def test_full_size_layout_equals_the_published_list() -> None:
-    file = external_folder() / "official_state_dict_stage1.json"
-    if not file.exists():
-        pytest.skip(f"{file} is absent")
-    import json
-
     config = load_network("configs/mvt/sam2act.yaml", "sam2_ckpt ''")
     with torch.device("meta"):
         network = TwoStageNetwork(config)
         state = export_state(network, unused_tensors(config))
-    listed = json.loads(file.read_text())
+    listed = published_list("stage1")
     assert {k: list(v.shape) for k, v in state.items()} == {
         k: v["shape"] for k, v in listed.items()
     }

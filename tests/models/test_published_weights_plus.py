@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import re
 
 import pytest
@@ -22,7 +21,7 @@ from sam2act.models.published_weights import (
 )
 from sam2act.models.sam2act_plus import SAM2ActPlusNetwork
 from sam2act.models.two_stage import TwoStageNetwork
-from tests.golden_files import external_folder
+from tests.golden_files import published_list
 
 # Narrow networks with the published structure.
 NARROW = "sam2_ckpt '' attn_dim 32 attn_heads 2 attn_dim_head 16 im_channels 16 "
@@ -47,13 +46,6 @@ def stage_one_state() -> dict[str, Tensor]:
     return {name: value.clone() for name, value in export_state(network, carried).items()}
 
 
-def listed_tensors() -> dict[str, dict]:
-    file = external_folder() / "official_state_dict_plus.json"
-    if not file.exists():
-        pytest.skip(f"{file} is absent")
-    return json.loads(file.read_text())
-
-
 @pytest.fixture(scope="module")
 def full_size() -> SAM2ActPlusNetwork:
     with torch.device("meta"):
@@ -61,7 +53,7 @@ def full_size() -> SAM2ActPlusNetwork:
 
 
 def test_full_size_layout_equals_the_published_list(full_size: SAM2ActPlusNetwork) -> None:
-    listed = listed_tensors()
+    listed = published_list("plus")
     state = export_state(full_size, unused_tensors(full_size.config))
     assert {name: list(value.shape) for name, value in state.items()} == {
         name: entry["shape"] for name, entry in listed.items()
@@ -71,7 +63,7 @@ def test_full_size_layout_equals_the_published_list(full_size: SAM2ActPlusNetwor
 def test_trained_tensors_are_the_flagged_ones_without_the_unused_heads(
     full_size: SAM2ActPlusNetwork,
 ) -> None:
-    listed = listed_tensors()
+    listed = published_list("plus")
     trained = {
         published_name(name): parameter.numel()
         for name, parameter in full_size.named_parameters()
