@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 import numpy as np
 import pytest
+from scipy.stats import chi2_contingency, chisquare
 
 from sam2act.data.samplers import (
     SamplingError,
@@ -20,6 +19,10 @@ from tests.data.synthetic_demos import CAMERAS, IMAGE_SIZE, write_synthetic_task
 
 MODES = ("transition_uniform", "task_uniform", "demo_uniform_temporal")
 WINDOW = 3
+DRAWS = 40000
+# p-values of the fixed draws: a right distribution stays above the first, a wrong one below the
+# second.
+PLAUSIBLE, IMPLAUSIBLE = 0.01, 1e-9
 
 
 @pytest.fixture(scope="module")
@@ -66,31 +69,50 @@ def test_draws_are_pure_and_uniform() -> None:
     uniform_draws(-1, 0, 0, 1)  # any integer is a seed
 
 
-def _frequencies(sampler, rows: int = 60000) -> Counter:
-    return Counter(sampler.records(0, 0, rows).tolist())
-
-
-def _assert_distribution(counts: Counter, expected: dict[int, float]) -> None:
-    """Every frequency within five standard errors of its probability."""
-    total = sum(counts.values())
+def _chi_square(drawn: np.ndarray, expected: dict[int, float]) -> float:
+    """p-value of the hypothesis that `drawn` follows `expected`; 0 for an impossible value."""
     assert sum(expected.values()) == pytest.approx(1.0)
-    assert set(counts) == set(expected)
-    for key, probability in expected.items():
-        error = 5 * np.sqrt(probability * (1 - probability) / total)
-        assert abs(counts[key] / total - probability) < error, key
+    if not set(np.unique(drawn).tolist()) <= set(expected):
+        return 0.0
+    keys = sorted(expected)
+    observed = np.bincount(np.searchsorted(keys, drawn), minlength=len(keys))
+    return float(chisquare(observed, len(drawn) * np.array([expected[k] for k in keys])).pvalue)
 
 
-def test_transition_uniform_distribution(store: KeyframeStore) -> None:
-    expected = {int(record): 1 / len(store.valid) for record in store.valid}
-    _assert_distribution(_frequencies(_sampler(store, "transition_uniform")), expected)
-
-
-def test_task_uniform_distribution(store: KeyframeStore) -> None:
+def _record_probabilities(store: KeyframeStore) -> dict[str, dict[int, float]]:
+    """Published probability of every record under the two modes that draw single records."""
     tasks = store.task_index[store.valid]
-    counts = np.bincount(tasks)
-    assert counts[0] != counts[1]
-    expected = {int(r): 0.5 / counts[t] for r, t in zip(store.valid, tasks, strict=True)}
-    _assert_distribution(_frequencies(_sampler(store, "task_uniform")), expected)
+    of_task = np.bincount(tasks)
+    assert of_task[0] != of_task[1]
+    return {
+        "transition_uniform": {int(record): 1 / len(tasks) for record in store.valid},
+        "task_uniform": {
+            int(r): 1 / (len(of_task) * of_task[t]) for r, t in zip(store.valid, tasks, strict=True)
+        },
+    }
+
+
+@pytest.mark.parametrize("mode", ["transition_uniform", "task_uniform"])
+def test_records_follow_the_published_probabilities(store: KeyframeStore, mode: str) -> None:
+    drawn = _sampler(store, mode).records(0, 0, DRAWS)
+    expected = _record_probabilities(store)
+    assert _chi_square(drawn, expected.pop(mode)) > PLAUSIBLE
+    (other,) = expected.values()
+    assert _chi_square(drawn, other) < IMPLAUSIBLE  # the test can tell the modes apart
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_neighbouring_rows_are_independent(store: KeyframeStore, mode: str) -> None:
+    drawn = _sampler(store, mode).records(0, 0, DRAWS * WINDOW)
+    if mode == "demo_uniform_temporal":
+        drawn = drawn[::WINDOW]  # windows, not the rows within one
+    episodes = 10 * store.task_index[drawn] + store.table["episode"][drawn]
+    _, pair = np.unique(episodes, return_inverse=True)
+    table = np.zeros((pair.max() + 1, pair.max() + 1))
+    np.add.at(table, (pair[:-1:2], pair[1::2]), 1)
+    assert chi2_contingency(table).pvalue > PLAUSIBLE
+    np.add.at(table, (pair, pair), 0.2)  # every fifth row repeated
+    assert chi2_contingency(table).pvalue < IMPLAUSIBLE
 
 
 def _reference_windows(store: KeyframeStore, *, all_windows: bool) -> dict[int, float]:
@@ -117,14 +139,47 @@ def _reference_windows(store: KeyframeStore, *, all_windows: bool) -> dict[int, 
     return {first: weight / total for first, weight in probability.items()}
 
 
+def _published_window(store: KeyframeStore, random: np.random.Generator) -> int:
+    """First record of a window, drawn step by step as published."""
+    while True:
+        task = random.integers(len(store.tasks))
+        of_task = store.table[store.task_index == task]
+        episode = random.choice(np.unique(of_task["episode"]))
+        of_demo = of_task[of_task["episode"] == episode]
+        start = random.choice(np.unique(of_demo["initial_frame"]))
+        chain = np.flatnonzero(
+            (store.task_index == task)
+            & (store.table["episode"] == episode)
+            & (store.table["initial_frame"] == start)
+            & (store.table["terminal"] >= 0)
+        )
+        if len(chain) == WINDOW:
+            return int(chain[0])
+        if len(chain) > WINDOW:
+            return int(chain[random.integers(len(chain) - WINDOW)])
+
+
+def test_enumerated_windows_follow_the_published_procedure(store: KeyframeStore) -> None:
+    random = np.random.default_rng(0)
+    drawn = np.array([_published_window(store, random) for _ in range(4000)])
+    assert _chi_square(drawn, _reference_windows(store, all_windows=False)) > PLAUSIBLE
+
+
 @pytest.mark.parametrize("window_sampling", ["published", "all_windows"])
-def test_temporal_distribution(store: KeyframeStore, window_sampling: str) -> None:
+def test_windows_follow_the_published_probabilities(
+    store: KeyframeStore, window_sampling: str
+) -> None:
     sampler = _sampler(store, "demo_uniform_temporal", window_sampling=window_sampling)
-    windows = sampler.records(0, 0, 40000 * WINDOW).reshape(-1, WINDOW)
+    windows = sampler.records(0, 0, DRAWS * WINDOW).reshape(-1, WINDOW)
     np.testing.assert_array_equal(np.diff(windows, axis=1), 1)
-    expected = _reference_windows(store, all_windows=window_sampling == "all_windows")
-    _assert_distribution(Counter(windows[:, 0].tolist()), expected)
+    drawn, every = windows[:, 0], window_sampling == "all_windows"
+    expected = _reference_windows(store, all_windows=every)
     assert set(expected) == set(sampler.all_windows()[:, 0].tolist())
+    assert _chi_square(drawn, expected) > PLAUSIBLE
+    other = _reference_windows(store, all_windows=not every)
+    assert _chi_square(drawn, other) < IMPLAUSIBLE
+    equal = dict.fromkeys(expected, 1 / len(expected))  # windows instead of tasks and demos
+    assert _chi_square(drawn, equal) < IMPLAUSIBLE
 
 
 def test_published_windows_miss_the_last_keyframe_of_long_chains(store: KeyframeStore) -> None:
