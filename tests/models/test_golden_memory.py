@@ -7,6 +7,7 @@ weights), 1 % of the largest entry for gradients, 2e-4 elsewhere.
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,9 +25,11 @@ from tests.models.golden_network import (
     load_golden_weights,
     tensors,
 )
+from tests.training.scripted_update import SCALE, PublishedUpdate, ScriptedTrainer
 
 TOLERANCE, ATTENTION_TOLERANCE = 2e-4, 1e-3
 GRADIENT_TOLERANCE = 0.01  # of the largest entry
+RATE = 0.01  # of the update below, large enough for float32 to show its length
 
 
 @functools.lru_cache(maxsize=2)
@@ -141,6 +144,13 @@ def training_heatmaps(network: SAM2ActPlusNetwork, frames: dict, count: int) -> 
         network.eval()
 
 
+def stored_loss(stored: dict[str, Tensor], heatmaps: Tensor) -> Tensor:
+    """The loss of which a file holds the value and gradients; heat maps (F, V, 1, H, W)."""
+    generator = np.random.default_rng(int(stored["loss_weight_seed"]))
+    draws = generator.standard_normal(tuple(heatmaps.shape)).astype(np.float32)
+    return (heatmaps * torch.as_tensor(draws / np.float32(1000))).sum()
+
+
 @pytest.mark.parametrize("checkpointing", [False, True])
 @golden("net_memory_train.npz")
 def test_memory_training_gives_published_values_and_gradients(
@@ -157,9 +167,7 @@ def test_memory_training_gives_published_values_and_gradients(
     network.zero_grad()
     heatmaps = training_heatmaps(network, frames, count)[:, :, None]
     assert_stored(stored, "trans", heatmaps, ATTENTION_TOLERANCE)
-    generator = np.random.default_rng(int(stored["loss_weight_seed"]))
-    draws = generator.standard_normal(tuple(heatmaps.shape)).astype(np.float32)
-    loss = (heatmaps * torch.as_tensor(draws / np.float32(1000))).sum()
+    loss = stored_loss(stored, heatmaps)
     assert float(loss.detach()) == pytest.approx(float(stored["loss"]), abs=1e-3)
     loss.backward()
     object.__setattr__(config, "memory_checkpointing", False)
@@ -171,6 +179,53 @@ def test_memory_training_gives_published_values_and_gradients(
         tolerance = GRADIENT_TOLERANCE * float(expected.abs().max())
         assert_close(actual, expected, tolerance)
     network.zero_grad()
+
+
+@golden("net_memory_train.npz")
+def test_memory_update_moves_the_network_as_published(
+    golden_file: GoldenFile, tmp_path: Path
+) -> None:
+    """Forward and backward pass, gradient scaler, clipped LAMB with the options of stage 2."""
+    stored = tensors(golden_file)
+    frames = tensors(golden_file.sibling("net_memory_rollout.npz"))
+    network = published_network(golden_file.salt, int(stored["num_maskmem"]))
+    names = {p: published_name(n) for n, p in network.named_parameters() if p.requires_grad}
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    starts = [parameter.detach().numpy().copy() for parameter in names]
+
+    def loss() -> Tensor:
+        heatmaps = training_heatmaps(network, frames, int(stored["num_frames"]))
+        return stored_loss(stored, heatmaps[:, :, None])
+
+    opts = "peract.warmup_steps 0 train_iter 20"
+    plus = "configs/sam2act_plus.yaml"
+    run = ScriptedTrainer(list(names), [loss], lr=RATE, opts=opts, folder=tmp_path, config=plus)
+    try:
+        output = run.update()
+        ends = [parameter.detach().numpy().copy() for parameter in names]
+        after = network.state_dict()
+        trained = {n for n, p in network.named_parameters() if p.requires_grad}
+        assert all(torch.equal(after[n], before[n]) for n in before if n not in trained)
+    finally:
+        network.load_state_dict(before)
+        network.zero_grad()
+    assert float(output.total) == pytest.approx(float(stored["loss"]), abs=1e-3)
+    assert run.scale == SCALE and run.rates == pytest.approx([RATE])
+    compared = 0
+    for name, start, end, gradient in zip(
+        names.values(), starts, ends, run.gradients[0], strict=True
+    ):
+        expected = PublishedUpdate(start).step(gradient, RATE)
+        np.testing.assert_allclose(end, expected, atol=1e-6, rtol=0, err_msg=name)
+        published = stored.get(f"grad:{name}")
+        if published is not None:  # also from the stored gradient, where its sign is certain
+            value, largest = published.numpy(), float(published.abs().max())
+            np.testing.assert_allclose(gradient, value, atol=GRADIENT_TOLERANCE * largest, rtol=0)
+            clear = np.abs(value) > 2 * GRADIENT_TOLERANCE * largest
+            expected = PublishedUpdate(start).step(value, RATE)
+            np.testing.assert_allclose(end[clear], expected[clear], atol=1e-3 * RATE, rtol=0)
+            compared += 1
+    assert compared == sum(name.startswith("grad:") for name in stored)
 
 
 @golden("net_memory_train_2seq.npz")
