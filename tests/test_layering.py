@@ -39,6 +39,8 @@ FOR_ALL = ("compat", "config.schema")
 # Single modules that need more, each with its reason.
 EXCEPTIONS: dict[str, tuple[str, ...]] = {
     "policy.checkpoint": ("config.load",),  # a checkpoint carries its own configuration
+    # Weights of every kind are opened and checked in one place.
+    "language.text_encoder": ("models.weight_files", "models.weight_names"),
     "training.setup": ("config", "language"),  # joins the parts of a run for the entry points
     "training.run_data": ("config", "language"),  # instructions become tokens
     "training.run": ("config.load",),  # the command line of both stages
@@ -55,7 +57,7 @@ THIRD_PARTY: dict[str, tuple[str, ...]] = {
     "safetensors": (
         "data",
         "language",
-        "models.published_weights",
+        "models.weight_files",
         "models.peft_exchange",
         "policy.checkpoint",
     ),

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import pickle
 import re
-import warnings
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +18,8 @@ import torch
 from torch import Tensor
 
 from sam2act.config.schema import LanguageConfig
+from sam2act.models.weight_files import WeightFileError, read_weight_file
+from sam2act.models.weight_names import WeightsError, misfit, require_finite, unwrapped
 
 CLIP_MODEL = "RN50-quickgelu"  # the plain "RN50" would run OpenAI's weights with another GELU
 CLIP_LENGTH, CLIP_WIDTH = 77, 512
@@ -197,40 +197,26 @@ def _import_open_clip() -> Any:
 
 
 def _load_clip_weights(model: Any, path: Path) -> None:
-    state = {
-        key: value.float()
-        for key, value in _read_state_dict(path).items()
-        if key not in _CLIP_METADATA and not key.startswith("visual.")
-    }
+    remedy = "run `python scripts/download_assets.py clip-rn50`"
     try:
-        model.load_state_dict(state, strict=True)
-    except RuntimeError as error:
+        content = read_weight_file(path, torchscript=True)
+        state = unwrapped(content.get("state_dict", content)) if isinstance(content, dict) else {}
+        state = {
+            key: value
+            for key, value in state.items()
+            if key not in _CLIP_METADATA and not key.startswith("visual.")
+        }
+        require_finite(state)
+    except WeightFileError as error:
+        raise LanguageError(f"language.weights_path: {error}; {remedy}") from error
+    except WeightsError as error:
+        raise LanguageError(f"language.weights_path: {path}: {error}; {remedy}") from error
+    complaint = misfit(state, model.state_dict())
+    if complaint:
         raise LanguageError(
-            f"language.weights_path: {path} does not hold CLIP RN50 ({error}); run `python "
-            "scripts/download_assets.py clip-rn50`"
-        ) from error
-
-
-def _read_state_dict(path: Path) -> dict[str, Tensor]:
-    """Weights from a TorchScript archive, a state dict or a safetensors file."""
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        return load_file(path)
-    try:
-        with warnings.catch_warnings():  # the original file exists in this old format only
-            warnings.simplefilter("ignore", DeprecationWarning)
-            return torch.jit.load(str(path), map_location="cpu").state_dict()
-    except RuntimeError:  # no TorchScript archive
-        pass
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise LanguageError(
-            f"language.weights_path: {path} is no weight file ({error}); run `python "
-            "scripts/download_assets.py clip-rn50`"
-        ) from error
-    return content.get("state_dict", content)
+            f"language.weights_path: {path} does not hold CLIP RN50 ({complaint}); {remedy}"
+        )
+    model.load_state_dict({key: value.float() for key, value in state.items()})
 
 
 def build_text_encoder(config: LanguageConfig, lang_len: int, lang_dim: int) -> TextEncoder:

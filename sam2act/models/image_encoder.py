@@ -16,6 +16,8 @@ from sam2act.config.schema import ConfigError, NetworkConfig
 from sam2act.models.hiera import Hiera, WindowAttention
 from sam2act.models.lora import LoRAQKV, adapter_parameters
 from sam2act.models.sam2_sizes import HieraSizes, hiera_sizes
+from sam2act.models.weight_files import WeightFileError, read_weight_file
+from sam2act.models.weight_names import WeightsError, misfit, require_finite, unwrapped
 
 LEAKY_SLOPE = 0.02
 SAM2_TOKEN_STRIDE = 16  # input pixels per token of the coarsest level that the policy uses
@@ -132,12 +134,12 @@ class Sam2ImageEncoder(nn.Module):
                     state[f"{name}.{leaf}"] = file_state[published]
                 else:
                     raise ConfigError(f"sam2_ckpt: {path} holds no {published}")
-        try:
-            self.load_state_dict(state)
-        except RuntimeError as error:
+        complaint = misfit(state, self.state_dict())
+        if complaint:
             raise ConfigError(
-                f"sam2_ckpt: {path} does not fit sam2_config; is it another size? {error}"
-            ) from error
+                f"sam2_ckpt: {path} does not fit sam2_config; is it another size? {complaint}"
+            )
+        self.load_state_dict(state)
 
 
 class TinyConvEncoder(nn.Module):
@@ -232,12 +234,19 @@ def find_sam2_file(sam2_ckpt: str) -> Path:
 
 def _read_sam2_file(path: Path) -> dict[str, Tensor]:
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise ConfigError(f"sam2_ckpt: {path} cannot be read: {error}") from error
-    if not isinstance(content, dict) or "model" not in content:
-        raise ConfigError(f"sam2_ckpt: {path} is not a SAM 2.1 file (no entry `model`)")
-    return content["model"]
+        content = read_weight_file(path)
+        if not isinstance(content, dict) or "model" not in content:
+            raise ConfigError(f"sam2_ckpt: {path} is not a SAM 2.1 file (no entry `model`)")
+        state = unwrapped(content["model"])
+        require_finite(state)
+    except WeightFileError as error:
+        raise ConfigError(
+            f"sam2_ckpt: {error}. Get it again with `python scripts/download_assets.py "
+            "sam2-base-plus`"
+        ) from error
+    except WeightsError as error:
+        raise ConfigError(f"sam2_ckpt: {path}: {error}") from error
+    return state
 
 
 def _check_skip_widths(config: NetworkConfig, channels: tuple[int, ...]) -> None:

@@ -23,6 +23,8 @@ import torch
 from torch import Tensor, nn
 
 from sam2act.models.lora import LoRAQKV
+from sam2act.models.weight_files import WeightFileError, read_weight_file
+from sam2act.models.weight_names import WeightsError, misfit, require_finite
 
 CONFIG_FILE, WEIGHTS_FILE = "adapter_config.json", "adapter_model.safetensors"
 PREFIX = "base_model.model.image_encoder."
@@ -113,7 +115,7 @@ def import_adapter(network: nn.Module, folder: str | Path) -> list[str]:
     folder = Path(folder)
     config = _read_config(folder / CONFIG_FILE)
     stored = _read_weights(folder / WEIGHTS_FILE)
-    complaints = _complaints(own, stored)
+    complaints = [complaint] if (complaint := misfit(stored, own)) else []
     if int(config["r"]) != _rank(own):
         complaints.append(f"rank {config['r']}, the network has lora_r {_rank(own)}")
     if complaints:
@@ -134,20 +136,6 @@ def _factor(config: Mapping[str, Any]) -> float:
     return alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
 
 
-def _complaints(own: Mapping[str, Tensor], stored: Mapping[str, Tensor]) -> list[str]:
-    missing, unexpected = sorted(own.keys() - stored.keys()), sorted(stored.keys() - own.keys())
-    complaints = [
-        f"{len(names)} {title}: {', '.join(names)}"
-        for title, names in (("missing", missing), ("unexpected", unexpected))
-        if names
-    ]
-    return complaints + [
-        f"{name} {tuple(stored[name].shape)}, not {tuple(value.shape)}"
-        for name, value in own.items()
-        if name in stored and stored[name].shape != value.shape
-    ]
-
-
 def _read_config(path: Path) -> dict[str, Any]:
     try:
         config = json.loads(path.read_text())
@@ -161,11 +149,11 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 
 def _read_weights(path: Path) -> dict[str, Tensor]:
-    from safetensors.torch import load_file
-
     if not path.is_file():
         raise AdapterError(f"no adapter weights {path}")
     try:
-        return load_file(path)
-    except Exception as error:
-        raise AdapterError(f"{path} cannot be read: {error}") from error
+        state: dict[str, Tensor] = read_weight_file(path)
+        require_finite(state)
+    except (WeightFileError, WeightsError) as error:
+        raise AdapterError(f"adapter weights {path} cannot be read: {error}") from error
+    return state

@@ -10,14 +10,24 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from importlib import resources
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from sam2act.config.schema import NetworkConfig
+from sam2act.models.weight_names import (
+    WeightsError,
+    describe_misfit,
+    listing,
+    mismatch,
+    require_finite,
+    unwrapped,
+)
 
 BRANCHES = {"coarse": "mvt1", "fine": "mvt2"}
 
@@ -64,6 +74,7 @@ BIN_ENCODING = "mvt2.feat_fc_pe.div_term"
 # Tensors whose first axis is num_maskmem.
 MEMORY_TABLE = "sam2.maskmem_tpos_enc"
 MEMORY_PREFIXES = ("sam2.memory_attention.", "sam2.memory_encoder.", MEMORY_TABLE)
+BUFFERS = ("running_mean", "running_var", "num_batches_tracked", "div_term", "gaussian_matrix")
 # Stage 2 ignores every tensor of a stage-1 file whose name contains one of these.
 STAGE_ONE_DROPPED = ("memory_attention", "memory_encoder", "maskmem_tpos_enc")
 
@@ -79,6 +90,7 @@ class LoadReport:
     missing: list[str] = field(default_factory=list)
     unexpected: list[str] = field(default_factory=list)
     mismatched: list[str] = field(default_factory=list)
+    explanation: str = ""  # of missing and unexpected tensors, where names differ by a prefix
 
     @property
     def complete(self) -> bool:
@@ -91,16 +103,8 @@ class LoadReport:
             f"{len(self.absent)} unused ones absent"
         ]
         if self.fresh:
-            lines.append(f"{len(self.fresh)} start fresh: " + ", ".join(sorted(self.fresh)))
-        for title in ("missing", "unexpected", "mismatched"):
-            names = getattr(self, title)
-            if names:
-                lines.append(f"{len(names)} {title}: " + ", ".join(sorted(names)))
-        return "\n".join(lines)
-
-
-class WeightsError(ValueError):
-    """A file does not fit the network; the message lists every tensor concerned."""
+            lines.append(f"{len(self.fresh)} start fresh: {listing(self.fresh)}")
+        return "\n".join([*lines, *([self.explanation] if self.explanation else [])])
 
 
 def published_name(name: str) -> str:
@@ -168,7 +172,7 @@ def export_state(network: nn.Module, carried: Mapping[str, Tensor]) -> dict[str,
 def import_state(
     network: nn.Module, carried: dict[str, Tensor], state: Mapping[str, Tensor]
 ) -> LoadReport:
-    """Load a state in the released layout (with or without a DDP prefix) into `network`.
+    """Load a state in the released layout into `network`; prefixes of wrappers are taken off.
 
     Nothing is changed unless everything fits.
 
@@ -178,10 +182,11 @@ def import_state(
         state: the file's `model_state`.
 
     Raises:
-        WeightsError: missing, unexpected or misshapen tensors, or copies of a SAM2 tensor that
-            differ; the message lists them.
+        WeightsError: missing, unexpected or misshapen tensors, values that are not finite, or
+            copies of a SAM2 tensor that differ; the message names them.
     """
     state, conflicts = _canonical(state)
+    require_finite(state)
     own = network.state_dict()
     names = {published_name(name): name for name in own}
     report = LoadReport(mismatched=conflicts)
@@ -189,13 +194,15 @@ def import_state(
         if name not in names and name not in carried:
             report.unexpected.append(name)
             continue
-        target = own[names[name]] if name in names else carried[name]
-        if target.shape != value.shape:
-            report.mismatched.append(f"{name} {tuple(value.shape)}, not {tuple(target.shape)}")
+        complaint = mismatch(name, value, own[names[name]] if name in names else carried[name])
+        if complaint:
+            report.mismatched.append(complaint)
         else:
             (report.loaded if name in names else report.carried).append(name)
     report.missing = [name for name in names if name not in state]
     report.absent = [name for name in carried if name not in state]
+    complaints = {x: getattr(report, x) for x in ("missing", "unexpected", "mismatched")}
+    report.explanation = describe_misfit(complaints, state, [*names, *carried])
     if not report.complete:
         raise WeightsError(f"the weights do not fit the network\n{report}")
     network.load_state_dict({ours: state[name] for name, ours in names.items()})
@@ -238,18 +245,71 @@ def load_stage_one(
     return report
 
 
-def _canonical(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
-    """Without DDP prefix, constants and second copies of a tensor; also copies that differ."""
-    state = {name.removeprefix("module."): value for name, value in state.items()}
+def _canonical(state: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Without wrappers, constants and second copies of a tensor; also copies that differ."""
+    state = unwrapped(state)
     state.pop(BIN_ENCODING, None)
-    canonical: dict[str, Tensor] = {}
+    canonical: dict[str, Any] = {}
     conflicts = []
     for name, value in state.items():
-        short = name
-        for prefix in DUPLICATE_PREFIXES:
-            if name.startswith(prefix):
-                short = "sam2." + name.removeprefix(prefix)
-        if short in canonical and not torch.equal(canonical[short], value):
+        short = canonical_name(name)
+        if short in canonical and not _equal(canonical[short], value):
             conflicts.append(f"{name} differs from {short}")
         canonical.setdefault(short, value)
     return canonical, conflicts
+
+
+def _equal(first: Any, second: Any) -> bool:
+    if not (isinstance(first, Tensor) and isinstance(second, Tensor)):
+        return type(first) is type(second)  # no tensors: refused under their own name
+    return first.data_ptr() == second.data_ptr() or torch.equal(first, second)
+
+
+def canonical_name(name: str) -> str:
+    """`sam2.X` for each of the three names of a SAM2 tensor; other names stay as they are."""
+    for prefix in DUPLICATE_PREFIXES:
+        if name.startswith(prefix):
+            return "sam2." + name.removeprefix(prefix)
+    return name
+
+
+# --------------------------------------------------------------------------- order of parameters
+def released_parameters(names: Iterable[str]) -> list[str]:
+    """The parameters among `names`, in the order of `parameters()` of the released network.
+
+    Args:
+        names: of a state in the released layout; second names of a tensor are left out, as
+            `parameters()` does.
+
+    Returns:
+        canonical names; 1037 for the published network.
+
+    Raises:
+        WeightsError: a name that the released network does not have.
+    """
+    order = _released_order()
+    unique = {canonical_name(name) for name in names}
+    parameters = [name for name in unique if not name.endswith(BUFFERS)]
+    return sorted(parameters, key=lambda name: _place(name, order))
+
+
+@cache
+def _released_order() -> dict[str, Any]:
+    """Names of parts below names of parts, in the order in which the released code makes them.
+
+    `*` stands for the numbers of a list of modules.
+    """
+    text = resources.files("sam2act.models").joinpath("published_order.json").read_text()
+    tree: dict[str, Any] = json.loads(text)
+    return tree
+
+
+def _place(name: str, tree: dict[str, Any]) -> tuple[int, ...]:
+    place = []
+    for part in name.split("."):
+        key = "*" if part.isdigit() else part
+        if key not in tree:
+            raise WeightsError(f"the released network has no parameter {name}")
+        place.append(int(part) if part.isdigit() else list(tree).index(part))
+        tree = tree[key]
+    return tuple(place)

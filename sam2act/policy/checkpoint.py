@@ -7,7 +7,9 @@ needs `extra`.
 
 from __future__ import annotations
 
+import glob
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +32,8 @@ from sam2act.models.published_weights import (
 )
 from sam2act.models.sam2act_plus import SAM2ActPlusNetwork
 from sam2act.models.two_stage import TwoStageNetwork
+from sam2act.models.weight_files import WeightFileError, read_weight_file
+from sam2act.models.weight_names import listing, misfit, require_finite, unwrapped
 from sam2act.policy.plus import SAM2ActPlusPolicy
 from sam2act.policy.policy import PolicySettings, SAM2ActPolicy
 
@@ -124,32 +128,62 @@ def save_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """The content of a checkpoint file, on the CPU.
+    """The content of a checkpoint file, on the CPU, its weights without prefixes of wrappers.
 
-    Only tensors and plain containers are read: a pickle can run any code.
+    Only tensors and plain containers are read: a pickle can run any code. A file with nothing but
+    weights is read as its `model_state`.
 
     Raises:
-        CheckpointError: absent, unreadable, not a checkpoint, or holding other objects.
+        CheckpointError: absent, damaged, not a checkpoint, or its weights are not finite. The
+            message says which, and names the newest sound checkpoint beside it.
     """
     path = Path(path)
-    if not path.is_file():
+    if not path.exists():
         raise CheckpointError(f"no checkpoint {path}")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        # One line of torch's text: the rest advises to read the file unsafely.
-        lines = str(error).splitlines() or [""]
-        reason = next((x.strip() for x in lines if "GLOBAL" in x), lines[0])
-        raise CheckpointError(
-            f"checkpoint {path} cannot be read ({type(error).__name__}: {reason}). Is it a "
-            "complete download? A file with objects other than tensors and plain containers is "
-            "refused, because it could run any code: save it again with its `model_state` only"
-        ) from error
+        return _read_sound(path)
+    except CheckpointError as error:
+        raise CheckpointError(f"checkpoint {error}{_way_on(path)}") from error.__cause__
+
+
+def _read_sound(path: Path) -> dict[str, Any]:
+    try:
+        content = read_weight_file(path)
+    except WeightFileError as error:
+        raise CheckpointError(str(error)) from error
     if isinstance(content, dict) and "model_state" not in content and _is_state(content):
         content = {"model_state": content}
-    if not isinstance(content, dict) or "model_state" not in content:
-        raise CheckpointError(f"checkpoint {path} has no entry `model_state`")
-    return content
+    if not isinstance(content, dict) or not isinstance(content.get("model_state"), Mapping):
+        entries = f", but {listing(map(str, content))}" if isinstance(content, dict) else ""
+        raise CheckpointError(f"{path} has no entry `model_state`{entries}")
+    try:
+        state = unwrapped(content["model_state"])
+        require_finite(state)
+        average = (content.get("extra") or {}).get("average")
+        require_finite(average["average"] if average else {})
+    except WeightsError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    return {**content, "model_state": state}
+
+
+def _way_on(path: Path) -> str:
+    """Names the newest sound checkpoint of the same run; "" if there is none."""
+    prefix = re.sub(r"_(last|best|\d+)$", "", path.stem)
+    numbered = {}
+    for other in path.parent.glob(f"{glob.escape(prefix)}_*.pth"):
+        number = other.stem.removeprefix(f"{prefix}_")
+        if number.isdecimal() and other != path:
+            numbered[int(number)] = other
+    for number in sorted(numbered, reverse=True):
+        try:
+            _read_sound(numbered[number])
+        except CheckpointError:
+            continue
+        return (
+            f". {numbered[number]} beside it is sound: to go on training from it add "
+            f"`resume {numbered[number]}` to --exp_cfg_opts, to evaluate it give its name"
+        )
+    return ""
 
 
 def load_policy(
@@ -195,12 +229,12 @@ def load_policy(
 
 
 def _load_average(bundle: PolicyBundle, average: Mapping[str, Tensor], path: str | Path) -> None:
-    incompatible = bundle.policy.load_state_dict(average, strict=False)
-    if incompatible.unexpected_keys:
-        raise CheckpointError(
-            f"checkpoint {path}: its averaged weights hold unknown tensors "
-            f"{', '.join(incompatible.unexpected_keys)}"
-        )
+    average = unwrapped(average)
+    own = bundle.policy.state_dict()
+    complaint = misfit(average, {name: own[name] for name in average if name in own})
+    if complaint:
+        raise CheckpointError(f"checkpoint {path}: its averaged weights do not fit: {complaint}")
+    bundle.policy.load_state_dict(average, strict=False)
 
 
 def stored_configs(
@@ -219,7 +253,7 @@ def stored_configs(
         experiment = load_experiment(experiment_file if experiment_file.is_file() else "")
         return experiment, load_network(folder / f"mvt_cfg{suffix}.yaml")
     state = content["model_state"]
-    memory_table = state.get(MEMORY_TABLE, state.get(f"module.{MEMORY_TABLE}"))
+    memory_table = state.get(MEMORY_TABLE)
     opts = "" if memory_table is None else f"num_maskmem {len(memory_table)}"
     return (
         load_experiment(f"configs/sam2act{suffix}.yaml"),
