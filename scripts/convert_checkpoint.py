@@ -1,14 +1,20 @@
 #!/usr/bin/env python3
-"""Converts between checkpoints of this project and bare published files, and reports on either.
+"""Converts between checkpoints of this project and the published form, and reports on either.
 
-A published file holds the weights under the released names and nothing of ours. A sam2act file
-holds the same weights with the configuration they belong to, so that it can be used on its own.
+A sam2act file holds the weights with the configuration they belong to, so that it can be used on
+its own. The published form is a run folder: yaml files with the released keys only, and beside
+them a checkpoint with the released entries. The optimiser's state goes along, spread over all
+parameters of the released network; --weights-only leaves it out. What the released code cannot
+express is refused by name.
 
   # what is in a file, and which configuration fits it; writes nothing
   python scripts/convert_checkpoint.py model_49.pth --dry-run
   # a downloaded file -> one that carries its configuration
   python scripts/convert_checkpoint.py model_49.pth --to sam2act --output model.pth
-  # a trained file -> one for the published code
+  # a trained file -> a run folder for the released code
+  python scripts/convert_checkpoint.py runs/def_test/model_last.pth --to published \\
+      --output released/def_test
+  # the weights alone under their released names
   python scripts/convert_checkpoint.py runs/def_test/model_last.pth --to published \\
       --output model_published.pth
 """
@@ -32,17 +38,21 @@ from sam2act.config.schema import ConfigError, ExperimentConfig, NetworkConfig  
 from sam2act.models.published_weights import (  # noqa: E402
     MEMORY_TABLE,
     LoadReport,
-    WeightsError,
 )
+from sam2act.models.weight_names import WeightsError  # noqa: E402
 from sam2act.policy.checkpoint import (  # noqa: E402
     CheckpointError,
     PolicyBundle,
     build_policy,
     config_extra,
+    load_average,
     read_checkpoint,
     save_checkpoint,
     stored_configs,
+    write_config,
 )
+from sam2act.policy.released_config import left_out, released_configs  # noqa: E402
+from sam2act.training.optimizer_state import to_released  # noqa: E402
 
 REFUSED = 1  # exit code
 UP_PROJECTION = ".linear_b_"
@@ -58,6 +68,7 @@ class Source:
     bundle: PolicyBundle
     report: LoadReport
     fits: str  # where the configuration comes from
+    averaged: bool = False  # the averaged weights of a run with EMA were taken
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -72,12 +83,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.dry_run:
             print("nothing written (--dry-run)")
             return 0
-        check_output(options)
-        save_checkpoint(options.output, converted(source, options.to))
+        written = write(source, options)
     except (CheckpointError, ConfigError, WeightsError, OSError) as error:
         print(f"refused: {error}", file=sys.stderr)
         return REFUSED
-    print(f"written: {options.output} ({options.output.stat().st_size / 1e6:.1f} MB)")
+    print(f"written: {written} ({written.stat().st_size / 1e6:.1f} MB)")
     return 0
 
 
@@ -89,7 +99,7 @@ def build_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("checkpoint", type=Path, help="the file to read (.pth)")
     add("--to", choices=("published", "sam2act"), help="form of the file to write")
-    add("--output", type=Path, help="the file to write")
+    add("--output", type=Path, help="the file (.pth) to write; for --to published also a folder")
     add("--dry-run", action="store_true", help="print the report and write nothing")
     add("--force", action="store_true", help="replace OUTPUT if it is there")
     add(
@@ -99,18 +109,63 @@ def build_parser() -> argparse.ArgumentParser:
         "the shipped one that its tensors suggest",
     )
     add("--last-weights", action="store_true", help="not the averaged weights of a run with EMA")
+    add("--weights-only", action="store_true", help="no optimiser state in a published run folder")
     add("--mvt_cfg_opts", default="", help='changes to it, as "key value key value"')
     add("--exp_cfg_path", default="", help="experiment config that goes into a sam2act file")
     add("--exp_cfg_opts", default="", help="changes to it")
     return parser
 
 
-def check_output(options: argparse.Namespace) -> None:
-    """Raise `CheckpointError` where the output would destroy something."""
-    if options.output.is_dir():
-        raise CheckpointError(f"--output {options.output} is a folder; name a file")
-    if options.output.exists() and not options.force:
-        raise CheckpointError(f"--output {options.output} is there already; --force replaces it")
+def write(source: Source, options: argparse.Namespace) -> Path:
+    """Write what was asked for; the checkpoint file."""
+    if options.output.suffix != ".pth" and options.to == "published":
+        return write_released_run(source, options)
+    check_free([options.output], options.force)
+    save_checkpoint(options.output, converted(source, options.to))
+    return options.output
+
+
+def write_released_run(source: Source, options: argparse.Namespace) -> Path:
+    """Write a run folder of the released code; its checkpoint file.
+
+    Raises:
+        ConfigError: the released code cannot express an option of this policy.
+        CheckpointError: a file is there already.
+    """
+    folder, bundle = options.output, source.bundle
+    suffix = "_plus" if bundle.network.use_memory else ""
+    if "_plus_" in f"{folder}/" and not suffix:
+        raise CheckpointError(
+            f"--output {folder}: the released evaluation takes `_plus_` in a path for the second "
+            "stage; choose another name for this file of the first"
+        )
+    state = source.content.get("optimizer_state")
+    training = bool(state) and not options.weights_only and not source.averaged
+    experiment, network = released_configs(bundle.experiment, bundle.network, training=training)
+    content = converted(source, "published")
+    if training and state:
+        content["optimizer_state"] = to_released(state, bundle)
+        content |= {k: v for k, v in source.content.items() if k == "lr_sched_state"}
+    paths = [folder / f"{x}_cfg{suffix}.yaml" for x in ("exp", "mvt")]
+    checkpoint = folder / f"model{suffix}_last.pth"
+    check_free([*paths, checkpoint], options.force)
+    folder.mkdir(parents=True, exist_ok=True)
+    for path, values in zip(paths, (experiment, network), strict=True):
+        write_config(path, values)
+    save_checkpoint(checkpoint, content)
+    print(f"optimiser state: {'for all released parameters' if training else 'left out'}")
+    if dropped := left_out(bundle.experiment, bundle.network):
+        print(f"left out, since they concern training alone: {', '.join(dropped)}")
+    return checkpoint
+
+
+def check_free(paths: Sequence[Path], force: bool) -> None:
+    """Raise `CheckpointError` where writing would destroy something."""
+    for path in paths:
+        if path.is_dir():
+            raise CheckpointError(f"--output {path} is a folder; name a file that ends in .pth")
+        if path.exists() and not force:
+            raise CheckpointError(f"--output {path} is there already; --force replaces it")
 
 
 def read_source(options: argparse.Namespace) -> Source:
@@ -131,8 +186,9 @@ def read_source(options: argparse.Namespace) -> Source:
         ) from error
     average = content.get("extra", {}).get("average")
     if average is not None and not options.last_weights:
-        bundle.policy.load_state_dict(average["average"], strict=False)
+        load_average(bundle, average["average"], options.checkpoint)
         fits += "; averaged weights taken (--last-weights takes the others)"
+        return Source(content, bundle, report, fits, averaged=True)
     return Source(content, bundle, report, fits)
 
 
@@ -148,7 +204,7 @@ def configs_of(
     if inside or any((folder / f"mvt_cfg{suffix}.yaml").is_file() for suffix in ("", "_plus")):
         where = "inside the file" if inside else "beside the file"
         return *stored_configs(options.checkpoint, content), f"the config {where}"
-    state = {name.removeprefix("module."): v for name, v in content["model_state"].items()}
+    state = content["model_state"]
     name = shipped_config(state)
     table = state.get(MEMORY_TABLE)
     opts = "" if table is None else f"num_maskmem {len(table)} "

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from sam2act.config.load import dump, load_experiment, load_network
+from sam2act.models.published_weights import released_parameters
 from sam2act.policy.checkpoint import (
     PolicyBundle,
     build_policy,
@@ -18,6 +19,16 @@ from sam2act.policy.checkpoint import (
     load_policy,
     read_checkpoint,
     save_checkpoint,
+)
+from sam2act.training.optimizer import build_optimizer
+from sam2act.training.optimizer_state import trained_names
+from sam2act.training.schedule import WarmupCosine
+from tests.released_stand_in import (
+    ReleasedLamb,
+    ReleasedSchedule,
+    load_agent,
+    read_configs,
+    released_network,
 )
 
 SCRIPT = Path(__file__).resolve().parents[1] / "scripts" / "convert_checkpoint.py"
@@ -99,6 +110,94 @@ def test_copies_of_a_tensor_are_stored_once(
     assert run(script, ours, "--to", "published", "--output", bare) == 0
     parts = {value.data_ptr(): value.nbytes for value in bundle.model_state().values()}
     assert bare.stat().st_size < 1.1 * sum(parts.values()) + 600 * len(bundle.model_state())
+
+
+# ---------------------------------------------------------------------------- whole run folder
+@pytest.fixture(scope="module", params=["", "_plus"])
+def trained_run(request, tmp_path_factory) -> tuple[PolicyBundle, Path, str]:
+    """A checkpoint of the released architecture with the state of two updates."""
+    stage = request.param
+    experiment = load_experiment(f"configs/sam2act{stage}.yaml", "seed 7 peract.warmup_steps 1")
+    network = load_network(f"configs/mvt/sam2act{stage}.yaml", f"{NARROW} memory_hidden 2048")
+    bundle = build_policy(experiment, network, seed=3)
+    groups = bundle.policy.parameter_groups(1.0)
+    optimizer = build_optimizer(groups, optimizer_type="lamb", bnb=True, lr=1e-3)
+    schedule = WarmupCosine(optimizer, base=1e-3, warmup_steps=1, total_steps=9, cosine=True)
+    for _ in range(2):
+        for parameter in groups[0]["params"]:
+            parameter.grad = torch.rand_like(parameter)
+        optimizer.step()
+        schedule.step()
+    states = {"optimizer_state": optimizer.state_dict(), "lr_sched_state": schedule.state_dict()}
+    content = {"epoch": 1, "model_state": bundle.model_state(), **states}
+    path = tmp_path_factory.mktemp("run") / f"model{stage}_last.pth"
+    save_checkpoint(path, content | {"extra": config_extra(bundle) | {"step": 2}})
+    return bundle, path, stage
+
+
+@pytest.mark.parametrize("options", [(), ("--weights-only",)])
+def test_a_run_folder_of_ours_loads_where_the_released_code_reads(
+    script: ModuleType, trained_run, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    bundle, path, stage = trained_run
+    folder = tmp_path / "released"
+    assert run(script, path, "--to", "published", "--output", folder, *options) == 0
+    names = [f"exp_cfg{stage}.yaml", f"model{stage}_last.pth", f"mvt_cfg{stage}.yaml"]
+    assert sorted(file.name for file in folder.iterdir()) == names
+    experiment, network = read_configs(folder, stage)
+    assert experiment.peract.lr == bundle.experiment.peract.lr
+    assert network.use_memory is bool(stage) and network.num_maskmem == 5
+    state = bundle.model_state()
+    there = released_network(state, released_parameters(state))
+    optimizer = ReleasedLamb(there.parameters())
+    schedule = ReleasedSchedule(optimizer, cosine=experiment.peract.lr_cos_dec)
+    assert load_agent(folder / names[1], there, optimizer, schedule) == 1
+    expected = bundle.model_state()
+    assert all(torch.equal(value, expected[name]) for name, value in there.state_dict().items())
+    moved = {n for n, p in there.named_parameters() if p in optimizer.state}
+    trained = {name for group in trained_names(bundle) for name in group}
+    assert moved == (set() if options else trained)
+    assert schedule.last_epoch == (0 if options else 2)
+    if not options:
+        rate = WarmupCosine(optimizer, base=1e-3, warmup_steps=1, total_steps=9, cosine=True)
+        rate.advance_to(2)
+        assert optimizer.param_groups[0]["lr"] == pytest.approx(rate.last_lrs()[0])
+
+
+def test_a_released_run_folder_is_read_here(script: ModuleType, trained_run, tmp_path) -> None:
+    bundle, path, stage = trained_run
+    assert run(script, path, "--to", "published", "--output", tmp_path / "there") == 0
+    loaded = load_policy(tmp_path / "there" / path.name)
+    expected, actual = bundle.model_state(), loaded.model_state()
+    assert all(torch.equal(actual[name], value) for name, value in expected.items())
+    assert loaded.network.num_maskmem == 5 and loaded.network.use_memory is bool(stage)
+
+
+def test_what_the_released_code_cannot_do_is_refused_before_writing(
+    script: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    network = load_network("configs/mvt/sam2act.yaml", f"{NARROW} lora_cover full")
+    bundle = build_policy(load_experiment("configs/sam2act.yaml", "image_size 64"), network)
+    path = tmp_path / "model.pth"
+    save_checkpoint(path, {"model_state": bundle.model_state(), "extra": config_extra(bundle)})
+    assert run(script, path, "--to", "published", "--output", tmp_path / "there") == 1
+    message = capsys.readouterr().err
+    assert "image_size 64 (there: 128)" in message
+    assert "lora_cover full (there: published)" in message
+    assert not (tmp_path / "there").exists()
+
+
+def test_a_run_folder_is_replaced_on_request_only(
+    script: ModuleType, trained_run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, path, stage = trained_run
+    arguments = (path, "--to", "published", "--output", tmp_path)
+    (tmp_path / f"exp_cfg{stage}.yaml").write_text("precious")
+    assert run(script, *arguments) == 1
+    assert f"exp_cfg{stage}.yaml is there already; --force" in capsys.readouterr().err
+    assert [file.read_text() for file in tmp_path.iterdir()] == ["precious"]
+    assert run(script, *arguments, "--force") == 0
+    read_configs(tmp_path, stage)
 
 
 # -------------------------------------------------------------------------------------- report

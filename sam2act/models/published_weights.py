@@ -204,7 +204,7 @@ def import_state(
     complaints = {x: getattr(report, x) for x in ("missing", "unexpected", "mismatched")}
     report.explanation = describe_misfit(complaints, state, [*names, *carried])
     if not report.complete:
-        raise WeightsError(f"the weights do not fit the network\n{report}")
+        raise WeightsError(f"the weights do not fit the network: {report.explanation}")
     network.load_state_dict({ours: state[name] for name, ours in names.items()})
     carried.update({name: state[name] for name in report.carried})
     return report

@@ -220,7 +220,7 @@ def load_policy(
         raise WeightsError(f"checkpoint {path} does not fit {origin}. {error}") from error
     extra = content.get("extra", {})
     if extra.get("average") is not None:
-        _load_average(bundle, extra["average"]["average"], path)
+        load_average(bundle, extra["average"]["average"], path)
     bundle.step = extra.get("step")
     bundle.policy.check_dead_lora()
     bundle.policy.to(device).eval()
@@ -228,7 +228,12 @@ def load_policy(
     return bundle
 
 
-def _load_average(bundle: PolicyBundle, average: Mapping[str, Tensor], path: str | Path) -> None:
+def load_average(bundle: PolicyBundle, average: Mapping[str, Tensor], path: str | Path) -> None:
+    """Replace the trained weights by those of a moving average, by the names of the policy.
+
+    Raises:
+        CheckpointError: they belong to another network.
+    """
     average = unwrapped(average)
     own = bundle.policy.state_dict()
     complaint = misfit(average, {name: own[name] for name in average if name in own})

@@ -39,6 +39,7 @@ from sam2act.training.excess import (
 )
 from sam2act.training.guards import NonFiniteGuard, StopRequest
 from sam2act.training.optimizer import build_optimizer
+from sam2act.training.optimizer_state import restore_optimizer
 from sam2act.training.plan import RunPlan
 from sam2act.training.run_log import PACKAGE_LOGGER, RunLog, as_numbers
 from sam2act.training.schedule import WarmupCosine
@@ -357,9 +358,11 @@ class Trainer:
         self.start_from(content)
         extra = content.get("extra", {})
         self.step = extra.get("step", (content.get("epoch", -1) + 1) * self.plan.updates_per_epoch)
-        if "optimizer_state" in content:
-            self._load_optimizer(content["optimizer_state"], extra.get("experiment"))
-        if "lr_sched_state" in content and "step" not in extra:  # published: its schedule holds
+        if content.get("optimizer_state"):
+            restore_optimizer(
+                self.optimizer, content["optimizer_state"], self.bundle, extra.get("experiment")
+            )
+        if content.get("lr_sched_state") and "step" not in extra:  # published: its schedule holds
             self._load_state(self.schedule, content["lr_sched_state"])
         else:
             self.schedule.advance_to(self.step)
@@ -375,31 +378,6 @@ class Trainer:
             part.load_state_dict(state)
         except ValueError as error:
             raise CheckpointError(str(error)) from error
-
-    def _load_optimizer(self, state: dict[str, Any], experiment: dict[str, Any] | None) -> None:
-        """Load the moments; the hyper-parameters stay those of this run."""
-        saved = [len(group["params"]) for group in state["param_groups"]]
-        own = [len(group["params"]) for group in self.optimizer.param_groups]
-        if saved != own:
-            raise CheckpointError(
-                f"the optimiser state of the checkpoint is for {saved} tensors, this run trains "
-                f"{own}; start from its weights alone with --init-from"
-            )
-        for key in ("optimizer_type", "bnb"):
-            now = getattr(self.experiment.peract, key)
-            before = experiment["peract"][key] if experiment else now
-            if before != now:
-                raise CheckpointError(
-                    f"the checkpoint was written with peract.{key} {before}, this run has {now}; "
-                    "keep the value, or start from its weights alone with --init-from"
-                )
-        hyper_parameters = [
-            {name: value for name, value in group.items() if name != "params"}
-            for group in self.optimizer.param_groups
-        ]
-        self.optimizer.load_state_dict(state)
-        for group, own_values in zip(self.optimizer.param_groups, hyper_parameters, strict=True):
-            group.update(own_values)
 
 
 class _Meter:

@@ -109,9 +109,7 @@ def test_truncated_file_is_named(tmp_path: Path, tiny: PolicyBundle, share: floa
     save_checkpoint(path, {"model_state": tiny.model_state()})
     content = path.read_bytes()
     path.write_bytes(content[: int(share * len(content))])
-    with pytest.raises(
-        CheckpointError, match=r"(?s)model_cut\.pth cannot be read.*complete download"
-    ):
+    with pytest.raises(CheckpointError, match=r"checkpoint .*model_cut\.pth is (cut off|empty)"):
         load_policy(path)
 
 
@@ -175,7 +173,9 @@ def test_yaml_of_another_network_lists_the_tensors(tmp_path: Path, tiny: PolicyB
     torch.save({"model_state": tiny.model_state()}, tmp_path / "model.pth")
     write_config(tmp_path / "mvt_cfg.yaml", to_dict(TINY) | {"depth": 4})
     write_config(tmp_path / "exp_cfg.yaml", to_dict(TINY_EXPERIMENT))
-    with pytest.raises(WeightsError, match=r"missing: .*mvt1\.layers\.3\.0\.fn\.to_q\.weight"):
+    with pytest.raises(
+        WeightsError, match=r"48 missing: .*mvt1\.layers\.2\.0\.fn\.to_q\.weight.* and 38 more"
+    ):
         load_policy(tmp_path / "model.pth")
 
 
