@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -262,3 +263,16 @@ def test_rule_catches(case: str) -> None:
 def test_rule_permits(case: str) -> None:
     module, source = PERMITTED[case]
     assert violations(module, source, FAKE_NAMES) == []
+
+
+def test_weight_files_are_opened_in_one_place() -> None:
+    opener = re.compile(r"\btorch\.(jit\.)?load\(|pickle\.load\(|safetensors\.torch import")
+    found = {m for m, path in MODULES.items() if opener.search(path.read_text(encoding="utf-8"))}
+    models = {
+        m for m in found if m.startswith(("models", "policy", "training", "language", "eval"))
+    }
+    writers = {
+        "models.peft_exchange",
+        "language.cache",
+    }  # adapters are saved; tokens are no weights
+    assert models - writers == {"models.weight_files"}

@@ -116,7 +116,7 @@ def require_finite(tensors: Mapping[str, Any]) -> None:
 
     One pass over the values; tensors that share storage are looked at once.
     """
-    seen: set[tuple[int, int, torch.Size]] = set()
+    seen: set[tuple[Any, ...]] = set()
     bad = []
     for name, value in tensors.items():
         if not isinstance(value, Tensor) or not value.is_floating_point() or not value.numel():

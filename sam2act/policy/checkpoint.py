@@ -169,19 +169,19 @@ def _read_sound(path: Path) -> dict[str, Any]:
 def _way_on(path: Path) -> str:
     """Names the newest sound checkpoint of the same run; "" if there is none."""
     prefix = re.sub(r"_(last|best|\d+)$", "", path.stem)
-    numbered = {}
+    epochs: dict[int, Path] = {}
     for other in path.parent.glob(f"{glob.escape(prefix)}_*.pth"):
-        number = other.stem.removeprefix(f"{prefix}_")
-        if number.isdecimal() and other != path:
-            numbered[int(number)] = other
-    for number in sorted(numbered, reverse=True):
+        epoch = other.stem.removeprefix(f"{prefix}_")
+        if epoch.isdecimal() and other != path:
+            epochs[int(epoch)] = other
+    for _, other in sorted(epochs.items(), reverse=True):
         try:
-            _read_sound(numbered[number])
+            _read_sound(other)
         except CheckpointError:
             continue
         return (
-            f". {numbered[number]} beside it is sound: to go on training from it add "
-            f"`resume {numbered[number]}` to --exp_cfg_opts, to evaluate it give its name"
+            f". {other} beside it is sound: to go on training from it add `resume {other}` to "
+            f"--exp_cfg_opts, to evaluate it name {other.name}"
         )
     return ""
 

@@ -148,7 +148,7 @@ def _from_released(
     released = _entries(state)
     position = {name: number for number, name in enumerate(order)}
     names = [name for group in groups for name in group]
-    entries = {
+    entries: dict[int, Mapping[str, Any]] = {
         number: _own_entry(name, released[position[name]], optimizer)
         for number, name in enumerate(names)
         if position[name] in released

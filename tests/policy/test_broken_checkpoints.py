@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from sam2act import eval as evaluation
 from sam2act.config.load import load_experiment, load_network
 from sam2act.models.weight_names import WeightsError
 from sam2act.policy.checkpoint import (
@@ -82,6 +83,15 @@ def test_weights_that_are_no_numbers_lead_back_too(run: Path, bundle: PolicyBund
     save_checkpoint(run / "model_last.pth", content(bundle, **{TABLE: bad_table(bundle)}))
     with pytest.raises(CheckpointError, match=rf"1 tensor holds NaN .*: {TABLE}\. .*model_9\.pth"):
         load_policy(run / "model_last.pth")
+
+
+def test_evaluation_says_so_in_one_line(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--model-folder", str(run), "--model-name", "model_last.pth", "--seed", "1"]
+    options += ["--tasks", "put_block_back", "--eval-episodes", "1", "--device", "cpu"]
+    assert evaluation.main([*options, "--backend", "embedded"]) == 2
+    message = capsys.readouterr().err
+    assert "is a pointer of Git LFS" in message and "model_9.pth beside it is sound" in message
+    assert "Traceback" not in message
 
 
 # --------------------------------------------------------------------------------- bad weights

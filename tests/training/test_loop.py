@@ -13,6 +13,7 @@ from sam2act.policy.checkpoint import CheckpointError, load_policy, read_checkpo
 from sam2act.policy.contracts import SampleIdentity
 from sam2act.training.distributed import World
 from sam2act.training.guards import NonFiniteGuard, NonFiniteLossError
+from sam2act.training.optimizer_state import to_released
 from sam2act.training.plan import RunPlan, autocast_dtype
 from tests.training import tiny_run
 
@@ -171,6 +172,55 @@ def test_resuming_bare_weights_continues_the_schedule(folder: Path) -> None:
     trainer = tiny_run.build_trainer(folder, WORLD, "epochs 5")
     trainer.resume({"epoch": 1, "model_state": content["model_state"]})
     assert trainer.step == 6 and trainer.schedule.next_step == 6
+
+
+@pytest.mark.parametrize("lamb", [True, False])
+def test_a_released_file_resumes_with_its_optimiser_state(
+    folder: Path, tmp_path: Path, lamb: bool
+) -> None:
+    """In the released layout, over all parameters there and without entries of ours."""
+    more = "epochs 3 peract.optimizer_type " + ("lamb peract.bnb True" if lamb else "adam")
+    network = "encoder sam2 encoder_trainable lora lora_finetune True lora_r 2 sam2_ckpt '' "
+    network += "sam2_config sam2.1_hiera_t.yaml upsampler_channels [64,32]"
+    whole = tiny_run.build_trainer(folder, WORLD, more, network)
+    for _ in range(3):
+        _update(whole)
+    content = whole._content(0)
+    del content["extra"]
+    content["optimizer_state"] = to_released(content["optimizer_state"], whole.bundle)
+    count = len(content["optimizer_state"]["param_groups"][0]["params"])
+    assert count > len(whole.optimizer.param_groups[0]["params"])
+    torch.save(content, tmp_path / "model_0.pth")
+    resumed = tiny_run.build_trainer(folder, WORLD, more, network)
+    resumed.resume(read_checkpoint(tmp_path / "model_0.pth"))
+    assert resumed.step == resumed.schedule.next_step == 3
+    assert float(_update(resumed)) == float(_update(whole))
+    for mine, other in zip(
+        resumed.bundle.policy.parameters(), whole.bundle.policy.parameters(), strict=True
+    ):
+        assert torch.equal(mine, other)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(b"version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS"), (b"", "empty")],
+)
+def test_a_broken_last_checkpoint_names_the_file_to_resume_from(
+    folder: Path, capsys, content: bytes, said: str
+) -> None:
+    name = f"broken{len(content)}"
+    last = _saved(folder, name)
+    last.write_bytes(content)
+    assert tiny_run.run(folder, f"exp_name {name} epochs 2") == 2
+    message = capsys.readouterr().err
+    sound = last.with_name("model_0.pth")
+    assert f"CheckpointError: checkpoint {last} is {said}" in message
+    assert f"add `resume {sound}`" in message and "Traceback" not in message
+    assert tiny_run.run(folder, f"exp_name {name} epochs 2 resume {sound}") == 0
+    assert read_checkpoint(last)["extra"]["step"] == 6
+    last.write_bytes(content)
+    assert tiny_run.run(folder, f"exp_name {name}2", flags=(f"--init-from={last}",)) == 2
+    assert said in capsys.readouterr().err
 
 
 def _saved(folder: Path, name: str, more: str = "") -> Path:

@@ -76,8 +76,8 @@ def build_bundle(folder: Path, more: str = "", network: str = "") -> PolicyBundl
     return build_policy(*configs(folder, more, network), seed=0)
 
 
-def build_trainer(folder: Path, world: World, more: str = "") -> Trainer:
+def build_trainer(folder: Path, world: World, more: str = "", network: str = "") -> Trainer:
     """A trainer of the tiny run."""
-    bundle = build_bundle(folder, more)
+    bundle = build_bundle(folder, more, network)
     data = build_training_data(bundle.experiment, bundle.network, world, DataOptions())
     return Trainer(bundle, data, world, folder / "runs")
