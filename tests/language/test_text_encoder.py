@@ -180,5 +180,5 @@ def test_other_weights_are_refused(tmp_path: Path) -> None:
     with pytest.raises(LanguageError, match=r"RN50\.pt does not hold CLIP RN50"):
         ClipTextEncoder(path).encode(TEXTS)
     path.write_bytes(b"no weights at all")
-    with pytest.raises(LanguageError, match=r"language\.weights_path.*no weight file"):
+    with pytest.raises(LanguageError, match=r"language\.weights_path.*a text, not weights"):
         ClipTextEncoder(path).encode(TEXTS)
