@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests import golden_files
-from tests.golden_files import GoldenFile, find, golden_value, plain_id
+from tests.golden_files import GoldenFile, find, find_part, golden_value, plain_id
 
 SPOT_VALUES = {  # key: (shape, first three values)
     "mvt1.pos_encoding": ((1, 768, 128), (-1.155231, -0.6905767, -0.2937649)),
@@ -68,6 +69,51 @@ def test_find_prefers_one_of_two_identical_files(
     monkeypatch.setenv("SAM2ACT_GOLDEN_SALT", "s")
     assert find("a.npz", "committed") == (GoldenFile(committed / "a.npz"), "")
     assert find("a.npz", "external")[0].salt == "s"
+
+
+def test_parts_of_arrays_are_found_and_hold_for_the_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = np.arange(60.0).reshape(3, 4, 5)
+    stored = {"x[..., ::3]": whole[..., ::3], "x_other": whole, "y": whole[1:]}
+    for name, expected in (("x", whole[..., ::3]), ("x_other", whole)):
+        index, part = find_part(stored, name)
+        np.testing.assert_array_equal(part, expected)
+        np.testing.assert_array_equal(whole[index], expected)
+    np.testing.assert_array_equal(
+        whole[find_part({"x[1:, ::2, 0:2]": whole}, "x")[0]][0, 1], [30, 31]
+    )
+    with pytest.raises(KeyError, match="z is not among x"):
+        find_part(stored, "z")
+    committed, external = tmp_path / "committed", tmp_path / "external"
+    for folder in (committed, external):
+        folder.mkdir()
+    monkeypatch.setattr(golden_files, "COMMITTED_FOLDER", committed)
+    monkeypatch.setenv("SAM2ACT_GOLDEN_DIR", str(external))
+    monkeypatch.setenv("SAM2ACT_GOLDEN_SALT", "")
+    for name, values in (("same", whole), ("other", whole + 1), ("lacking", None)):
+        np.savez(committed / f"{name}.npz", **{"x[..., ::3]": whole[..., ::3]})
+        arrays = {"y": whole} if values is None else {"x": values}
+        np.savez_compressed(external / f"{name}.npz", **arrays)
+    assert "holds more of it" in find("same.npz", "committed")[1]
+    assert find("other.npz", "committed")[1] == find("lacking.npz", "committed")[1] == ""
+
+
+def test_compressed_lists_are_read_and_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    committed, external = tmp_path / "committed", tmp_path / "external"
+    for folder in (committed, external):
+        folder.mkdir()
+    monkeypatch.setattr(golden_files, "COMMITTED_FOLDER", committed)
+    monkeypatch.setenv("SAM2ACT_GOLDEN_DIR", str(external))
+    monkeypatch.setenv("SAM2ACT_GOLDEN_SALT", "")
+    content = b'{"a.weight": {"shape": [2]}}'
+    (committed / "official_state_dict_x.json.gz").write_bytes(gzip.compress(content))
+    assert golden_files.published_list("x") == {"a.weight": {"shape": [2]}}
+    assert find("official_state_dict_x.json", "committed")[1] == ""
+    (external / "official_state_dict_x.json").write_bytes(content)
+    assert "identical" in find("official_state_dict_x.json", "committed")[1]
 
 
 def test_demos_folder_comes_from_the_environment(

@@ -302,6 +302,17 @@ def test_plan_of_the_published_run(processes, accumulation, updates, rate) -> No
     assert plan.total_updates == 90 * updates
 
 
+def test_rate_of_the_released_second_stage_is_a_tenth() -> None:
+    """The released file trains with 4e-4 for 320 samples, the paper with 1.25e-5 per sample."""
+    from sam2act.config.load import load_experiment
+
+    rates = [
+        RunPlan.from_config(load_experiment(f"configs/{name}.yaml"), 32).learning_rate
+        for name in ("sam2act_plus", "sam2act_plus_corrected")
+    ]
+    assert rates == pytest.approx([4e-4, 4e-3])
+
+
 def test_half_precision_needs_a_gpu() -> None:
     from sam2act.config.load import load_experiment
 

@@ -45,6 +45,17 @@ def inputs(network: SAM2ActPlusNetwork, frames: int) -> tuple[Tensor, Tensor, Te
     )
 
 
+# ---------------------------------------------------------------------------------------- start
+def test_layers_start_as_copies_of_one() -> None:
+    """Published: a layer is built once and copied, so that all start with its random weights."""
+    memory = build_memory()
+    for layers in (memory.attention.layers, memory.encoder.fuser.layers):
+        first, *others = (layer.state_dict() for layer in layers)
+        assert others and any(value.std() > 0 for value in first.values() if value.numel() > 1)
+        for other in others:
+            assert all(torch.equal(value, other[name]) for name, value in first.items())
+
+
 # ------------------------------------------------------------------------------------ positions
 @pytest.mark.parametrize("frames", [1, 3, 10])
 def test_reference_positions_are_a_reshape_of_the_table(frames: int) -> None:
