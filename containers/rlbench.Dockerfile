@@ -5,8 +5,9 @@
 #   docker run --rm --gpus all -v "$PWD/data:/sam2act/data" -v "$PWD/runs:/sam2act/runs" sam2act-rlbench \
 #       python sam2act/eval.py --headless --backend rlbench ...
 #
-# The archive lies in the build folder (mind its licence). The commits of PyRep, RLBench and YARR and
-# other repositories are build arguments too; without them the newest commits are taken.
+# The archive lies in the build folder (mind its licence). Repositories, folders in them and commits of
+# PyRep, RLBench and YARR are build arguments too; without them the newest commit of SAM2Act's forks is
+# taken.
 FROM ubuntu:22.04
 
 ENV DEBIAN_FRONTEND=noninteractive
@@ -26,10 +27,13 @@ ENV PATH=/opt/venv/bin:$PATH
 ARG COPPELIASIM_ARCHIVE
 ARG COPPELIASIM_SHA256
 ARG PYREP_REPOSITORY
+ARG PYREP_SUBDIRECTORY
 ARG PYREP_COMMIT
 ARG RLBENCH_REPOSITORY
+ARG RLBENCH_SUBDIRECTORY
 ARG RLBENCH_COMMIT
 ARG YARR_REPOSITORY
+ARG YARR_SUBDIRECTORY
 ARG YARR_COMMIT
 RUN bash scripts/install_rlbench.sh --prefix /opt/rlbench --coppeliasim "$COPPELIASIM_ARCHIVE"
 

@@ -10,6 +10,9 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source scripts/environment.sh # fail, python, torch_build
 
 ARCHIVE=CoppeliaSim_Edu_V4_1_0_Ubuntu20_04.tar.xz
+# The published evaluation runs on the forks in this folder of this repository.
+PUBLISHED=https://github.com/sam2act/sam2act.git
+PUBLISHED_FORKS=sam2act/libs
 usage() {
     cat <<TEXT
 usage: bash scripts/install_rlbench.sh [--coppeliasim FILE_OR_ADDRESS] [--prefix DIR] [--without-yarr]
@@ -23,10 +26,14 @@ Settings from outside:
   PYTHON               interpreter of the environment that holds sam2act (default: python3)
   COPPELIASIM_ROOT     an unpacked CoppeliaSim 4.1 to use
   COPPELIASIM_SHA256   what the archive's SHA-256 must be
-  PYREP_REPOSITORY, RLBENCH_REPOSITORY, YARR_REPOSITORY   git addresses, for example of a fork
-  PYREP_COMMIT, RLBENCH_COMMIT, YARR_COMMIT               full commits
+  PYREP_REPOSITORY, RLBENCH_REPOSITORY, YARR_REPOSITORY         git addresses
+  PYREP_SUBDIRECTORY, RLBENCH_SUBDIRECTORY, YARR_SUBDIRECTORY   folder of the package in it
+  PYREP_COMMIT, RLBENCH_COMMIT, YARR_COMMIT                     full commits
 
-Without a commit the newest one is installed; rlbench.env notes it, and the next run keeps to it.
+Without a repository the forks in $PUBLISHED_FORKS of $PUBLISHED
+are installed, which hold all 21 tasks; in another repository the package is looked for at the top
+(subdirectory "."). Without a commit the newest one is installed; rlbench.env notes what was chosen,
+and the next run keeps to it.
 TEXT
 }
 
@@ -90,18 +97,31 @@ noted() {
     [ ! -f "$notes" ] || (unset "$1" && source "$notes" && echo "${!1:-}")
 }
 
-# A commit of an earlier run counts for the same repository only.
-choose_repositories() {
-    local name repository commit
-    declare -A default=([PYREP]=PyRep [RLBENCH]=RLBench [YARR]=YARR)
+# What is not set is as in an earlier run; its folder and commit count for the same repository only.
+choose_sources() {
+    local name repository
+    declare -A folder=([PYREP]=PyRep [RLBENCH]=RLBench [YARR]=YARR)
     for name in PYREP RLBENCH YARR; do
-        repository="${name}_REPOSITORY" commit="${name}_COMMIT"
+        repository="${name}_REPOSITORY"
         [ -n "${!repository:-}" ] || export "$repository=$(noted "$repository")"
-        [ -n "${!repository}" ] || export "$repository=https://github.com/stepjam/${default[$name]}.git"
-        if [ -z "${!commit:-}" ] && [ "$(noted "$repository")" = "${!repository}" ]; then
-            export "$commit=$(noted "$commit")"
+        [ -n "${!repository}" ] || export "$repository=$PUBLISHED"
+        if [ "$(noted "$repository")" = "${!repository}" ]; then
+            keep_noted "${name}_SUBDIRECTORY"
+            keep_noted "${name}_COMMIT"
         fi
+        choose_subdirectory "${!repository}" "${name}_SUBDIRECTORY" "$PUBLISHED_FORKS/${folder[$name]}"
     done
+}
+
+keep_noted() {
+    [ -n "${!1:-}" ] || export "$1=$(noted "$1")"
+}
+
+# choose_subdirectory REPOSITORY SETTING FORK: where the package lies if nobody says so.
+choose_subdirectory() {
+    local address="${1%/}"
+    [ -z "${!2:-}" ] || return 0
+    if [ "${address%.git}" = "${PUBLISHED%.git}" ]; then export "$2=$3"; else export "$2=."; fi
 }
 
 holds_library() {
@@ -189,7 +209,7 @@ write_notes() {
         printf 'export COPPELIASIM_ROOT=%q\n' "$COPPELIASIM_ROOT"
         echo 'export LD_LIBRARY_PATH="${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$COPPELIASIM_ROOT"'
         echo 'export QT_QPA_PLATFORM_PLUGIN_PATH="$COPPELIASIM_ROOT"'
-        for name in {PYREP,RLBENCH,YARR}_{REPOSITORY,COMMIT}; do
+        for name in {PYREP,RLBENCH,YARR}_{REPOSITORY,SUBDIRECTORY,COMMIT}; do
             printf 'export %s=%q\n' "$name" "${!name:-}"
         done
     } >"$notes.part"
@@ -201,29 +221,35 @@ pip_install() {
 }
 
 install_packages() {
-    local package repository commit line constraints=()
+    local package line reference constraints=()
     if [ "$torch_build" = cpu ]; then constraints=(-c requirements/constraints-cpu.txt); fi
     pip_install -e ".[rlbench]" setuptools wheel "${constraints[@]}"
     for package in "${packages[@]}"; do
-        repository="${package^^}_REPOSITORY" commit="${package^^}_COMMIT"
-        if "$python" -m pip freeze 2>/dev/null | grep -qixF "$package @ git+${!repository}@${!commit}"; then
-            echo "== $package is installed at ${!commit}"
-            continue
-        fi
-        echo "== Installing $package from ${!repository} at ${!commit}"
         line="$(mktemp)"
         grep "^$package @ " requirements/rlbench.txt >"$line"
-        # Their own requirements would bring other versions of each other; the extra has the needs.
-        pip_install --no-deps --no-build-isolation -r "$line" ||
-            fail "$package cannot be installed; see above"
+        reference="$(filled_in "$line")"
+        if "$python" -m pip freeze 2>/dev/null | grep -qixF "$reference"; then
+            echo "== $package is installed from ${reference#* @ }"
+        else
+            echo "== Installing $package from ${reference#* @ }"
+            # Their own requirements would bring other versions of each other; the extra has the needs.
+            pip_install --no-deps --no-build-isolation -r "$line" ||
+                fail "$package cannot be installed from ${reference#* @ }; see above
+(${package^^}_REPOSITORY, ${package^^}_SUBDIRECTORY and ${package^^}_COMMIT name another place)"
+        fi
         rm -f "$line"
     done
+}
+
+# filled_in FILE: its text with the variables replaced, as pip does it and as pip freeze writes it.
+filled_in() {
+    "$python" -c 'import os, sys; print(os.path.expandvars(open(sys.argv[1]).read()).strip())' "$1"
 }
 
 check_tools
 check_names
 mkdir -p "$prefix"
-choose_repositories
+choose_sources
 install_coppeliasim
 link_library
 choose_commits

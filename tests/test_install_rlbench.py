@@ -11,13 +11,15 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 pytestmark = pytest.mark.skipif(
     not all(map(shutil.which, ("bash", "tar", "xz", "sha256sum"))) or sys.platform != "linux",
     reason="needs bash, tar, xz and sha256sum on Linux",
 )
-COMMITS = {"PyRep": "1" * 40, "RLBench": "2" * 40, "YARR": "3" * 40, "fork": "4" * 40}
+COMMITS = {"sam2act": "1" * 40, "RLBench": "2" * 40, "fork": "4" * 40}
+PUBLISHED = "https://github.com/sam2act/sam2act.git"
 # Notes what pip is asked to install; lines of a requirement file appear with their variables.
 FAKE_PYTHON = f"""#!/usr/bin/env bash
 here="$(dirname "$0")"
@@ -36,9 +38,8 @@ esac
 """
 FAKE_GIT = f"""#!/usr/bin/env bash
 case "$2" in
-    */PyRep.git) echo "{COMMITS["PyRep"]}	HEAD" ;;
+    */sam2act.git) echo "{COMMITS["sam2act"]}	HEAD" ;;
     */RLBench.git) echo "{COMMITS["RLBench"]}	HEAD" ;;
-    */YARR.git) echo "{COMMITS["YARR"]}	HEAD" ;;
     */fork.git) echo "{COMMITS["fork"]}	HEAD" ;;
     *) exit 128 ;;
 esac
@@ -100,9 +101,11 @@ def installed(tools: Path) -> list[str]:
     return (tools / "freeze").read_text().split("\n")[:-1]
 
 
-def expected(name: str, repository: str = "") -> str:
-    repository = repository or f"https://github.com/stepjam/{name}.git"
-    return f"{name.lower()} @ git+{repository}@{COMMITS[name]}"
+def expected(name: str) -> str:
+    """By default the fork of package `name` in the SAM2Act repository, in a form that pip reads."""
+    text = f"{name.lower()} @ git+{PUBLISHED}@{COMMITS['sam2act']}#subdirectory=sam2act/libs/{name}"
+    assert Requirement(text).url == text.split(" @ ")[1]
+    return text
 
 
 def test_help_names_every_setting(tools: Path) -> None:
@@ -111,7 +114,8 @@ def test_help_names_every_setting(tools: Path) -> None:
     for name in ("--coppeliasim", "--prefix", "--without-yarr", "COPPELIASIM_SHA256"):
         assert name in done.stdout
     for name in ("PYREP", "RLBENCH", "YARR"):
-        assert f"{name}_REPOSITORY" in done.stdout and f"{name}_COMMIT" in done.stdout
+        for setting in ("REPOSITORY", "SUBDIRECTORY", "COMMIT"):
+            assert f"{name}_{setting}" in done.stdout
     assert installed(tools) == []
 
 
@@ -131,7 +135,7 @@ def test_everything_is_installed_in_order(tools: Path, archive: Path) -> None:
 def test_notes_set_up_a_shell(tools: Path, archive: Path) -> None:
     run(tools, "--coppeliasim", archive, "--prefix", "my place")
     script = 'set -eu; source "$1"; printf "%s\n" "$COPPELIASIM_ROOT" "$LD_LIBRARY_PATH" '
-    script += '"$QT_QPA_PLATFORM_PLUGIN_PATH" "$RLBENCH_COMMIT"'
+    script += '"$QT_QPA_PLATFORM_PLUGIN_PATH" "$RLBENCH_SUBDIRECTORY" "$RLBENCH_COMMIT"'
     done = subprocess.run(
         ["bash", "-c", script, "bash", str(tools.parent / "my place/rlbench.env")],
         env={"LD_LIBRARY_PATH": "/a"},
@@ -140,7 +144,8 @@ def test_notes_set_up_a_shell(tools: Path, archive: Path) -> None:
         check=True,
     )
     root = str(tools.parent / "my place/CoppeliaSim")
-    assert done.stdout.splitlines() == [root, f"/a:{root}", root, COMMITS["RLBench"]]
+    fork = ["sam2act/libs/RLBench", COMMITS["sam2act"]]
+    assert done.stdout.splitlines() == [root, f"/a:{root}", root, *fork]
 
 
 def test_second_run_changes_nothing(tools: Path, archive: Path) -> None:
@@ -153,7 +158,7 @@ def test_second_run_changes_nothing(tools: Path, archive: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert installed(tools) == before and (prefix / "CoppeliaSim/mine").exists()
     assert (prefix / "rlbench.env").read_text() == notes
-    assert done.stdout.count("is installed at") == 3
+    assert done.stdout.count("is installed from") == 3
 
 
 def test_fork_replaces_the_noted_repository_and_commit(tools: Path, archive: Path) -> None:
@@ -162,9 +167,37 @@ def test_fork_replaces_the_noted_repository_and_commit(tools: Path, archive: Pat
     assert installed(tools) == [expected("PyRep"), expected("RLBench")]
     fork = "https://example.org/fork.git"
     run(tools, "--prefix", prefix, "--without-yarr", RLBENCH_REPOSITORY=fork)
-    assert installed(tools)[2:] == [f"rlbench @ git+{fork}@{COMMITS['fork']}"]
+    found = f"rlbench @ git+{fork}@{COMMITS['fork']}#subdirectory=."
+    assert installed(tools)[2:] == [found] and Requirement(found).name == "rlbench"
     run(tools, "--prefix", prefix, "--without-yarr", RLBENCH_COMMIT="5" * 40)
-    assert installed(tools)[3:] == [f"rlbench @ git+{fork}@{'5' * 40}"]
+    assert installed(tools)[3:] == [f"rlbench @ git+{fork}@{'5' * 40}#subdirectory=."]
+    run(tools, "--prefix", prefix, "--without-yarr", RLBENCH_SUBDIRECTORY="libs/bench")
+    assert installed(tools)[4:] == [f"rlbench @ git+{fork}@{'5' * 40}#subdirectory=libs/bench"]
+    run(tools, "--prefix", prefix, "--without-yarr")
+    assert len(installed(tools)) == 5, "what was chosen is noted"
+
+
+@pytest.mark.parametrize("address", [PUBLISHED, PUBLISHED[: -len(".git")] + "/"])
+def test_the_published_repository_is_known_by_other_spellings(
+    tools: Path, archive: Path, address: str
+) -> None:
+    commit = "6" * 40
+    arguments = ("--prefix", "place", "--coppeliasim", archive, "--without-yarr")
+    run(tools, *arguments, RLBENCH_REPOSITORY=address, RLBENCH_COMMIT=commit)
+    wanted = f"rlbench @ git+{address}@{commit}#subdirectory=sam2act/libs/RLBench"
+    assert installed(tools)[1:] == [wanted]
+
+
+def test_a_note_without_folders_keeps_to_its_repository(tools: Path, archive: Path) -> None:
+    """As earlier versions of the script wrote it."""
+    place, upstream = tools.parent / "place", "https://github.com/stepjam/RLBench.git"
+    place.mkdir()
+    noted = {"RLBENCH_REPOSITORY": upstream, "RLBENCH_COMMIT": COMMITS["RLBench"]}
+    text = "".join(f"export {name}={value}\n" for name, value in noted.items())
+    (place / "rlbench.env").write_text(text)
+    run(tools, "--prefix", place, "--coppeliasim", archive, "--without-yarr")
+    wanted = f"rlbench @ git+{upstream}@{COMMITS['RLBench']}#subdirectory=."
+    assert installed(tools) == [expected("PyRep"), wanted]
 
 
 def test_own_coppeliasim_is_used_in_place(tools: Path) -> None:
@@ -217,7 +250,8 @@ def test_unreachable_repository_is_named(tools: Path, archive: Path) -> None:
 def test_failing_build_stops(tools: Path, archive: Path) -> None:
     (tools / "refuse").touch()
     done = run(tools, "--prefix", "place", "--coppeliasim", archive)
-    assert done.returncode == 1 and "pyrep cannot be installed" in done.stderr
+    assert done.returncode == 1 and "pyrep cannot be installed from git+" in done.stderr
+    assert "PYREP_SUBDIRECTORY" in done.stderr
     assert "RLBench" not in (tools / "freeze").read_text()
 
 

@@ -50,7 +50,7 @@ def test_container_passes_settings_of_the_script() -> None:
     container = (REPOSITORY / "containers/rlbench.Dockerfile").read_text()
     script = (REPOSITORY / "scripts/install_rlbench.sh").read_text()
     settings = re.findall(r"^ARG (\w+)", container, re.MULTILINE)
-    assert len(settings) == 8
+    assert len(settings) == 11
     for setting in settings:
         assert setting in script, setting
     requirements = (REPOSITORY / "requirements/rlbench.txt").read_text()

@@ -45,9 +45,9 @@ def check_task_name(name: str) -> None:
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"; did you mean {near[0]}?" if near else "."
     raise ValueError(
-        f"task {name!r} is not in the installed RLBench ({len(known)} tasks){hint} MemoryBench's "
-        "tasks are in its authors' fork of RLBench, some of the 18 in PerAct's: set "
-        f"RLBENCH_REPOSITORY to it and run {INSTALL_RLBENCH}"
+        f"task {name!r} is not in the installed RLBench ({len(known)} tasks){hint} All 21 tasks "
+        "of the published evaluation are in the fork that its repository holds: unset "
+        f"RLBENCH_REPOSITORY, remove rlbench.env and run {INSTALL_RLBENCH}"
     )
 
 
