@@ -127,7 +127,13 @@ def _add_episode_flags(group: argparse._ArgumentGroup) -> None:
         help="evaluate N times, into <log-name>/1 ... <log-name>/N; with --seed S on the scenes "
         "of seeds S, S + 1, ...",
     )
-    add("--perturb", nargs="+", default=[], metavar="FACTOR", help="perturb the scenes (embedded)")
+    add(
+        "--perturb",
+        nargs="+",
+        default=[],
+        metavar="FACTOR",
+        help="perturb the scenes (embedded): factors, `all` (The Colosseum's), `extra` (the others)",
+    )
     add(
         "--strict-order",
         action="store_true",

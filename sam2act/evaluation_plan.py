@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from sam2act import __version__
 from sam2act.envs.base import EnvConfig
-from sam2act.envs.registry import check_task
+from sam2act.envs.registry import check_task, perturbed_by
 from sam2act.evaluation import results
 from sam2act.evaluation.actors import Actor
 from sam2act.evaluation.results import EpisodeRow, RowWriter
@@ -68,6 +68,7 @@ class Plan:
         self._scenes = [scene for task in tasks for scene in self._scenes_of(task)]
         self._backend = self._choose_backend()
         self._check_backend()
+        self._perturbed = self._acting_factors()
 
     def _scenes_of(self, task: str) -> list[Scene]:
         args = self._args
@@ -104,6 +105,15 @@ class Plan:
                 "--repeats: the embedded simulator gives the same results on the same demos; "
                 "repeat on new scenes with --backend embedded --seed N"
             )
+
+    def _acting_factors(self) -> dict[str, list[str]]:
+        """By which factors each task is perturbed."""
+        if not self._args.perturb or self._backend != "embedded":
+            return {}
+        try:
+            return perturbed_by(self._tasks, self._args.perturb)
+        except ValueError as error:
+            raise OptionError(f"--perturb: {error}") from error
 
     # -------------------------------------------------------------------------- before
     def check(self, stem: str, identity: dict[str, Any]) -> None:
@@ -240,6 +250,7 @@ class Plan:
                 "exp_cfg_path": args.exp_cfg_path,
                 "mvt_cfg_path": args.mvt_cfg_path,
             },
+            "perturbed": self._perturbed,
             "checkpoint": identity,
             "chance": {t: results.CHANCE[t] for t in self._tasks if t in results.CHANCE},
             "versions": _versions(),

@@ -33,6 +33,7 @@ from sam2act.envs.registry import (
     MissingSimulatorError,
     choose_tasks,
     embedded_tasks,
+    perturbed_by,
     require_mujoco,
 )
 from sam2act.generation_log import (
@@ -79,7 +80,11 @@ def build_parser() -> argparse.ArgumentParser:
         "--max-attempts", type=positive_number, default=10, help="tries per episode (default 10)"
     )
     parser.add_argument(
-        "--perturb", nargs="+", default=[], metavar="FACTOR", help="perturbations, or `all`"
+        "--perturb",
+        nargs="+",
+        default=[],
+        metavar="FACTOR",
+        help="perturbations (see --list), `all` (The Colosseum's), `extra` (the others)",
     )
     return parser
 
@@ -118,11 +123,28 @@ def main(argv: Sequence[str] | None = None) -> int:
 def list_choices() -> int:
     """Print what --tasks and --perturb accept."""
     require_mujoco()
-    from sam2act.envs.embedded.perturbations import FACTORS
+    from sam2act.envs.embedded.perturbations import COLOSSEUM, EXTRA, FACTORS, factors_of
+    from sam2act.envs.embedded.tasks import task_class
 
-    print("tasks:", *embedded_tasks(), sep="\n  ")
-    print("perturbations:", *FACTORS, sep="\n  ")
+    tasks = embedded_tasks()
+    classes = {task: task_class(task) for task in tasks}
+    print("tasks:", *tasks, sep="\n  ")
+    print("perturbations:")
+    for name, factor in FACTORS.items():
+        left = [task for task in tasks if not factors_of([name], classes[task])]
+        own = [task for task in tasks if not factor.in_colosseum(classes[task])]
+        text = f"  {name}"
+        text += f"; no effect in {', '.join(left)}" if left else ""
+        text += f"; in {EXTRA} for {_most(own, tasks)}" if own else ""
+        print(text)
+    print(f"  {COLOSSEUM}: the factors of The Colosseum\n  {EXTRA}: the others")
     return 0
+
+
+def _most(chosen: Sequence[str], tasks: Sequence[str]) -> str:
+    """`chosen` tasks in words, by what is missing."""
+    rest = [task for task in tasks if task not in chosen]
+    return f"all tasks but {', '.join(rest)}" if rest else "all tasks"
 
 
 def build_request(args: argparse.Namespace) -> Request:
@@ -136,8 +158,12 @@ def build_request(args: argparse.Namespace) -> Request:
 
     try:
         tasks, factors = choose_tasks(args.tasks), check_factors(args.perturb)
+        acting = perturbed_by(tasks, factors)
     except ValueError as error:
         raise GenerationError(str(error)) from error
+    if factors and not all(acting.values()):
+        plain = ", ".join(task for task, names in acting.items() if not names)
+        print(f"warning: these perturbations change nothing in {plain}", file=sys.stderr)
     return Request(
         tasks=tuple(tasks),
         episodes=args.episodes,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from importlib.util import find_spec
 
 from sam2act.envs.base import BACKENDS, Env, EnvConfig
@@ -93,3 +94,26 @@ def choose_tasks(names: list[str]) -> list[str]:
             found = [name]
         chosen += found
     return list(dict.fromkeys(chosen))
+
+
+def perturbed_by(tasks: Sequence[str], names: Sequence[str]) -> dict[str, list[str]]:
+    """The factors that the perturbations `names` mean for each of `tasks` (embedded simulator).
+
+    A factor is left out of a task in which there is nothing that it may change.
+
+    Raises:
+        MissingSimulatorError: MuJoCo is not installed.
+        ValueError: a name is unknown, or `names` change nothing in any of the tasks.
+    """
+    require_mujoco()
+    from sam2act.envs.embedded.perturbations import factors_of
+    from sam2act.envs.embedded.tasks import task_class
+
+    found = {task: list(factors_of(names, task_class(task))) for task in tasks}
+    if names and not any(found.values()):
+        raise ValueError(
+            f"perturbation {', '.join(names)} changes nothing in {', '.join(tasks)}: the "
+            "instruction tells by their looks what it would recolour, or sizes are fixed; "
+            "scripts/generate_demos.py --list says which tasks a factor leaves alone"
+        )
+    return found

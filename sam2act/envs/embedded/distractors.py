@@ -1,4 +1,4 @@
-"""Things that have nothing to do with the task (spec section 9)."""
+"""Things that have nothing to do with the task."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ import mujoco
 import numpy as np
 
 from sam2act.envs.base import BoundaryError
-from sam2act.envs.embedded.mjcf import Fragment, free_body, shape
-from sam2act.envs.embedded.parts import COLORS
+from sam2act.envs.embedded.mjcf import Color, Fragment, free_body, shape
 from sam2act.envs.embedded.scene import Area, Scene
 from sam2act.envs.embedded.workspace import TABLE_HEIGHT
 
@@ -40,10 +39,11 @@ SHAPES: tuple[tuple[str, tuple[float, ...]], ...] = (
 )
 
 
-def choose(random: np.random.Generator) -> tuple[int, ...]:
-    """One to three different entries of `SHAPES`."""
+def choose(random: np.random.Generator, without: Sequence[str] = ()) -> tuple[int, ...]:
+    """One to three different entries of `SHAPES`, none of a kind in `without`."""
     count = int(random.integers(1, MOST + 1))
-    return tuple(int(number) for number in random.choice(len(SHAPES), count, replace=False))
+    allowed = [number for number, (kind, _) in enumerate(SHAPES) if kind not in without]
+    return tuple(int(number) for number in random.choice(allowed, count, replace=False))
 
 
 def fragment(numbers: Sequence[int]) -> Fragment:
@@ -58,7 +58,11 @@ def fragment(numbers: Sequence[int]) -> Fragment:
 
 
 def place(
-    scene: Scene, numbers: Sequence[int], waypoints: np.ndarray, random: np.random.Generator
+    scene: Scene,
+    numbers: Sequence[int],
+    waypoints: np.ndarray,
+    colors: Sequence[Color],
+    random: np.random.Generator,
 ) -> None:
     """Put the distractors where they touch nothing and do not hinder the script.
 
@@ -66,6 +70,7 @@ def place(
         scene: after the task has placed its own things.
         numbers: entries of `SHAPES`.
         waypoints: (N, 3) metres, positions that must stay clear.
+        colors: rgb in [0, 1], those that may be used.
         random: source of positions and colours.
 
     Raises:
@@ -75,7 +80,7 @@ def place(
         name = f"distractor{index}"
         kind, size = SHAPES[number]
         height = TABLE_HEIGHT + (size[0] if kind == "sphere" else size[-1])
-        scene.set_color(name, random.choice(list(COLORS.values())))
+        scene.set_color(name, colors[random.integers(len(colors))])
         clearances = np.linspace(CLEARANCE, CLEARANCE / 2, _TRIES)
         if not any(_try(scene, name, height, waypoints, c, random) for c in clearances):
             raise BoundaryError(f"{name}: no place away from waypoints and other things")

@@ -59,8 +59,8 @@ class EpisodeRunner:
     def __init__(self, config: EnvConfig) -> None:
         self.config = config
         self.task_name = config.task
-        self._factors = perturbations.check_factors(config.perturbations)
         self._task_class = task_class(config.task)
+        self._factors = perturbations.factors_of(config.perturbations, self._task_class)
         self._build: perturbations.Build | None = None
         self.instructions: list[str] = []
         self.on_frame: Callable[[], None] | None = None
@@ -124,7 +124,8 @@ class EpisodeRunner:
         self._place_everything(variation, random)
         if build.distractors:
             positions = np.array([point.pose[:3] for point in self.task.waypoints(self.scene)])
-            distractors.place(self.scene, build.distractors, positions, places)
+            colors = perturbations.free_colors(self.scene, self.task)
+            distractors.place(self.scene, build.distractors, positions, colors, places)
         stage = perturbations.Stage(self.scene, self.task, self.camera)
         perturbations.apply(self._factors, stage, effects)
         mujoco.mj_forward(self.model, self.data)

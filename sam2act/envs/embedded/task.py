@@ -63,6 +63,10 @@ class Task:
         graspable: bodies that the closing gripper attaches when both pads touch them.
         manipulated: bodies or geoms that perturbations of the manipulated object change.
         receivers: the same for the receiver object; empty where there is none.
+        told_by_looks: bodies or geoms that instructions tell from others by colour or print;
+            perturbations leave their colour and texture alone, and give nothing else their colour.
+        lookalikes: kinds of distractor shapes that could be taken for what instructions name.
+        pushed: what is pushed or dragged: its mass and friction are what The Colosseum varies.
         object_sizes: range of the object's size factor that the script can handle; None where size
             cannot vary.
         receiver_sizes: the same for the receiver.
@@ -72,6 +76,9 @@ class Task:
     graspable: ClassVar[tuple[str, ...]] = ()
     manipulated: ClassVar[tuple[str, ...]] = ()
     receivers: ClassVar[tuple[str, ...]] = ()
+    told_by_looks: ClassVar[tuple[str, ...]] = ()
+    lookalikes: ClassVar[tuple[str, ...]] = ()
+    pushed: ClassVar[tuple[str, ...]] = ()
     object_sizes: ClassVar[SizeRange | None] = None
     receiver_sizes: ClassVar[SizeRange | None] = None
 

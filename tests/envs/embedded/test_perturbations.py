@@ -7,11 +7,13 @@ import pytest
 
 from sam2act.envs.base import EnvConfig, EnvError
 from sam2act.envs.embedded.camera import CAMERA_SPECS
-from sam2act.envs.embedded.perturbations import FACTORS, check_factors
+from sam2act.envs.embedded.perturbations import FACTORS, check_factors, factors_of
 from sam2act.envs.embedded.sim import EmbeddedEnv
-from sam2act.envs.embedded.tasks import task_names
+from sam2act.envs.embedded.tasks import task_class, task_names
 
 TASK = "stack_blocks"
+# Where these have something to change.
+OTHER_TASKS = {"object_color": "sweep_to_dustpan_of_size", "object_texture": "put_item_in_drawer"}
 INVISIBLE = {"object_mass", "object_friction"}
 
 
@@ -30,10 +32,11 @@ def layout(env: EmbeddedEnv) -> np.ndarray:
 
 @pytest.mark.parametrize("factor", sorted(set(FACTORS) - INVISIBLE))
 def test_factor_changes_the_picture(factor: str) -> None:
-    plain, perturbed = env_with(), env_with(factor)
+    task = OTHER_TASKS.get(factor, TASK)
+    plain, perturbed = env_with(task=task), env_with(factor, task=task)
     changed = []
     for seed in range(3):  # one of the textures is plain
-        images = [env.reset(3, seed)[1].front_rgb.astype(int) for env in (plain, perturbed)]
+        images = [env.reset(1, seed)[1].front_rgb.astype(int) for env in (plain, perturbed)]
         changed.append((np.abs(images[0] - images[1]).max(axis=-1) > 8).sum())
     assert max(changed) >= 5
 
@@ -41,9 +44,9 @@ def test_factor_changes_the_picture(factor: str) -> None:
 @pytest.mark.parametrize("factor", FACTORS)
 def test_factor_is_repeatable_and_differs_between_seeds(factor: str) -> None:
     def numbers(seed: int) -> np.ndarray:
-        env = env_with(factor)
-        env.reset(3, 99)  # an unrelated episode leaves no trace
-        image = env.reset(3, seed)[1].front_rgb.astype(float)
+        env = env_with(factor, task=OTHER_TASKS.get(factor, TASK))
+        env.reset(1, 99)  # an unrelated episode leaves no trace
+        image = env.reset(1, seed)[1].front_rgb.astype(float)
         return np.concatenate([image.ravel(), env.model.body_mass, env.model.geom_friction.ravel()])
 
     assert np.array_equal(numbers(1), numbers(1))
@@ -65,7 +68,7 @@ def test_factors_do_not_disturb_each_other() -> None:
 
 
 def test_reset_restores_everything_that_was_changed() -> None:
-    factors = set(FACTORS) - {"object_size", "receiver_size", "distractor_object"}
+    factors = {name for name, factor in FACTORS.items() if factor.effect is not None}
     env = env_with(*factors)
     fresh = EmbeddedEnv(env.config)
     env.reset(3, 0)
@@ -89,6 +92,7 @@ def test_camera_pose_is_reported_truthfully() -> None:
     cloud = observation.front_point_cloud
     table = np.abs(cloud[..., 2] - 0.75) < 1e-3
     assert table.mean() > 0.2  # the table is still where it is
+    assert np.array_equal(env.camera.specs["overhead"].pose, CAMERA_SPECS["overhead"].pose)
     wrist = np.linalg.inv(observation.gripper_matrix) @ observation.misc["wrist_camera_extrinsics"]
     assert np.allclose(wrist, CAMERA_SPECS["wrist"].pose)
 
@@ -131,16 +135,41 @@ def test_distractors_stand_apart_and_leave_the_way_free() -> None:
 
 
 def test_names_are_checked_and_ordered() -> None:
-    assert check_factors(["all"]) == tuple(FACTORS)
-    assert check_factors(["table_color", "object_color"]) == ("object_color", "table_color")
+    assert check_factors(["camera_pose", "all"]) == ("all", "camera_pose")
+    names = ["table_color", "object_color", "table_color"]
+    assert check_factors(names) == ("object_color", "table_color")
     with pytest.raises(ValueError, match="perturbation moonlight unknown"):
         check_factors(["moonlight"])
 
 
 @pytest.mark.parametrize("task", task_names())
+def test_all_means_the_factors_of_the_colosseum(task: str) -> None:
+    found, extra = factors_of(["all"], task_class(task)), factors_of(["extra"], task_class(task))
+    everywhere = {"light_color", "table_color", "table_texture", "background_texture"}
+    everywhere |= {"distractor_object", "camera_pose"}
+    assert everywhere <= set(found) and "light_direction" in extra
+    is_pushed = task in ("reach_and_drag", "slide_block_to_color_target")
+    for name in ("object_mass", "object_friction"):
+        assert (name in found) == is_pushed and (name in extra) != is_pushed
+    assert not set(found) & set(extra)
+    both = factors_of(["extra", "all"], task_class(task))
+    assert both == factors_of([*found, *extra], task_class(task))
+
+
+def test_demos_and_origin_name_what_acts() -> None:
+    env = env_with("object_color", "table_color")
+    assert env.origin()["perturbations"] == ["table_color"], "block colours are in the instruction"
+    demo = env.get_demo(0, 1, "none")
+    assert demo[0].misc["perturbations"] == ["table_color"]
+    same = env_with(*demo[0].misc["perturbations"])
+    same.reset_to_demo(demo)
+    assert np.array_equal(same.model.geom_rgba, env.model.geom_rgba)
+
+
+@pytest.mark.parametrize("task", task_names())
 def test_all_factors_together_can_be_solved(task: str) -> None:
     """Scripts see the truth, so a perturbed scene must stay solvable in most episodes."""
-    env = EmbeddedEnv(EnvConfig(task, cameras=(), perturbations=("all",)))
+    env = EmbeddedEnv(EnvConfig(task, cameras=(), perturbations=("all", "extra")))
     solved = 0
     for seed in range(4):
         try:

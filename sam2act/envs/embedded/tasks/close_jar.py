@@ -39,6 +39,7 @@ class CloseJar(Task):
     graspable = ("lid",)
     manipulated = ("lid",)
     receivers = JARS
+    told_by_looks = JARS
     object_sizes = (0.95, 1.25)
     receiver_sizes = (0.8, 1.0)
 

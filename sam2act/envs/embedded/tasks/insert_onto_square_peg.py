@@ -32,7 +32,8 @@ class InsertOntoSquarePeg(Task):
     variations = len(COLORS)
     graspable = ("ring",)
     manipulated = ("ring",)
-    receivers = ("base",)  # the pegs keep the colours that the instruction names
+    receivers = ("base",)
+    told_by_looks = PEGS
     object_sizes = (0.9, 1.2)
     receiver_sizes = (0.75, 1.1)
 

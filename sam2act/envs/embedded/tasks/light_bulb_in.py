@@ -43,6 +43,7 @@ class LightBulbIn(Task):
     graspable = BULBS
     manipulated = BULBS
     receivers = ("lamp",)
+    told_by_looks = (*BULBS, *HOLDERS)  # a "red light bulb" is one in a red holder
     object_sizes = (0.85, 1.15)
     receiver_sizes = (0.95, 1.2)
 

@@ -36,6 +36,7 @@ class PlaceShapeInShapeSorter(Task):
     variations = len(SHAPES)
     graspable = tuple(SHAPES)
     manipulated = tuple(SHAPES)
+    lookalikes = ("box", "cylinder")
     receivers = ("sorter",)  # the coloured outlines of the holes stay
     object_sizes = (0.75, 1.1)
     receiver_sizes = (0.95, 1.15)

@@ -25,8 +25,8 @@ class PushButtons(Task):
     """Variation v asks for 1 + v mod 3 buttons in colours drawn once and for all for v."""
 
     variations = 50
-    # Not the bases: the instruction names their colours.
     manipulated = tuple(f"{name}_plate" for name in BUTTONS)
+    told_by_looks = tuple(f"{name}_base" for name in BUTTONS)
 
     def fragment(self) -> Fragment:
         """Three buttons."""

@@ -22,6 +22,7 @@ class PutBlockBack(MemoryBlocks):
     variations = 4
     graspable = ("block",)
     manipulated = ("block",)
+    lookalikes = ("box",)
     receivers = tuple(f"target{number}" for number in range(1, 5))
     slots = (*PATCHES, CENTER)
 

@@ -38,6 +38,8 @@ class PutGroceriesInCupboard(Task):
     graspable = BODIES
     manipulated = BODIES
     receivers = ("cupboard",)
+    told_by_looks = BODIES
+    lookalikes = ("box", "cylinder")
     object_sizes = (0.8, 1.1)
 
     def fragment(self) -> Fragment:

@@ -31,6 +31,7 @@ class PutItemInDrawer(Task):
     variations = 3
     graspable = ("item",)
     manipulated = ("item",)
+    lookalikes = ("box",)
     receivers = tuple(f"drawer_{place}" for place in DRAWERS)
     object_sizes = (0.75, 1.25)
 

@@ -47,16 +47,23 @@ class ReachAndDrag(Task):
     variations = len(COLORS)
     graspable = ("stick",)
     manipulated = ("stick",)
-    receivers = TARGETS
-    receiver_sizes = (0.75, 1.15)
+    receivers = ("cube",)
+    told_by_looks = TARGETS
+    lookalikes = ("box",)
+    pushed = ("cube",)
+    receiver_sizes = (0.5, 1.0)
 
     def fragment(self) -> Fragment:
         """Four targets, a cube and a stick."""
-        half = _TARGET_HALF * self.options.receiver_scale
-        targets = "".join(patch(name, half) for name in TARGETS)
+        targets = "".join(patch(name, _TARGET_HALF) for name in TARGETS)
         return Fragment(
-            targets + cube("cube", CUBE_COLOR, _CUBE_HALF) + _stick(), grasp_weld("stick")
+            targets + cube("cube", CUBE_COLOR, self._half) + _stick(), grasp_weld("stick")
         )
+
+    @property
+    def _half(self) -> float:
+        """Half of the cube's edge, metres."""
+        return _CUBE_HALF * self.options.receiver_scale
 
     def init_episode(self, scene: Scene, variation: int) -> list[str]:
         """Colours change places; the stick lies on either side."""
@@ -67,7 +74,7 @@ class ReachAndDrag(Task):
         center = scene.spawn(
             "cube",
             _CUBE_AREA,
-            height=TABLE_HEIGHT + _CUBE_HALF,
+            height=TABLE_HEIGHT + self._half,
             yaw=(-_CUBE_YAW, _CUBE_YAW),
         )
         self._place_targets(scene, center[:2])
@@ -99,8 +106,8 @@ class ReachAndDrag(Task):
 
     def success(self, scene: Scene) -> bool:
         """The cube's middle is above the target."""
-        half = _TARGET_HALF * self.options.receiver_scale
-        return scene.is_inside("cube", Zone((0, 0, _CUBE_HALF), (half, half, 0.02), TARGETS[0]))
+        half = (_TARGET_HALF, _TARGET_HALF, 0.02)
+        return scene.is_inside("cube", Zone((0, 0, self._half), half, TARGETS[0]))
 
     def waypoints(self, scene: Scene) -> Iterator[Waypoint]:
         """Six keyframes; the stick is taken between its middle and its end."""
@@ -116,7 +123,7 @@ class ReachAndDrag(Task):
         beside = np.cross((0, 0, 1), -along)
         rotation = down(np.arctan2(-along[1], -along[0]))
         # Where the hand is when the cross-piece touches the cube.
-        touching = here + along * (_REACH - _CUBE_HALF - _WIDTH_HALF) - _CUBE_BESIDE * beside
+        touching = here + along * (_REACH - self._half - _WIDTH_HALF) - _CUBE_BESIDE * beside
         touching[2] = stick[2] + _DRAG
         behind = touching - _BEHIND * along
         yield go(behind + (0, 0, _CARRY), rotation, grip=True, collide=False)

@@ -22,6 +22,7 @@ class RearrangeBlock(MemoryBlocks):
     variations = 2
     graspable = ("block1", "block2")
     manipulated = ("block1", "block2")
+    lookalikes = ("box",)
     receivers = ("target1", "target2")
     slots = (*PATCHES, CENTER)
 

@@ -33,7 +33,9 @@ class SlideBlockToColorTarget(Task):
 
     variations = 4
     manipulated = ("block",)
-    # No receivers: the instruction names the colours of the targets.
+    told_by_looks = tuple(f"target_{name}" for name in TARGETS)
+    lookalikes = ("box",)
+    pushed = ("block",)
     object_sizes = (0.75, 1.25)
 
     def fragment(self) -> Fragment:

@@ -35,6 +35,8 @@ class StackBlocks(Task):
     graspable = (*TARGETS, *DISTRACTORS)
     manipulated = TARGETS
     receivers = ("zone",)
+    told_by_looks = (*TARGETS, *DISTRACTORS)
+    lookalikes = ("box",)
     object_sizes = (0.75, 1.25)
     receiver_sizes = (0.75, 1.25)
 
@@ -63,8 +65,8 @@ class StackBlocks(Task):
                 scene.set_color(name, paint)
         return [
             f"stack {self.count} {color} blocks",
-            f"make a tower of {self.count} {color} blocks on the green patch",
-            f"put {self.count} of the {color} cubes onto the green square, each on the one before",
+            f"make a tower of {self.count} {color} blocks on the patch",
+            f"put {self.count} of the {color} cubes onto the square, each on the one before",
         ]
 
     def success(self, scene: Scene) -> bool:

@@ -31,7 +31,8 @@ class StackCups(Task):
 
     variations = len(COLORS)
     graspable = CUPS
-    manipulated = OTHERS  # no receiver: the instruction names the colour of the third
+    manipulated = OTHERS
+    told_by_looks = (TARGET,)
 
     def fragment(self) -> Fragment:
         """Three cups that fit into each other."""

@@ -27,11 +27,11 @@ _BAR_HALF = (0.050, 0.010, 0.013)  # of a handle, at size 1; it starts along x
 _SPOUT_HEIGHT, _SPOUT_LENGTH = 0.21, 0.12
 _AREA, _YAW = Area((0.30, 0.0), (0.06, 0.10)), np.deg2rad(20)
 
-_QUARTER = np.pi / 2
-_OPEN = 0.5  # radians
+_OPEN = 1.57  # radians, RLBench's threshold
+_TURN = 1.75  # radians, of the hand: the bar has a little play in the fingers
 # Seen from above, the left handle opens counter-clockwise, the right one clockwise.
 _OPENS_TOWARDS = {"left": 1, "right": -1}
-_TRAVEL = (-0.05, 1.9)  # radians
+_TRAVEL = (-0.05, 2.1)  # radians
 
 
 class TurnTap(Task):
@@ -66,7 +66,7 @@ class TurnTap(Task):
         hub, yaw = scene.position(name), scene.yaw(name)
         # The way to the handle keeps clear of the spout.
         yield go(hub, down(yaw, symmetry=1), grip=True, collide=False)
-        turned = yaw + _OPENS_TOWARDS[self.side] * _QUARTER
+        turned = yaw + _OPENS_TOWARDS[self.side] * _TURN
         yield go(hub, down(turned, symmetry=1), grip=True)
 
 
