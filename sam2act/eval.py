@@ -132,7 +132,7 @@ def _add_episode_flags(group: argparse._ArgumentGroup) -> None:
         nargs="+",
         default=[],
         metavar="FACTOR",
-        help="perturb the scenes (embedded): factors, `all` (The Colosseum's), `extra` (the others)",
+        help="perturb the scenes (embedded): factors, `all` (The Colosseum's) or `extra` (others)",
     )
     add(
         "--strict-order",

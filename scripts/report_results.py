@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from report_perturbed import add_perturbed
 from report_remarks import remarks, simulators, warnings
 
 from sam2act.evaluation.aggregate import (
@@ -42,6 +43,7 @@ def add_results(page: Page, methods: Sequence[Method], note: str) -> None:
     header, rows = success_table(methods)
     page.table(header, rows, texts=range(header.index("success")))
     page.text(footnote(methods))
+    add_perturbed(page, methods)
     add_variations(page, methods)
     add_failures(page, methods)
 

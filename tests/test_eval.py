@@ -139,9 +139,9 @@ def test_perturbed_scenes(run_folder: Path, demos: Path) -> None:
     assert evaluate(run_folder, *flags) == 0
     (row,) = rows_of(run_folder, "dark", "ground_truth")
     assert row.success
-    assert read_description(run_folder / "eval/dark/ground_truth")["settings"]["perturb"] == [
-        "light_color"
-    ]
+    description = read_description(run_folder / "eval/dark/ground_truth")
+    assert description["settings"]["perturb"] == ["light_color"]
+    assert description["perturbed"] == {"push_buttons": ["light_color"]}
 
 
 def test_more_tasks_are_added_to_the_tables(run_folder: Path, demos: Path) -> None:
@@ -254,6 +254,7 @@ def test_episodes_are_shared_out_over_processes(run_folder: Path) -> None:
         (("--model-name", "model_1.pth", "--peract_official"), "not part of this project"),
         (("--model-name", "model_1.pth", *FRESH, "--tasks", "put_block"), TASK),
         (("--model-name", "model_1.pth", *FRESH, "--perturb", "fog"), "fog"),
+        (("--model-name", "model_1.pth", *FRESH, "--perturb", "object_size"), "changes nothing in"),
         (("--model-name", "model_1.pth", "--eval-datafolder", "nowhere"), "nowhere"),
         (
             (

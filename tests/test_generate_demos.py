@@ -291,6 +291,7 @@ def test_perturbed_demos_say_so(tmp_path: Path) -> None:
     [
         (["--tasks", "put_blok_back", "--output", "x"], "did you mean put_block_back"),
         (["--tasks", TASK, "--output", "x", "--perturb", "moonlight"], "moonlight"),
+        (["--tasks", TASK, "--output", "x", "--perturb", "object_size"], "changes nothing in"),
         (["--tasks", TASK], "--output"),
         (["--tasks", TASK, "--output", "x", "--episodes", "0"], "not a positive whole number"),
         (["--tasks", TASK, "--output", "x", "--episodes", "many"], "not a positive whole number"),
@@ -308,3 +309,6 @@ def test_list_names_tasks_and_perturbations() -> None:
     done = run_script("--list")
     assert done.returncode == 0
     assert "rearrange_block" in done.stdout and "camera_pose" in done.stdout
+    assert "object_color; no effect in light_bulb_in, put_groceries_in_cupboard" in done.stdout
+    assert "light_direction; in extra for all tasks\n" in done.stdout
+    assert "for all tasks but reach_and_drag, slide_block_to_color_target" in done.stdout

@@ -10,8 +10,8 @@ from sam2act.evaluation.aggregate import tasks_of
 from sam2act.evaluation.methods import Method
 from sam2act.evaluation.results import EpisodeRow
 
-# What must agree for figures to compare.
-COMPARED_SETTINGS = ("backend", "episode_length", "perturb", "strict_order")
+# What must agree for figures to compare; perturbations are compared in `perturbed.py`.
+COMPARED_SETTINGS = ("backend", "episode_length", "strict_order")
 NEVER_BEGUN = -1  # variation of an episode whose reset failed
 
 Scene = tuple[str, int, int | None]  # task, variation, seed

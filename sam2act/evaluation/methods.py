@@ -73,6 +73,11 @@ class Evaluation:
         return value if isinstance(value, Mapping) else {}
 
     @property
+    def perturbation(self) -> str:
+        """How its scenes were perturbed, in words; empty if they were not."""
+        return ", ".join(self.section("settings").get("perturb") or [])
+
+    @property
     def progress(self) -> tuple[int, int]:
         """Episodes that are finished and that were asked for; (0, 0) without a description."""
         tasks = self.section("settings").get("tasks") or []
@@ -93,6 +98,21 @@ class Method:
     def rows(self) -> list[EpisodeRow]:
         """All episodes."""
         return [row for evaluation in self.evaluations for row in evaluation.rows]
+
+    @property
+    def perturbation(self) -> str:
+        """How the scenes were perturbed, equal for all evaluations; empty if they were not."""
+        return self.evaluations[0].perturbation
+
+    @property
+    def checkpoints(self) -> set[tuple[Path, str, Any]]:
+        """What was evaluated: run folder, name and hash of every checkpoint."""
+        return {(e.run, e.stem, e.section("checkpoint").get("sha256")) for e in self.evaluations}
+
+    def acting_factors(self, task: str) -> list[str] | None:
+        """The perturbations that changed something in `task`; None if that was not recorded."""
+        values = self.values("perturbed", task)
+        return list(values[0]) if values else None
 
     @property
     def pools_trainings(self) -> bool:
@@ -178,7 +198,8 @@ def collect_methods(sources: Sequence[Source], *, pool: bool = False) -> list[Me
 
     Labels are those of the user, else "SAM2Act", "SAM2Act+" or "ground truth"; equal labels are
     pooled. What a label would mix is told apart by an addition: the kind of checkpoint, the run
-    where several have no label, the log name or the checkpoint where a run holds several.
+    where several have no label, the log name or the checkpoint where a run holds several, and
+    the perturbation of the scenes.
 
     Args:
         sources: run folders.
@@ -233,5 +254,6 @@ def _split(label: str, kind: str, evaluations: Sequence[Evaluation]) -> list[Met
         parts = [label]
         parts += [evaluation.series or "eval"] if several_series else []
         parts += [evaluation.stem] if several_stems else []
+        parts += [evaluation.perturbation] if evaluation.perturbation else []
         groups.setdefault(", ".join(parts), []).append(evaluation)
     return [Method(name, kind, tuple(group)) for name, group in groups.items()]

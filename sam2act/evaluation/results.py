@@ -178,7 +178,8 @@ def describe(folder: Path, description: Mapping[str, Any]) -> None:
     if (folder / DESCRIPTION_FILE).exists():
         check_same(folder, description)
         stored = read_description(folder)
-        merged["chance"] = stored.get("chance", {}) | description["chance"]
+        for by_task in ("chance", "perturbed"):
+            merged[by_task] = stored.get(by_task, {}) | description.get(by_task, {})
         merged["settings"] = _grown(stored["settings"], description["settings"])
     write_text(folder / DESCRIPTION_FILE, json.dumps(merged, indent=1) + "\n")
 

@@ -30,8 +30,8 @@ def test_settings_that_forbid_comparison_are_found(tmp_path: Path) -> None:
     write_evaluation(tmp_path, "model_last", "1", settings={"seed": 1})
     write_evaluation(tmp_path, "model_plus_last", "1", settings={"seed": 2})
     assert differing_settings(methods_of(tmp_path)) == {}
-    write_evaluation(tmp_path, "ground_truth", "1", settings={"perturb": ["table_color"]})
-    assert differing_settings(methods_of(tmp_path)) == {"perturb": [[], ["table_color"]]}
+    write_evaluation(tmp_path, "ground_truth", "1", settings={"episode_length": 30})
+    assert differing_settings(methods_of(tmp_path)) == {"episode_length": [25, 30]}
 
 
 # ------------------------------------------------------------------------------ unfinished

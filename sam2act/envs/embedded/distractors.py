@@ -80,7 +80,7 @@ def place(
         name = f"distractor{index}"
         kind, size = SHAPES[number]
         height = TABLE_HEIGHT + (size[0] if kind == "sphere" else size[-1])
-        scene.set_color(name, colors[random.integers(len(colors))])
+        scene.set_color(name, colors[int(random.integers(len(colors)))])
         clearances = np.linspace(CLEARANCE, CLEARANCE / 2, _TRIES)
         if not any(_try(scene, name, height, waypoints, c, random) for c in clearances):
             raise BoundaryError(f"{name}: no place away from waypoints and other things")

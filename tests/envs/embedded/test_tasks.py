@@ -141,6 +141,19 @@ def test_declared_parts_exist(task: str) -> None:
         assert env.model.equality(f"grasp_{name}").id >= 0
 
 
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_a_tap_counts_as_turned_from_a_quarter_on(side: str) -> None:
+    env = EmbeddedEnv(EnvConfig("turn_tap", cameras=()))
+    env.begin_episode(["left", "right"].index(side), 2)
+    for angle, turned in ((0.5, False), (1.56, False), (1.58, True)):
+        env.scene.set_joint(f"handle_joint_{side}", angle)
+        assert env.task.success(env.scene) is turned, angle
+    other = "right" if side == "left" else "left"
+    env.scene.set_joint(f"handle_joint_{side}", 0.0)
+    env.scene.set_joint(f"handle_joint_{other}", 1.7)
+    assert not env.task.success(env.scene)
+
+
 def test_gripper_pointing_down() -> None:
     assert np.allclose(np.abs(down() @ np.array([0, 1, 0, 0])), 1)
     assert np.allclose(np.abs(down(np.pi) @ down()), 1)
