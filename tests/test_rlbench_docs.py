@@ -15,9 +15,19 @@ TEXT = (REPOSITORY / "docs/rlbench.md").read_text()
 
 
 def test_named_files_exist() -> None:
-    named = re.findall(r"(?:scripts|requirements|tests|containers|sam2act)/[\w./-]+\w", TEXT)
+    folders = "scripts|requirements|tests|containers|sam2act(?!/libs)"  # not of other repositories
+    named = re.findall(rf"(?<![\w/])(?:{folders})/[\w./-]+\w", TEXT)
     assert len(named) > 5
     assert [name for name in named if not (REPOSITORY / name).exists()] == []
+
+
+def test_default_source_is_that_of_the_script() -> None:
+    script = (REPOSITORY / "scripts/install_rlbench.sh").read_text()
+    repository = re.search(r"^PUBLISHED=(\S+)$", script, re.MULTILINE)
+    folder = re.search(r"^PUBLISHED_FORKS=(\S+)$", script, re.MULTILINE)
+    assert repository and folder
+    row = f"| `{repository[1]}`, folder `{folder[1]}/RLBench` (default) | all 21 |"
+    assert row in TEXT
 
 
 def test_evaluation_commands_are_understood() -> None:
