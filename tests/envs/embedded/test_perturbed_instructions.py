@@ -33,7 +33,10 @@ KIND_OR_PLACE = {
     *("sweep_to_dustpan_of_size", "turn_tap"),
 }
 # Words for plain shapes, and the distractors that somebody could take for such a thing.
-PLAIN = {"block": "box", "blocks": "box", "cube": "box", "cylinder": "cylinder", "soup": "cylinder"}
+BOX, CYLINDER = mujoco.mjtGeom.mjGEOM_BOX, mujoco.mjtGeom.mjGEOM_CYLINDER
+PLAIN = dict.fromkeys(("block", "blocks", "cube", "cubes"), BOX)
+PLAIN |= dict.fromkeys(("cylinder", "soup", "tuna", "coffee"), CYLINDER)
+PLAIN |= dict.fromkeys(("crackers", "sugar", "spam"), BOX)
 
 Part = tuple[str, int]  # body and the number of its geom in it
 
@@ -94,11 +97,9 @@ def assert_same_targets(plain: EmbeddedEnv, env: EmbeddedEnv) -> None:
 def assert_no_lookalike(env: EmbeddedEnv) -> None:
     """No distractor is a thing of the kind that the instruction speaks of."""
     words = {word for text in env.instructions for word in re.findall(r"\w+", text)}
-    kinds = {PLAIN[word] for word in words & set(PLAIN)}
-    names = {"box": mujoco.mjtGeom.mjGEOM_BOX, "cylinder": mujoco.mjtGeom.mjGEOM_CYLINDER}
+    kinds = {int(PLAIN[word]) for word in words & set(PLAIN)}
     for number in range(len(env._build.distractors)):
-        shape = env.model.geom(f"distractor{number}_geom").type[0]
-        assert shape not in [names[kind] for kind in kinds], words
+        assert int(env.model.geom(f"distractor{number}_geom").type[0]) not in kinds, words
 
 
 @pytest.mark.parametrize("factor", FACTORS)
