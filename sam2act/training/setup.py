@@ -79,9 +79,13 @@ def checkpoint_to_resume(folder: Path, experiment: ExperimentConfig, prefix: str
 
 @contextmanager
 def _naming(path: str | Path, remedy: str) -> Iterator[None]:
-    """Adds the file and the remedy to complaints about weights."""
+    """Adds the file to complaints about a checkpoint, and the remedy to those about weights."""
     try:
         yield
+    except CheckpointError as error:
+        raise CheckpointError(
+            str(error) if str(path) in str(error) else f"{path}: {error}"
+        ) from error
     except WeightsError as error:
         raise WeightsError(f"{path}: {remedy}. {error}") from error
 

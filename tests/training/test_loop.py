@@ -223,6 +223,17 @@ def test_a_broken_last_checkpoint_names_the_file_to_resume_from(
     assert said in capsys.readouterr().err
 
 
+def test_moments_that_are_no_numbers_are_named_with_their_file(folder: Path, capsys) -> None:
+    last = _saved(folder, "bad_moments")
+    content = read_checkpoint(last)
+    content["optimizer_state"]["state"][0]["exp_avg"].fill_(float("nan"))
+    torch.save(content, last)
+    assert tiny_run.run(folder, "exp_name bad_moments epochs 2") == 2
+    message = capsys.readouterr().err
+    assert f"CheckpointError: {last}: the optimiser state: 1 tensor holds NaN" in message
+    assert "--init-from" in message
+
+
 def _saved(folder: Path, name: str, more: str = "") -> Path:
     """A checkpoint after one epoch of three updates."""
     assert tiny_run.run(folder, f"exp_name {name} epochs 1 {more}") == 0
