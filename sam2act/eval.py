@@ -19,6 +19,7 @@ import argparse
 import os
 import statistics
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -27,7 +28,8 @@ import torch
 from sam2act.envs.base import BACKENDS
 from sam2act.envs.registry import MissingSimulatorError
 from sam2act.evaluation.checkpoints import CheckpointChoiceError
-from sam2act.evaluation.results import ResultsError
+from sam2act.evaluation.environment import add_switches
+from sam2act.evaluation.results import EpisodeRow, ResultsError
 from sam2act.evaluation.runner import EvaluationError
 from sam2act.evaluation.scenes import SceneError
 from sam2act.evaluation_plan import OptionError
@@ -74,6 +76,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     _add_model_flags(parser.add_argument_group("what is evaluated"))
     _add_episode_flags(parser.add_argument_group("on which episodes"))
+    add_switches(parser.add_argument_group("in which environment"))
     _add_running_flags(parser.add_argument_group("how it runs"))
     return parser
 
@@ -134,11 +137,7 @@ def _add_episode_flags(group: argparse._ArgumentGroup) -> None:
         metavar="FACTOR",
         help="perturb the scenes (embedded): factors, `all` (The Colosseum's) or `extra` (others)",
     )
-    add(
-        "--strict-order",
-        action="store_true",
-        help="MemoryBench: count success only if the steps happen in the described order",
-    )
+    add("--skip-bad-episodes", action="store_true", help="leave out broken demos and list them")
 
 
 def _add_running_flags(group: argparse._ArgumentGroup) -> None:
@@ -202,17 +201,29 @@ def print_rates(rates: Mapping[str, Sequence[float]]) -> None:
         print(f"best checkpoint: {best}, {statistics.fmean(rates[best]):.1f} % on average")
 
 
+def print_lost(lost: Sequence[EpisodeRow]) -> None:
+    """Say that episodes failed for the simulator's sake, if any did."""
+    if lost:
+        causes = Counter(row.failure for row in lost)
+        told = ", ".join(f"{count} x {cause}" for cause, count in causes.items())
+        print(
+            f"{len(lost)} episodes count as failed although the simulator lost them, not the "
+            f"policy ({told}): the same command with --resume runs them again.",
+            file=sys.stderr,
+        )
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point; the exit status."""
+    """Entry point; the exit status: 1 if the simulator lost episodes, 2 after a user's error."""
     args = build_parser().parse_args(argv)
     try:
         with distributed_world(device_name(args.device)) as world:
             configure_console(world.rank)
             if world.device.type == "cpu":
                 keep_freed_memory()
-            rates = evaluate(args, world)
-            if world.is_main:
-                print_rates(rates)
+            outcome = evaluate(args, world)
+            print_rates(outcome.rates)
+            print_lost(outcome.lost)
     except ERRORS as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 2
@@ -222,7 +233,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return INTERRUPTED
-    return 0
+    return 1 if outcome.lost else 0
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import os
 import platform
 import statistics
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -18,12 +19,15 @@ import torch
 from tqdm import tqdm
 
 from sam2act import __version__
+from sam2act.data.rlbench_types import DemoError
 from sam2act.envs.base import EnvConfig
 from sam2act.envs.registry import check_task, perturbed_by
 from sam2act.evaluation import results
-from sam2act.evaluation.actors import Actor
+from sam2act.evaluation.actors import Actor, keyframe_actions
+from sam2act.evaluation.environment import environment_of, settings_of
 from sam2act.evaluation.results import EpisodeRow, RowWriter
 from sam2act.evaluation.runner import Runner, RunOptions
+from sam2act.evaluation.scene_checks import DemoCheck, usable_scenes
 from sam2act.evaluation.scenes import Scene, demo_scenes, fresh_scenes, recorded_backend
 from sam2act.evaluation.simulator import Simulator
 from sam2act.evaluation.tables import table_text, write_published_table
@@ -50,7 +54,7 @@ class Plan:
     def __init__(
         self, args: argparse.Namespace, world: World, tasks: list[str], name: str, repeat: int
     ) -> None:
-        """Find the scenes.
+        """Find the scenes and look at all their demos.
 
         Args:
             args: flags of eval.py.
@@ -60,7 +64,7 @@ class Plan:
             repeat: number of the repeat; fresh scenes are those of `--seed` plus this.
 
         Raises:
-            OptionError, SceneError: the flags do not fit the demos.
+            OptionError, SceneError: the flags do not fit the demos, or a demo cannot be used.
         """
         self._args, self._world, self._tasks = args, world, tasks
         self._root = args.model_folder / "eval" / name
@@ -69,6 +73,10 @@ class Plan:
         self._backend = self._choose_backend()
         self._check_backend()
         self._perturbed = self._acting_factors()
+        check = DemoCheck(self._backend, also=keyframe_actions if args.ground_truth else None)
+        self._scenes, self._skipped = usable_scenes(
+            self._scenes, check, skip_bad=args.skip_bad_episodes, progress=world.is_main
+        )
 
     def _scenes_of(self, task: str) -> list[Scene]:
         args = self._args
@@ -77,7 +85,8 @@ class Plan:
             scenes = fresh_scenes(task, self._seed, range(first, first + count))
         else:
             folder, restore = args.eval_datafolder, not args.perturb
-            scenes = demo_scenes(folder, task, first, count, restore=restore)
+            gaps = args.skip_bad_episodes
+            scenes = demo_scenes(folder, task, first, count, restore=restore, gaps=gaps)
         filmed = count if args.save_video is None else args.save_video
         return [replace(scene, film=i < filmed) for i, scene in enumerate(scenes)]
 
@@ -85,8 +94,10 @@ class Plan:
         """The backend that was named, else the one of the demos."""
         if self._args.backend != "auto":
             return str(self._args.backend)
-        first_of_task = {scene.task: scene for scene in reversed(self._scenes)}
-        found = {recorded_backend(scene) for scene in first_of_task.values()}
+        found = {
+            _recorded_backend([scene for scene in self._scenes if scene.task == task])
+            for task in self._tasks
+        }
         if len(found) > 1:
             raise OptionError(
                 f"the demos come from several simulators ({', '.join(sorted(found))}): evaluate "
@@ -116,15 +127,21 @@ class Plan:
             raise OptionError(f"--perturb: {error}") from error
 
     # -------------------------------------------------------------------------- before
-    def check(self, stem: str, identity: dict[str, Any]) -> None:
+    def check(self, stem: str, identity: dict[str, Any], actor: Actor | None = None) -> None:
         """Make sure that what lies in the folder of `stem` may be continued or skipped.
 
+        Args:
+            stem: name of the folder.
+            identity: of the checkpoint, as far as it is known.
+            actor: who will act, if known.
+
         Raises:
-            OptionError: there are finished episodes, and nobody said what to do with them.
+            OptionError: there are finished episodes, and nobody said what to do with them; or the
+                observations that the actor needs cannot be made.
             ResultsError: they belong to another evaluation.
         """
         folder, args = self._root / stem, self._args
-        results.check_same(folder, self._description(identity))
+        results.check_same(folder, self._description(identity, actor))
         known = results.read_rows(folder)
         if known and not args.resume and not (args.skip and self.is_complete(stem)):
             raise OptionError(
@@ -137,7 +154,7 @@ class Plan:
         return not self._missing(results.read_rows(self._root / stem))
 
     def _missing(self, known: Sequence[EpisodeRow]) -> list[Scene]:
-        finished = {row.key for row in known}
+        finished = {row.key for row in known if not row.is_lost}
         return [scene for scene in self._scenes if (scene.task, scene.episode) not in finished]
 
     def rows(self, stem: str) -> list[EpisodeRow]:
@@ -148,45 +165,52 @@ class Plan:
 
     # ------------------------------------------------------------------------- running
     def run(self, actor: Actor, stem: str, identity: dict[str, Any]) -> None:
-        """Run what is not finished, and write the tables."""
+        """Run what is not finished, and write the tables; nothing is written before a row is."""
         folder, world = self._root / stem, self._world
-        if world.is_main:
-            results.describe(folder, self._description(identity))
+        description = self._description(identity, actor)
+
+        def describe() -> None:
+            results.describe(folder, description)
             write_config(self._root / "eval_config.yaml", _plain(vars(self._args)))
-        world.barrier()
+
         missing = self._missing(results.read_rows(folder))
         # Neighbours, so that the episodes of a process take different rows of its batch.
         first, end = (len(missing) * rank // world.size for rank in (world.rank, world.rank + 1))
         world.barrier()  # nobody may write before everybody has seen what is missing
-        rows = self._run_share(actor, folder, missing[first:end])
+        writer = RowWriter(folder / results.rows_file(world.rank), before=describe)
+        rows = self._run_share(actor, writer, missing[first:end])
         gathered = world.gather_to_main(rows)
         if not world.is_main:
             return
-        self._store_rows_of_others(folder, gathered)
+        self._store_rows_of_others(writer, gathered)
+        describe()  # also where nothing was missing
         stored = self.rows(stem)
         write_published_table(folder, stored)
         print(f"{folder}\n{table_text(stored)}")
 
     @staticmethod
-    def _store_rows_of_others(folder: Path, gathered: Sequence[Sequence[EpisodeRow]]) -> None:
+    def _store_rows_of_others(writer: RowWriter, gathered: Sequence[Sequence[EpisodeRow]]) -> None:
         """Rows that other nodes wrote where this one cannot see them."""
-        seen = {row.key for row in results.read_rows(folder)}
-        writer = RowWriter(folder / results.rows_file())
+        stored = results.read_rows(writer.path.parent)
+        seen = {row.key for row in stored if not row.is_lost}
         for row in (row for rows in gathered for row in rows):
             if row.key not in seen:
                 writer.write(row)
 
-    def _run_share(self, actor: Actor, folder: Path, scenes: Sequence[Scene]) -> list[EpisodeRow]:
+    def _run_share(
+        self, actor: Actor, writer: RowWriter, scenes: Sequence[Scene]
+    ) -> list[EpisodeRow]:
         """This process's share of the episodes."""
         if not scenes:
             return []
+        folder = writer.path.parent
         simulators = self._open_simulators(actor, len(scenes))
-        writer = RowWriter(folder / results.rows_file(self._world.rank))
         options = RunOptions(
             episode_length=self._args.episode_length,
             batch_size=batch_size(self._args, self._world),
             folder=folder,
             film_suffix=".mp4" if find_spec("av") else ".webp",
+            skip_bad=self._args.skip_bad_episodes,
         )
         rows: list[EpisodeRow] = []
         try:
@@ -207,20 +231,15 @@ class Plan:
                 simulator.close()
         return rows
 
-    def _open_simulators(self, actor: Actor, episodes: int) -> list[Simulator]:
-        args = self._args
+    def _environment(self, actor: Actor) -> EnvConfig:
+        cameras, image_size = actor.cameras, actor.image_size
         try:
-            config = EnvConfig(
-                task=self._tasks[0],
-                backend=self._backend,
-                cameras=actor.cameras,
-                image_size=actor.image_size,
-                perturbations=tuple(args.perturb),
-                strict_order=args.strict_order,
-                headless=args.headless,
-            )
+            return environment_of(self._args, self._tasks[0], self._backend, cameras, image_size)
         except ValueError as error:
             raise OptionError(f"the policy's observations cannot be made: {error}") from error
+
+    def _open_simulators(self, actor: Actor, episodes: int) -> list[Simulator]:
+        args, config = self._args, self._environment(actor)
         wanted = args.workers or self._automatic_workers()
         return [Simulator(config, args.time_limit) for _ in range(min(wanted, episodes))]
 
@@ -231,13 +250,13 @@ class Plan:
         cores = max((os.cpu_count() or 1) // neighbours, 1)
         return min(cores, max(batch_size(self._args, self._world), MOST_WORKERS))
 
-    def _description(self, identity: dict[str, Any]) -> dict[str, Any]:
+    def _description(self, identity: dict[str, Any], actor: Actor | None) -> dict[str, Any]:
         args = self._args
+        environment = {} if actor is None else settings_of(self._environment(actor))
         data = None if self._seed is not None else str(args.eval_datafolder.resolve())
         return {
             "format": results.FORMAT,
             "settings": {
-                "backend": self._backend,
                 "tasks": self._tasks,
                 "data": data,
                 "seed": self._seed,
@@ -245,19 +264,27 @@ class Plan:
                 "eval_episodes": args.eval_episodes,
                 "episode_length": args.episode_length,
                 "batch_size": batch_size(args, self._world),
-                "perturb": list(args.perturb),
-                "strict_order": args.strict_order,
+                **environment,
                 "exp_cfg_path": args.exp_cfg_path,
                 "mvt_cfg_path": args.mvt_cfg_path,
             },
             "perturbed": self._perturbed,
             "checkpoint": identity,
+            "skipped": {f"{s.task}/{s.episode}": text for s, text in self._skipped.items()},
             "chance": {t: results.CHANCE[t] for t in self._tasks if t in results.CHANCE},
             "versions": _versions(),
             "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, "
             f"{self._world.size} processes on {_device_name(self._world.device)}",
             "date": datetime.date.today().isoformat(),
         }
+
+
+def _recorded_backend(scenes: Sequence[Scene]) -> str:
+    """The backend of the first demo that can be read."""
+    for scene in scenes[:-1]:
+        with suppress(DemoError):
+            return recorded_backend(scene)
+    return recorded_backend(scenes[-1])
 
 
 def _line(row: EpisodeRow) -> str:

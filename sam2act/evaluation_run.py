@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import hashlib
 import json
 import logging
@@ -17,6 +18,7 @@ from sam2act.config.tasks import MEMORYBENCH_TASKS, RLBENCH_TASKS
 from sam2act.evaluation.actors import Actor, DemoActor, PolicyActor
 from sam2act.evaluation.aggregate import average_tasks
 from sam2act.evaluation.checkpoints import file_digest, find_checkpoints
+from sam2act.evaluation.results import EpisodeRow
 from sam2act.evaluation_plan import OptionError, Plan, batch_size
 from sam2act.language.text_encoder import build_text_encoder
 from sam2act.policy.checkpoint import load_policy
@@ -29,7 +31,7 @@ LOGGER = logging.getLogger(__name__)
 GROUND_TRUTH = "ground_truth"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # equal to itself alone
 class Target:
     """A checkpoint, or the demos themselves.
 
@@ -44,11 +46,24 @@ class Target:
     identity: dict[str, Any] = field(default_factory=dict)
 
 
-def evaluate(args: argparse.Namespace, world: World) -> dict[str, list[float]]:
+@dataclass
+class Outcome:
+    """What an evaluation found; empty but on the main process.
+
+    Attributes:
+        rates: success rates in percent per checkpoint, one per repeat.
+        lost: episodes that failed for the simulator's sake.
+    """
+
+    rates: dict[str, list[float]] = field(default_factory=dict)
+    lost: list[EpisodeRow] = field(default_factory=list)
+
+
+def evaluate(args: argparse.Namespace, world: World) -> Outcome:
     """Everything that the flags ask for.
 
-    Returns:
-        success rates in percent per checkpoint, one per repeat; empty but on the main process.
+    Demos, checkpoints, language and what lies in the folders of the results are looked at before
+    the first episode begins, and before anything is written.
 
     Raises:
         OptionError, SceneError, EvaluationError and others: see their messages.
@@ -57,31 +72,33 @@ def evaluate(args: argparse.Namespace, world: World) -> dict[str, list[float]]:
     tasks = task_list(args.tasks)
     targets = find_targets(args)
     plans = [Plan(args, world, tasks, name, repeat) for repeat, name in enumerate(log_names(args))]
-    for target in targets:  # before the first of many hours, not in the middle
+    # Kept for one target: of several, each is loaded once to be checked and once to act.
+    load = functools.lru_cache(maxsize=1)(functools.partial(_make_actor, args, world))
+    for target in targets:
         for plan in plans:
             plan.check(target.stem, target.identity)
-    rates: dict[str, list[float]] = {}
     for target in targets:
-        found = _evaluate_target(args, world, plans, target)
-        if world.is_main:
-            rates[target.stem] = found
-    return rates
-
-
-def _evaluate_target(
-    args: argparse.Namespace, world: World, plans: Sequence[Plan], target: Target
-) -> list[float]:
-    """Success rates of one checkpoint, one per plan, in percent."""
-    missing = [plan for plan in plans if not (args.skip and plan.is_complete(target.stem))]
-    if missing:
-        actor, identity = _make_actor(args, target, world)
-        for plan in missing:
+        for plan in _unfinished(args, plans, target):
+            actor, identity = load(target)
+            plan.check(target.stem, identity, actor)
+    outcome = Outcome()
+    for target in targets:
+        unfinished = _unfinished(args, plans, target)
+        if not unfinished:
+            LOGGER.info("%s: complete already, skipped", target.stem)
+        for plan in unfinished:
+            actor, identity = load(target)
             plan.run(actor, target.stem, identity)
-    else:
-        LOGGER.info("%s: complete already, skipped", target.stem)
-    if not world.is_main:
-        return []
-    return [100 * average_tasks([plan.rows(target.stem)]).rate for plan in plans]
+        if world.is_main:
+            runs = [plan.rows(target.stem) for plan in plans]
+            outcome.rates[target.stem] = [100 * average_tasks([rows]).rate for rows in runs]
+            outcome.lost += [row for rows in runs for row in rows if row.is_lost]
+    return outcome
+
+
+def _unfinished(args: argparse.Namespace, plans: Sequence[Plan], target: Target) -> list[Plan]:
+    """The plans of a target that are not to be skipped."""
+    return [plan for plan in plans if not (args.skip and plan.is_complete(target.stem))]
 
 
 # ------------------------------------------------------------------------------- options
@@ -137,9 +154,9 @@ def find_targets(args: argparse.Namespace) -> list[Target]:
 
 
 def _make_actor(
-    args: argparse.Namespace, target: Target, world: World
+    args: argparse.Namespace, world: World, target: Target
 ) -> tuple[Actor, dict[str, Any]]:
-    """Who acts, and what identifies it."""
+    """Who acts, and what identifies it; its text encoder has worked once."""
     if target.checkpoint is None:
         experiment, network = _ground_truth_configs(args)
         grid = {"img_size": network.img_size, "st_sca": network.st_sca, "num_rot": network.num_rot}
@@ -154,6 +171,7 @@ def _make_actor(
     )
     network = bundle.network
     encoder = build_text_encoder(bundle.experiment.language, network.lang_len, network.lang_dim)
+    encoder.encode(["open the drawer"])  # its weights are read at first need
     policy = KeyframePolicy(bundle, batch_size=batch_size(args, world), text_encoder=encoder)
     identity = target.identity | {
         "step": bundle.step,

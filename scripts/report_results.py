@@ -15,8 +15,8 @@ from sam2act.evaluation.aggregate import (
     tasks_of,
     variation_counts,
 )
-from sam2act.evaluation.comparison import NEVER_BEGUN
 from sam2act.evaluation.methods import GROUND_TRUTH, PLUS, STAGE_ONE, Method
+from sam2act.evaluation.results import NEVER_BEGUN
 from sam2act.visualization.bars import BAR_COLORS, Bar, BarGroup, bar_chart, percent
 from sam2act.visualization.page import Page
 

@@ -12,12 +12,17 @@ from typing import Any
 
 import numpy as np
 
-from sam2act.envs.base import ACTION_SIZE, ConfigurationPathError, IKError, InvalidActionError
+from sam2act.envs.base import (
+    ACTION_SIZE,
+    ConfigurationPathError,
+    IKError,
+    InvalidActionError,
+    target_inside,
+)
 from sam2act.envs.rlbench_errors import translated
 
 WORKSPACE_MARGIN = 0.2  # metres around the footprint of the shape `workspace`
 WORKSPACE_HEIGHT = 1.0  # metres above it
-_INSIDE = 1e-7  # metres; RLBench refuses the faces of the box themselves
 _PLANNING = {"trials": 100, "max_configs": 10, "max_time_ms": 10, "trials_per_goal": 5}
 
 
@@ -29,14 +34,17 @@ class KeyframeMotion:
         info: of the last motion: `path_kind`, `frames`, `plan_ms`, `exec_ms`.
     """
 
-    def __init__(self, *, retry_without_collision: bool, stop_on_success: bool) -> None:
+    def __init__(
+        self, *, clip_targets: bool, retry_without_collision: bool, stop_on_success: bool
+    ) -> None:
+        self._clip = clip_targets
         self._retry = retry_without_collision
         self._stop = stop_on_success
         self.on_step: Callable[[], None] | None = None
         self.info: dict[str, Any] = {}
 
     def move(self, scene: Any, pose: np.ndarray, *, ignore_collisions: bool) -> None:
-        """Bring the tip to `pose` (7,), whose position is moved into the workspace first.
+        """Bring the tip to `pose` (7,), whose position is moved into the workspace if need be.
 
         Args:
             scene: RLBench's scene.
@@ -44,10 +52,12 @@ class KeyframeMotion:
             ignore_collisions: plan through obstacles.
 
         Raises:
-            InvalidActionError: there is no path.
+            InvalidActionError: there is no path, or the position lies outside the workspace and
+                is not to be moved.
         """
         started = time.perf_counter()
-        pose = np.concatenate([np.clip(pose[:3], *workspace_box()), pose[3:]])
+        position = target_inside(pose[:3], *workspace_box(), clip=self._clip)
+        pose = np.concatenate([position, pose[3:]])
         if not ignore_collisions:
             _free_touched_shapes(scene)
         path, kind = self._plan(scene, pose, ignore_collisions)
@@ -96,7 +106,7 @@ class KeyframeMotion:
 
 
 def workspace_box() -> tuple[np.ndarray, np.ndarray]:
-    """Lowest and highest position (3,) that RLBench accepts as a target, metres."""
+    """Lowest and highest corner (3,) of where RLBench accepts targets, metres."""
     from pyrep.objects.shape import Shape
 
     workspace = Shape("workspace")
@@ -106,7 +116,7 @@ def workspace_box() -> tuple[np.ndarray, np.ndarray]:
     high = np.array(
         [x + high_x + WORKSPACE_MARGIN, y + high_y + WORKSPACE_MARGIN, z + WORKSPACE_HEIGHT]
     )
-    return low + _INSIDE, high - _INSIDE
+    return low, high
 
 
 def _free_touched_shapes(scene: Any) -> None:

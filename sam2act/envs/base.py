@@ -18,6 +18,7 @@ POLICY_CAMERAS = ("front", "left_shoulder", "right_shoulder", "wrist")
 IMAGE_POLICIES = ("keyframes", "all", "none")
 BACKENDS = ("embedded", "rlbench")
 ACTION_SIZE = 9
+INSIDE = 1e-7  # metres; RLBench refuses the faces of its workspace themselves
 
 
 class EnvError(Exception):
@@ -97,6 +98,8 @@ class EnvConfig:
         perturbations: names of perturbation factors, empty = none.
         memory_strict: remove what would give the past away (embedded MemoryBench tasks).
         strict_order: MemoryBench conditions count in the described order only.
+        clip_targets: move positions outside the workspace into it, as published; False = refuse
+            such an action.
         retry_without_collision: plan once more ignoring collisions before giving up.
         stop_on_success: `step` ends a motion as soon as the task is solved.
         headless: open no window (rlbench; the embedded simulator never does).
@@ -111,6 +114,7 @@ class EnvConfig:
     perturbations: tuple[str, ...] = ()
     memory_strict: bool = True
     strict_order: bool = False
+    clip_targets: bool = True
     retry_without_collision: bool = True
     stop_on_success: bool = True
     headless: bool = True
@@ -220,3 +224,26 @@ def check_action(action: np.ndarray | Sequence[float]) -> np.ndarray:
     values = values.copy()
     values[3:7] /= norm
     return values
+
+
+def target_inside(
+    position: np.ndarray, low: np.ndarray, high: np.ndarray, *, clip: bool
+) -> np.ndarray:
+    """`position` (3,) where it lies inside a workspace, else the nearest one that does.
+
+    Args:
+        position: metres, world frame.
+        low: (3,) lowest corner of the workspace; its faces do not belong to it.
+        high: (3,) highest corner.
+        clip: whether positions outside are moved.
+
+    Raises:
+        InvalidActionError: the position lies outside and `clip` is False.
+    """
+    inside = np.clip(position, low + INSIDE, high - INSIDE)
+    if not clip and not np.array_equal(inside, position):
+        raise InvalidActionError(
+            f"action: position {np.round(position, 3)} lies outside the workspace "
+            f"{np.round(low, 3)} to {np.round(high, 3)} metres"
+        )
+    return inside

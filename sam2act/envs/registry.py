@@ -76,6 +76,15 @@ def check_task(backend: str, name: str) -> None:
         raise ValueError(f"backend: {backend!r} is none of {', '.join(BACKENDS)}")
 
 
+def variation_count(backend: str, task: str) -> int | None:
+    """Number of variations of a task that `check_task` accepts; None if only a simulator knows."""
+    if backend != "embedded":
+        return None
+    from sam2act.envs.embedded.tasks import task_class
+
+    return task_class(task).variations
+
+
 def choose_tasks(names: list[str]) -> list[str]:
     """Task names of the embedded simulator; `all` and `memorybench` stand for sets.
 

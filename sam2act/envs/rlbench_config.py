@@ -17,12 +17,17 @@ def check_options(config: EnvConfig) -> None:
     """Refuse what only the embedded simulator can do.
 
     Raises:
-        ValueError: perturbations or strict order.
+        ValueError: perturbations, strict order, or scenes that give the past away.
     """
     if config.perturbations:
         raise ValueError(
             f"perturbations: {', '.join(config.perturbations)} exist in the embedded simulator "
             "only; backend rlbench runs unperturbed scenes"
+        )
+    if not config.memory_strict:
+        raise ValueError(
+            "memory_strict: False changes scenes of the embedded simulator; those of backend "
+            "rlbench are RLBench's own"
         )
     if config.strict_order:
         raise ValueError(

@@ -21,6 +21,7 @@ from sam2act.envs import headless
 from sam2act.envs.action_mode import KeyframeMotion, build_action_mode
 from sam2act.envs.base import IMAGE_POLICIES, EnvConfig, EnvError, StepResult, check_action
 from sam2act.envs.cinematic import CinematicCamera, Film
+from sam2act.envs.recorded import check_origin, restore_random_state
 from sam2act.envs.rlbench_config import (
     PURPOSE,
     as_observation,
@@ -39,7 +40,7 @@ class RLBenchEnv:
     """An `Env` on RLBench; the scene is opened once.
 
     Attributes:
-        config: what was asked for; `memory_strict` has no meaning here.
+        config: what was asked for.
         task_name: name of the task.
         instructions: of the running episode, as the last reset gave them.
     """
@@ -60,6 +61,7 @@ class RLBenchEnv:
         self.task_name = config.task
         self.instructions: list[str] = []
         self._motion = KeyframeMotion(
+            clip_targets=config.clip_targets,
             retry_without_collision=config.retry_without_collision,
             stop_on_success=config.stop_on_success,
         )
@@ -94,12 +96,7 @@ class RLBenchEnv:
         Raises:
             ValueError: the demo holds no such state, or comes from another simulator.
         """
-        misc = (getattr(demo[0], "misc", None) or {}) if len(demo) else {}
-        if misc.get("backend", self.backend) != self.backend:
-            raise ValueError(
-                f"this demo was recorded with backend {misc['backend']}, but this environment has "
-                f"{self.backend}: its scene cannot be restored here"
-            )
+        check_origin(demo, {"backend": self.backend})
         return self._begin(demo.variation_number, demo.random_seed)
 
     def _begin(
@@ -125,7 +122,7 @@ class RLBenchEnv:
 
     # --------------------------------------------------------------------------- actions
     def step(self, action: np.ndarray) -> StepResult:
-        """Move, then actuate the gripper; positions are moved into the workspace first.
+        """Move, then actuate the gripper; `clip_targets` says what becomes of positions outside.
 
         Raises:
             InvalidActionError: the action has the wrong form, or no path leads to the pose.
@@ -247,24 +244,6 @@ def _launch(config: EnvConfig, motion: KeyframeMotion) -> Any:
             f"{PURPOSE}: CoppeliaSim could not be started ({error}); {headless.START_HELP}"
         ) from error
     return environment
-
-
-def restore_random_state(random_state: tuple | int | None) -> None:
-    """Set numpy's global generator to a Mersenne-Twister state, or seed it with an integer.
-
-    Raises:
-        ValueError: it is neither.
-    """
-    try:
-        if isinstance(random_state, (int, np.integer)):
-            np.random.seed(int(random_state))
-        else:
-            np.random.set_state(random_state)  # type: ignore[arg-type]
-    except (TypeError, ValueError, KeyError, IndexError) as error:
-        raise ValueError(
-            f"random_seed: the demo holds no state of numpy's generator ({error}), so its scene "
-            "cannot be restored; record it again"
-        ) from error
 
 
 def _check_seed(seed: int) -> None:

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sam2act.evaluation.aggregate import tasks_of
+from sam2act.evaluation.environment import SWITCHES
 from sam2act.evaluation.methods import Method
-from sam2act.evaluation.results import EpisodeRow
+from sam2act.evaluation.results import NEVER_BEGUN, EpisodeRow
 
 # What must agree for figures to compare; perturbations are compared in `perturbed.py`.
-COMPARED_SETTINGS = ("backend", "episode_length", "strict_order")
-NEVER_BEGUN = -1  # variation of an episode whose reset failed
+COMPARED_SETTINGS = ("backend", "episode_length", *SWITCHES)
 
 Scene = tuple[str, int, int | None]  # task, variation, seed
 

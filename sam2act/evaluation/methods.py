@@ -83,7 +83,8 @@ class Evaluation:
         tasks = self.section("settings").get("tasks") or []
         each = self.section("settings").get("eval_episodes") or 0
         finished = Counter(row.task for row in self.rows)
-        return sum(min(finished[task], each) for task in tasks), each * len(tasks)
+        wanted = each * len(tasks) - len(self.section("skipped"))
+        return sum(min(finished[task], each) for task in tasks), wanted
 
 
 @dataclass(frozen=True)

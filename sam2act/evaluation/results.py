@@ -9,17 +9,22 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import functools
 import io
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sam2act.evaluation.environment import SWITCHES
+
 FORMAT = 1
 DESCRIPTION_FILE = "evaluation.json"
 TIMEOUT = "timeout"  # cause of failure: the episode length was reached
+HUNG, DIED = "SimulatorTimeout", "SimulatorDied"  # causes: the simulator was lost, twice
+NEVER_BEGUN = -1  # variation of an episode whose reset failed
 FULL_REWARD = 100.0
 MOST_LETTERS = 2000  # of a cell
 # Success of a policy that does everything right but guesses what only the past could tell.
@@ -41,7 +46,7 @@ class EpisodeRow:
         seed: of the scene; None where a demo holds the state of a random generator.
         success: 1 or 0.
         reward: 0 to 100, of the last step.
-        steps: executed actions.
+        steps: actions, the one that failed included.
         failure: why it failed, empty on success.
         message: details of the failure.
         seconds: wall time, waiting for the network included.
@@ -67,6 +72,11 @@ class EpisodeRow:
         """What tells episodes of an evaluation apart."""
         return self.task, self.episode
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether it failed for the simulator's sake: the policy is not to blame."""
+        return self.variation == NEVER_BEGUN or self.failure.startswith((HUNG, DIED))
+
 
 COLUMNS = tuple(field.name for field in dataclasses.fields(EpisodeRow))
 
@@ -80,11 +90,14 @@ def rows_file(rank: int = 0) -> str:
 class RowWriter:
     """Adds rows to a file, each on disk before the next episode counts."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, before: Callable[[], None] = lambda: None) -> None:
+        """Write to `path`; `before` is called once, before the first row."""
         self.path = path
+        self._before = functools.cache(before)
 
     def write(self, row: EpisodeRow) -> None:
         """Append `row` as one line; what an interruption left of another one is removed."""
+        self._before()
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with open(self.path, "ab+") as stream:
             stream.seek(0)
@@ -110,14 +123,18 @@ def _csv(cells: Sequence[Any]) -> str:
 
 
 def read_rows(folder: Path) -> list[EpisodeRow]:
-    """The rows of all files of an evaluation by task and episode; the last of a key counts.
+    """The rows of all files of an evaluation by task and episode.
+
+    Of several with the same key the last one counts that was not lost to the simulator.
 
     Raises:
         ResultsError: a file has other columns, or a line that is no row.
     """
     rows: dict[tuple[str, int], EpisodeRow] = {}
     for path in sorted(folder.glob("episodes*.csv")):
-        rows |= {row.key: row for row in _read_file(path)}
+        for row in _read_file(path):
+            if not (row.is_lost and row.key in rows):
+                rows[row.key] = row
     return sorted(rows.values(), key=lambda row: row.key)
 
 
@@ -164,6 +181,7 @@ def _parse(line: Sequence[str]) -> EpisodeRow:
 # --------------------------------------------------------------------------- description
 # Settings that an evaluation and its continuation need not share: they grow.
 _GROWING = ("tasks", "start_episode", "eval_episodes")
+_HARMLESS = ("headless",)  # changes no episode
 # Of a checkpoint; where else it is described, nothing is compared.
 _IDENTITY = ("sha256", "config")
 
@@ -175,36 +193,47 @@ def describe(folder: Path, description: Mapping[str, Any]) -> None:
         ResultsError: it has other settings or another checkpoint.
     """
     merged = dict(description)
-    if (folder / DESCRIPTION_FILE).exists():
+    names = {f"{row.task}/{row.episode}" for row in read_rows(folder)}
+    if names and (folder / DESCRIPTION_FILE).exists():
         check_same(folder, description)
         stored = read_description(folder)
         for by_task in ("chance", "perturbed"):
             merged[by_task] = stored.get(by_task, {}) | description.get(by_task, {})
         merged["settings"] = _grown(stored["settings"], description["settings"])
+        skipped = stored.get("skipped", {}) | description.get("skipped", {})
+        merged["skipped"] = {key: text for key, text in skipped.items() if key not in names}
     write_text(folder / DESCRIPTION_FILE, json.dumps(merged, indent=1) + "\n")
 
 
 def check_same(folder: Path, description: Mapping[str, Any]) -> None:
-    """Make sure that `folder` holds nothing, or results of the same evaluation.
+    """Make sure that `folder` holds no finished episode, or those of the same evaluation.
 
-    Keys that one side lacks are not compared.
+    Keys that one side lacks are not compared, except for the switches of the environment.
 
     Raises:
         ResultsError: it has other settings or another checkpoint.
     """
-    if not (folder / DESCRIPTION_FILE).exists():
+    if not _has_results(folder):
         return
     stored = read_description(folder)
     for part in ("settings", "checkpoint"):
         before, now = stored.get(part) or {}, description.get(part) or {}
-        keys = set(before) & set(now)
-        keys -= set(_GROWING) if part == "settings" else keys - set(_IDENTITY)
+        if part == "settings":
+            keys = (set(before) & set(now)) - {*_GROWING, *_HARMLESS} | set(SWITCHES) & set(now)
+        else:
+            keys = set(before) & set(now) & set(_IDENTITY)
         for key in sorted(keys):
-            if before[key] != now[key]:
+            found = before.get(key, "unknown")  # by an earlier version, which acted otherwise
+            if found != now[key]:
                 raise ResultsError(
                     f"{folder / DESCRIPTION_FILE}: these results have {part} {key} "
-                    f"{before[key]!r}, now it is {now[key]!r}; choose another --log-name"
+                    f"{found!r}, now it is {now[key]!r}; choose another --log-name"
                 )
+
+
+def _has_results(folder: Path) -> bool:
+    """Whether there are finished episodes; what is said of none binds nobody."""
+    return (folder / DESCRIPTION_FILE).exists() and bool(read_rows(folder))
 
 
 def _grown(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
@@ -235,6 +264,6 @@ def read_description(folder: Path) -> dict[str, Any]:
 def write_text(path: Path, text: str) -> None:
     """Write a file atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".part")
+    partial = path.with_name(f"{path.name}.{os.getpid()}.part")  # of several processes
     partial.write_text(text, encoding="utf-8")
     os.replace(partial, path)

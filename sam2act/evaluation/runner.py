@@ -19,7 +19,14 @@ import numpy as np
 
 from sam2act.data.rlbench_types import Observation
 from sam2act.evaluation.actors import Actor
-from sam2act.evaluation.results import FULL_REWARD, TIMEOUT, EpisodeRow
+from sam2act.evaluation.results import (
+    DIED,
+    FULL_REWARD,
+    HUNG,
+    NEVER_BEGUN,
+    TIMEOUT,
+    EpisodeRow,
+)
 from sam2act.evaluation.scenes import Scene
 from sam2act.evaluation.simulator import (
     Began,
@@ -37,7 +44,6 @@ LOGGER = logging.getLogger(__name__)
 ATTEMPTS = 2  # of an episode whose simulator dies or hangs
 MOST_CRASHES = 3  # episodes in succession that may be lost to the simulator
 DEMO_EXHAUSTED = "demo exhausted"
-HUNG, DIED = "SimulatorTimeout", "SimulatorDied"
 
 
 class EvaluationError(RuntimeError):
@@ -53,12 +59,14 @@ class RunOptions:
         batch_size: rows of a forward pass of the policy, see `EpisodeIds`.
         folder: of the results; films of the scenes that want one go to `videos/` in it.
         film_suffix: .mp4, .gif or .webp.
+        skip_bad: leave out demos whose scene the simulator refuses, instead of stopping.
     """
 
     episode_length: int = 25
     batch_size: int = 1
     folder: Path = Path()
     film_suffix: str = ".mp4"
+    skip_bad: bool = False
 
 
 @dataclass
@@ -69,7 +77,7 @@ class _Running:
     env_id: int
     started: float
     attempt: int = 1
-    variation: int = -1
+    variation: int = NEVER_BEGUN
     seed: int | None = None
     instruction: str = ""
     steps: int = 0
@@ -175,7 +183,10 @@ class Runner:
             LOGGER.warning("%s could not be written: %s", running.row.video, reply.message)
             yield dataclasses.replace(running.row, video="")
             self._release(number)
-        elif reply.user_error and not self._has_begun:
+        elif reply.bad_scene and self._options.skip_bad:
+            LOGGER.warning("left out: %s", reply.message)
+            self._release(number)
+        elif reply.bad_scene or (reply.user_error and not self._has_begun):
             raise EvaluationError(f"{running.scene.task}: {reply.message}")
         else:
             LOGGER.warning("%s: %s\n%s", running.scene.task, reply.message, reply.trace)
@@ -217,6 +228,7 @@ class Runner:
             yield running.row
             self._release(number)
         elif isinstance(reply, Failed):
+            running.steps += running.variation != NEVER_BEGUN  # as published, it was an action
             self._end(number, 0.0, False, reply.kind, reply.message)
         elif isinstance(reply, Began):
             self._has_begun = True

@@ -12,7 +12,11 @@ from sam2act.data.demo_folders import EPISODES_FOLDER, tasks_below
 from sam2act.data.demos import Episode, list_episodes, read_episode
 from sam2act.data.rlbench_types import Observation
 from sam2act.envs.base import Env
+from sam2act.envs.recorded import check_plain_seed, recorded_origin
 from sam2act.envs.seeding import episode_seed, episode_variation
+
+_FRESH = "fresh scenes of the embedded simulator with --backend embedded --seed N"
+_MOST_NAMES = 10
 
 
 class SceneError(ValueError):
@@ -46,6 +50,10 @@ class Scene:
         Returns:
             variation, seed (None where the demo holds a generator's state), instructions, the
             first observation.
+
+        Raises:
+            DemoError: the demo cannot be read.
+            SceneError: its scene is none of this environment.
         """
         if self.demo is None:
             assert self.seed is not None
@@ -55,15 +63,14 @@ class Scene:
         stored = read_stored(self.demo)
         variation, state = stored.variation_number, stored.random_seed
         stored.demo.variation_number = variation  # recorded RLBench pickles hold 0 there
-        if self.restore:
-            known = state if isinstance(state, int) else None
-            return variation, known, *env.reset_to_demo(stored.demo)
-        if not isinstance(state, int):
-            raise SceneError(
-                f"{self.demo}: perturbed scenes need demos of the embedded simulator, whose scene "
-                "is a plain seed; this one holds the state of a random generator"
-            )
-        return variation, state, *env.reset(variation, state)
+        try:
+            if self.restore:
+                known = state if isinstance(state, int) else None
+                return variation, known, *env.reset_to_demo(stored.demo)
+            check_plain_seed(state)
+            return variation, int(state), *env.reset(variation, int(state))  # type: ignore[arg-type]
+        except ValueError as error:
+            raise SceneError(f"{self.demo}: {error}") from error
 
 
 @functools.lru_cache(maxsize=2)
@@ -77,7 +84,9 @@ def fresh_scenes(task: str, seed: int, numbers: Sequence[int]) -> list[Scene]:
     return [Scene(task, number, seed=seed) for number in numbers]
 
 
-def demo_scenes(folder: Path, task: str, start: int, count: int, *, restore: bool) -> list[Scene]:
+def demo_scenes(
+    folder: Path, task: str, start: int, count: int, *, restore: bool, gaps: bool = False
+) -> list[Scene]:
     """The scenes of `count` demos of `task` from the `start`-th on, in the order of their numbers.
 
     Args:
@@ -86,36 +95,53 @@ def demo_scenes(folder: Path, task: str, start: int, count: int, *, restore: boo
         start: position of the first one.
         count: how many.
         restore: see `Scene`.
+        gaps: take the demos that are there, although numbers between them are missing.
 
     Raises:
-        SceneError: there are none, or fewer.
+        SceneError: there are none, or fewer, or numbers between them are missing.
     """
-    if not (folder / task / EPISODES_FOLDER).is_dir():
+    episodes = folder / task / EPISODES_FOLDER
+    if not episodes.is_dir():
         raise SceneError(_absent(folder, task))
     numbers = list_episodes(folder, ".", task)
     if start + count > len(numbers):
-        left = max(len(numbers) - start, 0)
-        raise SceneError(
-            f"{folder / task}: {count} episodes from number {start} on were asked for, but there "
-            f"are {len(numbers)} demos; pass --eval-episodes {left} or record more"
-            if left
-            else f"{folder / task}: there are {len(numbers)} demos, none from number {start} on; "
-            "lower --start-episode"
-        )
+        raise SceneError(_too_few(folder / task, start, count, len(numbers)))
     chosen = numbers[start : start + count]
-    episodes = folder / task / EPISODES_FOLDER
+    missing = sorted(set(range(numbers[0], chosen[-1])) - set(numbers))
+    if missing and not gaps:
+        names = ", ".join(f"episode{number}" for number in missing[:_MOST_NAMES])
+        raise SceneError(
+            f"{episodes}: {names} missing ({len(missing)} in all), so that demo {start} is "
+            f"episode{chosen[0]}; copy the demos again, or pass --skip-bad-episodes to count those "
+            "that are there"
+        )
     return [
         Scene(task, start + i, demo=episodes / f"episode{number}", restore=restore)
         for i, number in enumerate(chosen)
     ]
 
 
+def _too_few(folder: Path, start: int, count: int, there: int) -> str:
+    if not there:
+        return (
+            f"{folder / EPISODES_FOLDER}: holds no episode<N>; copy or record demos, or evaluate on "
+            f"{_FRESH}"
+        )
+    if start >= there:
+        return (
+            f"{folder}: there are {there} demos, none from number {start} on; lower --start-episode"
+        )
+    return (
+        f"{folder}: {count} episodes from number {start} on were asked for, but there are {there} "
+        f"demos; pass --eval-episodes {there - start} or record more"
+    )
+
+
 def _absent(folder: Path, task: str) -> str:
     wanted = f"{folder / task / EPISODES_FOLDER}: no such folder"
     remedy = (
         "--eval-datafolder names the folder of a split, which holds <task>/"
-        f"{EPISODES_FOLDER}/episode<N>; or evaluate on fresh scenes of the embedded simulator with "
-        "--backend embedded --seed N"
+        f"{EPISODES_FOLDER}/episode<N>; or evaluate on {_FRESH}"
     )
     found = tasks_below(folder)
     if not found:
@@ -130,6 +156,4 @@ def _absent(folder: Path, task: str) -> str:
 def recorded_backend(scene: Scene) -> str:
     """The backend in which the demo of `scene` was recorded; recorded RLBench does not say."""
     assert scene.demo is not None
-    demo = read_stored(scene.demo).demo
-    misc = (getattr(demo[0], "misc", None) or {}) if len(demo) else {}
-    return str(misc.get("backend", "rlbench"))
+    return str(recorded_origin(read_stored(scene.demo).demo)["backend"])

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from sam2act.data.rlbench_types import Observation
+from sam2act.data.rlbench_types import DemoError, Observation
 from sam2act.envs.base import Env, EnvConfig, EnvError
 from sam2act.envs.processes import (
     deaf_children,
@@ -27,7 +27,7 @@ from sam2act.envs.processes import (
 )
 from sam2act.envs.registry import MissingSimulatorError, make_env
 from sam2act.envs.video import write_video
-from sam2act.evaluation.scenes import Scene
+from sam2act.evaluation.scenes import Scene, SceneError
 
 FILM_EVERY = 2  # recorded frames per frame of a film
 FILM_RATE = 25.0  # frames per second; the simulation records 20 per second
@@ -97,12 +97,21 @@ class Finished:
 
 @dataclass(frozen=True)
 class Crashed:
-    """The simulator raised what it should not; `user_error`: the request itself is impossible."""
+    """The simulator raised what it should not.
+
+    Attributes:
+        kind: name of the exception.
+        message: its text.
+        trace: its traceback.
+        user_error: the request itself is impossible.
+        bad_scene: the demo cannot be used; others can.
+    """
 
     kind: str
     message: str
     trace: str = ""
     user_error: bool = False
+    bad_scene: bool = False
 
 
 Reply = Began | Stepped | Failed | Finished | Crashed
@@ -130,11 +139,13 @@ class Servant:
             return Failed(type(error).__name__, str(error))
         except Exception as error:
             expected = isinstance(error, (MissingSimulatorError, ValueError))
+            begins = isinstance(command, Begin)
             return Crashed(
                 type(error).__name__,
                 str(error),
                 traceback.format_exc(),
-                user_error=expected and isinstance(command, Begin),
+                user_error=expected and begins,
+                bad_scene=isinstance(error, (DemoError, SceneError)) and begins,
             )
 
     def close(self) -> None:

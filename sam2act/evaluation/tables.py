@@ -16,14 +16,15 @@ PUBLISHED_FILE = "eval_results.csv"
 def write_published_table(folder: Path, rows: Sequence[EpisodeRow]) -> None:
     """`eval_results.csv`: a line per task, then the mean of the success rates, in percent.
 
-    Other than published, `total_transitions` counts the steps of the task alone, not all steps
-    since the program began, and writing again replaces the table.
+    As published, `total_transitions` counts all steps so far, those of earlier tasks included.
+    Other than published, writing again replaces the table.
     """
+    steps = 0
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["task", "success rate", "length", "total_transitions"])
     for task, success in summarise_tasks([rows]).items():
-        steps = sum(row.steps for row in rows if row.task == task)
+        steps += sum(row.steps for row in rows if row.task == task)
         writer.writerow([task, 100 * success.rate, success.mean_steps, steps])
     writer.writerow(["average", 100 * average_tasks([rows]).rate, "", ""])
     write_text(folder / PUBLISHED_FILE, text.getvalue())

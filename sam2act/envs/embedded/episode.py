@@ -20,6 +20,7 @@ from sam2act.envs.base import (
     InvalidActionError,
     WaypointError,
     check_action,
+    target_inside,
 )
 from sam2act.envs.embedded import distractors, perturbations
 from sam2act.envs.embedded.camera import RayCamera
@@ -166,7 +167,8 @@ class EpisodeRunner:
         """Plan, move, actuate the gripper; the `info` of a `StepResult`.
 
         Raises:
-            InvalidActionError: wrong form, outside the workspace, no path. Nothing has changed.
+            InvalidActionError: wrong form, no path, or outside the workspace with `clip_targets`
+                False. Nothing has changed.
             SimulationError: the physics became unstable; the episode is over.
         """
         action = check_action(action)
@@ -193,12 +195,9 @@ class EpisodeRunner:
         self._ignore_collisions = ignore_collisions
 
     def _plan(self, action: np.ndarray, ignore_collisions: bool) -> JointPath:
-        if not ((action[:3] > WORKSPACE_LOW) & (action[:3] < WORKSPACE_HIGH)).all():
-            raise InvalidActionError(
-                f"action: position {np.round(action[:3], 3)} lies outside the workspace "
-                f"{WORKSPACE_LOW} to {WORKSPACE_HIGH} metres"
-            )
-        goal = Pose.from_array(action[:7])
+        box, clip = (WORKSPACE_LOW, WORKSPACE_HIGH), self.config.clip_targets
+        position = target_inside(action[:3], *box, clip=clip)
+        goal = Pose.from_array(np.concatenate([position, action[3:7]]))
         attempts = [ignore_collisions]
         if not ignore_collisions and self.config.retry_without_collision:
             attempts.append(True)

@@ -12,6 +12,7 @@ from sam2act.envs.base import StepResult
 from sam2act.envs.embedded.demo import record_demo
 from sam2act.envs.embedded.episode import EpisodeRunner
 from sam2act.envs.embedded.film import Film
+from sam2act.envs.recorded import check_origin, check_plain_seed
 
 
 class EmbeddedEnv(EpisodeRunner):
@@ -37,14 +38,8 @@ class EmbeddedEnv(EpisodeRunner):
         Raises:
             ValueError: the demo comes from another simulator, task or set of perturbations.
         """
-        recorded = (getattr(demo[0], "misc", None) or {}) if len(demo) else {}
-        for key, here in self.origin().items():
-            found = recorded.get(key, "unknown")
-            if found != here:
-                raise ValueError(
-                    f"this demo was recorded with {key} {found}, but this environment has {here}: "
-                    "its scene cannot be restored here"
-                )
+        check_origin(demo, self.origin())
+        check_plain_seed(demo.random_seed)
         return self.reset(demo.variation_number, cast(int, demo.random_seed))
 
     def get_demo(self, variation: int, seed: int, images: str = "keyframes") -> Demo:

@@ -1,0 +1,73 @@
+"""What a recorded demo must say, so that its scene can be restored in an environment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from sam2act.data.rlbench_types import Demo
+
+RLBENCH = "rlbench"  # whose demos do not say where they come from
+
+
+def recorded_origin(demo: Demo) -> dict[str, Any]:
+    """What the first frame of `demo` says of its environment: backend, task, perturbations."""
+    misc = getattr(demo[0], "misc", None) if len(demo) else None
+    return {"backend": RLBENCH} | (misc if isinstance(misc, dict) else {})
+
+
+def check_origin(demo: Demo, here: Mapping[str, Any]) -> None:
+    """Make sure that `demo` was recorded in an environment like the present one.
+
+    Args:
+        demo: a recorded demo.
+        here: what must be equal; a demo of the embedded simulator says all of its `origin()`.
+
+    Raises:
+        ValueError: it comes from another simulator, task or set of perturbations.
+    """
+    recorded = recorded_origin(demo)
+    for key, wanted in here.items():
+        found = recorded.get(key, "unknown")
+        if found != wanted:
+            raise ValueError(
+                f"this demo was recorded with {key} {found}, but this environment has {wanted}: "
+                "its scene cannot be restored here"
+            )
+
+
+def check_plain_seed(seed: Any) -> None:
+    """Make sure that `seed` names a scene of the embedded simulator.
+
+    Raises:
+        ValueError: it is no natural number.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
+        raise ValueError(
+            f"random_seed: scenes of the embedded simulator have a natural number, not "
+            f"{type(seed).__name__} {str(seed)[:40]}"
+        )
+
+
+def restore_random_state(random_state: Any, generator: Any = np.random) -> None:
+    """Set a generator to a Mersenne-Twister state, or seed it with an integer.
+
+    Args:
+        random_state: as a demo stores it.
+        generator: numpy's global one, from which RLBench draws, or a `RandomState`.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    try:
+        if isinstance(random_state, (int, np.integer)):
+            generator.seed(int(random_state))
+        else:
+            generator.set_state(random_state)
+    except (TypeError, ValueError, KeyError, IndexError) as error:
+        raise ValueError(
+            f"random_seed: the demo holds no state of numpy's generator ({error}), so its scene "
+            "cannot be restored; record it again"
+        ) from error
