@@ -124,8 +124,8 @@ def demo_scenes(
 def _too_few(folder: Path, start: int, count: int, there: int) -> str:
     if not there:
         return (
-            f"{folder / EPISODES_FOLDER}: holds no episode<N>; copy or record demos, or evaluate on "
-            f"{_FRESH}"
+            f"{folder / EPISODES_FOLDER}: holds no episode<N>; copy or record demos, or evaluate "
+            f"on {_FRESH}"
         )
     if start >= there:
         return (

@@ -54,6 +54,29 @@ def test_position_is_moved_into_the_workspace(
     assert np.array_equal(action[:3], wanted)  # the caller's array is left alone
 
 
+def test_position_outside_the_workspace_is_refused_if_that_is_wanted(world: Any) -> None:
+    env = make(clip_targets=False)
+    env.reset(0, 0)
+    with pytest.raises(InvalidActionError, match="outside the workspace"):
+        env.step(action_with(z=0.7))
+    assert world.named("get_path") == [] and world.steps == 0 and world.launched
+    env.step(action_with(z=0.76))
+    env.close()
+
+
+def test_arm_moves_before_the_gripper_which_acts_on_changes_only(
+    running: RLBenchEnv, world: Any
+) -> None:
+    world.calls.clear()
+    for wanted in (1, 0, 0, 1):
+        running.step(action_with(open=wanted))
+    kinds = [call[:2] if call[0] == "gripper" else call[:1] for call in world.calls]
+    assert [kind for kind in kinds if kind[0] in ("get_path", "gripper")] == [
+        *(("get_path",), ("get_path",), ("gripper", "close")),
+        *(("get_path",), ("get_path",), ("gripper", "open")),
+    ]
+
+
 def test_quaternion_is_made_a_unit_or_refused(running: RLBenchEnv, world: Any) -> None:
     running.step(action_with(qy=1.0005))  # RLBench's own tolerance is 1e-5
     with pytest.raises(InvalidActionError, match="norm"):

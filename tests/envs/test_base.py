@@ -5,7 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sam2act.envs.base import CameraSpec, EnvConfig, InvalidActionError, check_action
+from sam2act.envs.base import (
+    CameraSpec,
+    EnvConfig,
+    InvalidActionError,
+    check_action,
+    target_inside,
+)
 
 ACTION = np.array([0.2, 0.0, 1.0, 0.0, 1.0, 0.0, 0.0, 1.0, 0.0])
 
@@ -51,3 +57,25 @@ def test_intrinsics_have_negative_focal_lengths_that_scale_with_the_image() -> N
     spec = CameraSpec("front", np.eye(4), 90.0, 0.1, 1.0)
     assert np.allclose(spec.intrinsics(128), [[-64, 0, 64], [0, -64, 64], [0, 0, 1]])
     assert np.allclose(spec.intrinsics(64)[:2], spec.intrinsics(128)[:2] / 2)
+
+
+LOW, HIGH = np.array([-0.3, -0.66, 0.752]), np.array([0.8, 0.66, 1.752])
+
+
+@pytest.mark.parametrize(
+    ("wanted", "reached"),
+    [
+        ((0.1, 0.2, 1.0), (0.1, 0.2, 1.0)),
+        ((0.9, 0.2, 1.0), (0.8 - 1e-7, 0.2, 1.0)),
+        ((-5.0, -0.66, 0.5), (-0.3 + 1e-7, -0.66 + 1e-7, 0.752 + 1e-7)),
+    ],
+)
+def test_targets_are_moved_into_the_workspace_or_refused(wanted: tuple, reached: tuple) -> None:
+    position = np.array(wanted)
+    assert target_inside(position, LOW, HIGH, clip=True) == pytest.approx(reached, abs=1e-12)
+    assert tuple(position) == wanted, "the caller's array is left alone"
+    if wanted == reached:
+        assert np.array_equal(target_inside(position, LOW, HIGH, clip=False), position)
+    else:
+        with pytest.raises(InvalidActionError, match="outside the workspace"):
+            target_inside(position, LOW, HIGH, clip=False)

@@ -45,6 +45,10 @@ class ScriptedServant:
             self.steps, self.episode = 0, scene.episode
             if self.behaviour == "impossible":
                 return Crashed("ValueError", "there is no such variation", user_error=True)
+            if self.behaviour == "foreign":
+                return Crashed("SceneError", "episode1: of another task", bad_scene=True)
+            if self.behaviour == "unplaceable":
+                return Failed("BoundaryError", "no free place")
             return Began(scene.episode % 2, 7, [f"do {self.behaviour}"], Observation())
         if isinstance(command, Finish):
             if self.behaviour == "unfilmed":

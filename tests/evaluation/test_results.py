@@ -93,7 +93,7 @@ def test_tables_of_several_tasks(tmp_path: Path) -> None:
     assert lines == [
         ["task", "success rate", "length", "total_transitions"],
         ["put_block_back", "50.0", "6.5", "13"],
-        ["open_drawer", "0.0", "25.0", "25"],
+        ["open_drawer", "0.0", "25.0", "38"],  # all steps so far, as published
         ["average", "25.0", "", ""],
     ]
     text = table_text([ROW, FAILED, other])
@@ -109,6 +109,8 @@ def description(**changes: Any) -> dict[str, Any]:
 def test_an_evaluation_is_continued_only_with_equal_settings(tmp_path: Path) -> None:
     check_same(tmp_path, description())  # nothing is there
     describe(tmp_path, description())
+    check_same(tmp_path, description(episode_length=11))  # no episode is finished
+    RowWriter(tmp_path / rows_file()).write(ROW)
     check_same(tmp_path, description(eval_episodes=20))
     with pytest.raises(ResultsError, match="settings episode_length 25, now it is 11"):
         check_same(tmp_path, description(episode_length=11))
@@ -120,11 +122,13 @@ def test_an_evaluation_is_continued_only_with_equal_settings(tmp_path: Path) -> 
 
 
 def test_a_description_grows_with_what_is_added(tmp_path: Path) -> None:
-    describe(tmp_path, description(start_episode=5))
+    describe(tmp_path, description(start_episode=5) | {"skipped": {"x/3": "cut", "x/6": "cut"}})
+    RowWriter(tmp_path / rows_file()).write(replace(ROW, task="x"))
     more = description(tasks=["y"], start_episode=0, eval_episodes=3) | {"chance": {"y": 0.25}}
     describe(tmp_path, more)
     stored = read_description(tmp_path)
     assert stored["chance"] == {"x": 0.5, "y": 0.25}
+    assert stored["skipped"] == {"x/6": "cut"}, "episode 3 has been made up for"
     settings = stored["settings"]
     assert settings["tasks"] == ["x", "y"]
     assert (settings["start_episode"], settings["eval_episodes"]) == (0, 15)
@@ -132,5 +136,32 @@ def test_a_description_grows_with_what_is_added(tmp_path: Path) -> None:
 
 def test_a_damaged_description_is_named(tmp_path: Path) -> None:
     (tmp_path / "evaluation.json").write_text("{")
+    RowWriter(tmp_path / rows_file()).write(ROW)
     with pytest.raises(ResultsError, match=r"evaluation\.json cannot be read"):
         describe(tmp_path, description())
+
+
+def test_an_evaluation_by_a_version_that_did_not_say_how_it_acted_is_not_continued(
+    tmp_path: Path,
+) -> None:
+    describe(tmp_path, description())
+    RowWriter(tmp_path / rows_file()).write(ROW)
+    with pytest.raises(ResultsError, match="clip_targets 'unknown', now it is True"):
+        check_same(tmp_path, description(clip_targets=True))
+
+
+def test_a_second_try_replaces_an_episode_that_the_simulator_lost(tmp_path: Path) -> None:
+    lost = replace(FAILED_AS_STORED, failure="SimulatorDied: KeyError")
+    RowWriter(tmp_path / rows_file(1)).write(lost)
+    RowWriter(tmp_path / rows_file(0)).write(FAILED_AS_STORED)
+    assert read_rows(tmp_path) == [FAILED_AS_STORED], "whichever file is read last"
+    assert lost.is_lost and not FAILED_AS_STORED.is_lost
+
+
+def test_what_precedes_the_first_row_happens_once(tmp_path: Path) -> None:
+    called: list[int] = []
+    writer = RowWriter(tmp_path / rows_file(), before=lambda: called.append(1))
+    assert called == []
+    writer.write(ROW)
+    writer.write(FAILED)
+    assert called == [1] and len(read_rows(tmp_path)) == 2

@@ -30,10 +30,13 @@ def open_simulators(count: int, time_limit: float = 2.0) -> Iterator[list[Simula
             simulator.close()
 
 
-def run(script: str, workers: int = 1, actor: CountingActor | None = None) -> dict[int, EpisodeRow]:
+def run(
+    script: str, workers: int = 1, actor: CountingActor | None = None, **options: Any
+) -> dict[int, EpisodeRow]:
     scenes = [Scene(script, number, seed=0) for number in range(len(script.split(",")))]
     with open_simulators(workers) as simulators:
-        runner = Runner(simulators, actor or CountingActor(), RunOptions(episode_length=5))
+        chosen = RunOptions(**({"episode_length": 5} | options))
+        runner = Runner(simulators, actor or CountingActor(), chosen)
         return {row.episode: row for row in runner.run(scenes)}
 
 
@@ -48,7 +51,7 @@ def test_every_way_an_episode_can_end_is_recorded() -> None:
     ends = [(r.success, r.reward, r.steps, r.failure) for _, r in sorted(rows.items())]
     assert ends == [
         (1, 100.0, 3, ""),
-        (0, 0.0, 1, "InvalidActionError"),
+        (0, 0.0, 2, "InvalidActionError"),  # the action that failed is a step
         (0, 0.0, 5, "timeout"),
         (0, 0.0, 2, "demo exhausted"),
         (1, 100.0, 3, ""),  # after a second attempt
@@ -114,6 +117,33 @@ def test_time_that_replies_wait_for_the_network_does_not_count() -> None:
 def test_an_impossible_request_ends_the_evaluation_at_once() -> None:
     with pytest.raises(EvaluationError, match="no such variation"):
         run("impossible,ok")
+
+
+def test_a_demo_that_the_simulator_refuses_is_never_a_failure_of_the_policy() -> None:
+    with pytest.raises(EvaluationError, match="episode1: of another task"):
+        run("ok,foreign,ok")
+    rows = run("ok,foreign,ok", skip_bad=True)
+    assert {number: row.success for number, row in rows.items()} == {0: 1, 2: 1}
+
+
+def test_episodes_that_never_begin_have_no_steps_and_are_told_apart() -> None:
+    rows = run("ok,unplaceable,wander,die,ok")
+    ends = [(rows[i].variation, rows[i].steps, rows[i].failure, rows[i].is_lost) for i in range(5)]
+    assert ends == [
+        (0, 3, "", False),
+        (-1, 0, "BoundaryError", True),
+        (0, 5, "timeout", False),
+        (1, 0, "SimulatorDied", True),
+        (0, 3, "", False),
+    ]
+
+
+@pytest.mark.parametrize(("length", "end"), [(2, (0, 0.0, "timeout")), (3, (1, 100.0, ""))])
+def test_success_at_the_last_step_counts_and_a_timeout_has_no_reward(
+    length: int, end: tuple[int, float, str]
+) -> None:
+    (row,) = run("ok", episode_length=length).values()
+    assert (row.success, row.reward, row.failure) == end and row.steps == length
 
 
 def test_every_episode_begins_anew_and_counts_its_own_steps() -> None:
