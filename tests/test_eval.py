@@ -15,50 +15,21 @@ import pytest
 import yaml
 
 from sam2act.config.load import load_experiment, load_network, to_dict
-from sam2act.demo_generation import Request, generate
 from sam2act.envs.video import SUFFIXES
-from sam2act.eval import device_name, main
-from sam2act.evaluation.results import EpisodeRow, read_description, read_rows
+from sam2act.eval import device_name
+from sam2act.evaluation.results import read_description, read_rows
 from sam2act.policy.checkpoint import build_policy, config_extra, save_checkpoint, write_config
-
-TASK = "put_block_back"
-FRESH = ("--backend", "embedded", "--seed", 11)
-STAGE_ONE = "configs/mvt/tiny.yaml"
-SIZES = "depth 2 data.points 1024 num_maskmem 3"
+from tests.eval_runs import FRESH, SIZES, TASK, evaluate, make_demos, make_run_folder, rows_of
 
 
 @pytest.fixture(scope="module")
 def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run with checkpoints of both stages, in a folder whose name says `_plus_`."""
-    folder = tmp_path_factory.mktemp("runs") / "sam2act_plus_x"
-    experiment = load_experiment("configs/tiny.yaml")
-    for name, config in (("model_1", "tiny"), ("model_plus_last", "tiny_plus")):
-        network = load_network(f"configs/mvt/{config}.yaml", SIZES)
-        bundle = build_policy(experiment, network, seed=1)
-        extra = config_extra(bundle) | {"step": 80}
-        save_checkpoint(
-            folder / f"{name}.pth", {"model_state": bundle.model_state(), "extra": extra}
-        )
-        suffix = "_plus" if "plus" in name else ""
-        write_config(folder / f"exp_cfg{suffix}.yaml", to_dict(experiment))
-        write_config(folder / f"mvt_cfg{suffix}.yaml", to_dict(network))
-    return folder
+    return make_run_folder(tmp_path_factory.mktemp("runs") / "sam2act_plus_x")
 
 
 @pytest.fixture(scope="module")
 def demos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A split with two demos of two tasks, without images."""
-    folder = tmp_path_factory.mktemp("data") / "test"
-    list(generate(Request((TASK, "push_buttons"), 2, folder, seed=2, images="none"), workers=1))
-    return folder
-
-
-def evaluate(run_folder: Path, *flags: object) -> int:
-    return main(["--model-folder", str(run_folder), "--device", "cpu", *map(str, flags)])
-
-
-def rows_of(run_folder: Path, log_name: str, checkpoint: str) -> list[EpisodeRow]:
-    return read_rows(run_folder / "eval" / log_name / checkpoint)
+    return make_demos(tmp_path_factory.mktemp("data") / "test")
 
 
 def test_one_episode_of_a_stage_two_checkpoint(run_folder: Path, demos: Path) -> None:
