@@ -27,7 +27,7 @@ from sam2act.evaluation.results import (
     TIMEOUT,
     EpisodeRow,
 )
-from sam2act.evaluation.scenes import Scene
+from sam2act.evaluation.scenes import SKIP_FLAG, Scene
 from sam2act.evaluation.simulator import (
     Began,
     Begin,
@@ -186,7 +186,9 @@ class Runner:
         elif reply.bad_scene and self._options.skip_bad:
             LOGGER.warning("left out: %s", reply.message)
             self._release(number)
-        elif reply.bad_scene or (reply.user_error and not self._has_begun):
+        elif reply.bad_scene:
+            raise EvaluationError(f"{reply.message}; {SKIP_FLAG} leaves such demos out")
+        elif reply.user_error and not self._has_begun:
             raise EvaluationError(f"{running.scene.task}: {reply.message}")
         else:
             LOGGER.warning("%s: %s\n%s", running.scene.task, reply.message, reply.trace)

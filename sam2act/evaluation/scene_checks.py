@@ -12,9 +12,8 @@ from sam2act.data.demos import Episode
 from sam2act.data.rlbench_types import DemoError
 from sam2act.envs.recorded import check_origin, check_plain_seed, restore_random_state
 from sam2act.envs.registry import variation_count
-from sam2act.evaluation.scenes import Scene, SceneError, read_stored
+from sam2act.evaluation.scenes import SKIP_FLAG, Scene, SceneError, read_stored
 
-SKIP_FLAG = "--skip-bad-episodes"
 _FEW = 50  # demos that are looked at without a progress bar
 _MOST_NAMES = 10
 

@@ -15,6 +15,7 @@ from sam2act.envs.base import Env
 from sam2act.envs.recorded import check_plain_seed, recorded_origin
 from sam2act.envs.seeding import episode_seed, episode_variation
 
+SKIP_FLAG = "--skip-bad-episodes"  # of eval.py
 _FRESH = "fresh scenes of the embedded simulator with --backend embedded --seed N"
 _MOST_NAMES = 10
 
@@ -112,7 +113,7 @@ def demo_scenes(
         names = ", ".join(f"episode{number}" for number in missing[:_MOST_NAMES])
         raise SceneError(
             f"{episodes}: {names} missing ({len(missing)} in all), so that demo {start} is "
-            f"episode{chosen[0]}; copy the demos again, or pass --skip-bad-episodes to count those "
+            f"episode{chosen[0]}; copy the demos again, or pass {SKIP_FLAG} to count those "
             "that are there"
         )
     return [
