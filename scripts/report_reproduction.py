@@ -13,6 +13,7 @@ import yaml
 from report_training import ABSENT, STAGES, Stage
 
 from sam2act.config.load import load_experiment, load_network, to_dict
+from sam2act.evaluation.environment import switch_arguments
 from sam2act.evaluation.methods import GROUND_TRUTH, Evaluation, Method, run_names
 from sam2act.visualization.page import Page
 
@@ -36,7 +37,7 @@ EVALUATION_SETTINGS = (
     "episode_length",
     "batch_size",
     "perturb",
-    "strict_order",
+    "headless",
 )
 FEW = 4  # commands that are shown at once
 HASH_LETTERS = 16  # enough to tell checkpoints apart
@@ -126,6 +127,8 @@ def _evaluation_command(first: Evaluation, log_name: str, repeats: int | None) -
     if first.kind == GROUND_TRUTH:
         del arguments["model_name"]
     arguments |= {name: settings.get(name) for name in EVALUATION_SETTINGS}
+    arguments |= switch_arguments(settings)
+    arguments["skip_bad_episodes"] = bool(first.section("skipped"))
     return command_line("sam2act.eval", arguments)
 
 

@@ -41,7 +41,8 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> Commands:
 def test_commands_repeat_the_evaluations(commands: Commands, tmp_path: Path) -> None:
     settings = {"perturb": ["table_color", "camera_pose"], "data": "unused", "start_episode": 2}
     for number in (1, 2):
-        seeded = settings | {"seed": number - 1, "strict_order": True, "batch_size": 8}
+        switches = {"strict_order": True, "memory_strict": False, "clip_targets": True}
+        seeded = settings | switches | {"seed": number - 1, "batch_size": 8}
         write_evaluation(tmp_path, "model_last", "1111", f"test/{number}", settings=seeded)
     write_evaluation(
         tmp_path, "ground_truth", "1", "test/7", settings={"seed": None, "data": "data/test"}
@@ -52,6 +53,11 @@ def test_commands_repeat_the_evaluations(commands: Commands, tmp_path: Path) -> 
     assert (policy.seed, policy.perturb) == (0, settings["perturb"])
     assert (policy.tasks, policy.eval_episodes) == (["put_block_back"], 4)
     assert (policy.start_episode, policy.batch_size, policy.strict_order) == (2, 8, True)
+    assert (policy.memory_strict, policy.clip_targets, policy.stop_on_success) == (
+        False,
+        True,
+        True,
+    )
     assert (policy.exp_cfg_path, policy.mvt_cfg_path) == ("", "")
     assert truth.ground_truth and not truth.model_name
     assert (truth.log_name, truth.repeats, truth.seed) == ("test/7", 1, None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from sam2act.envs.base import EnvConfig
@@ -17,19 +18,28 @@ SWITCHES = {
     "stop_on_success": "end a motion as soon as the task is solved",
 }
 UNREAD = ("masks", "point_clouds")  # images that nobody who acts in evaluations reads
+_DEFAULTS = {field.name: field.default for field in dataclasses.fields(EnvConfig)}
 _SETTING_NAMES = {"perturbations": "perturb"}  # as the flag is called
 
 
 def add_switches(group: argparse._ArgumentGroup) -> None:
     """`--<name>` and `--no-<name>` for every switch, with the default of `EnvConfig`."""
-    defaults = {field.name: field.default for field in dataclasses.fields(EnvConfig)}
     for name, text in SWITCHES.items():
         group.add_argument(
             f"--{name.replace('_', '-')}",
             action=argparse.BooleanOptionalAction,
-            default=defaults[name],
-            help=f"{text} (default: {'yes' if defaults[name] else 'no'})",
+            default=_DEFAULTS[name],
+            help=f"{text} (default: {'yes' if _DEFAULTS[name] else 'no'})",
         )
+
+
+def switch_arguments(settings: Mapping[str, Any]) -> dict[str, bool]:
+    """The flags, with underscores, that set the switches as `settings` say."""
+    return {
+        name if settings[name] else f"no_{name}": True
+        for name in SWITCHES
+        if name in settings and settings[name] is not _DEFAULTS[name]
+    }
 
 
 def environment_of(

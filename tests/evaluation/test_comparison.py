@@ -34,6 +34,13 @@ def test_settings_that_forbid_comparison_are_found(tmp_path: Path) -> None:
     assert differing_settings(methods_of(tmp_path)) == {"episode_length": [25, 30]}
 
 
+@pytest.mark.parametrize("name", ["memory_strict", "clip_targets", "retry_without_collision"])
+def test_switches_of_the_environment_forbid_comparison(tmp_path: Path, name: str) -> None:
+    write_evaluation(tmp_path, "model_last", "1", settings={name: True})
+    write_evaluation(tmp_path, "model_plus_last", "1", settings={name: False})
+    assert differing_settings(methods_of(tmp_path)) == {name: [True, False]}
+
+
 # ------------------------------------------------------------------------------ unfinished
 def test_missing_episodes_are_counted_over_repetitions(tmp_path: Path) -> None:
     write_evaluation(tmp_path, "model_last", "0" * 5, "test/1")
