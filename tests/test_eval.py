@@ -35,6 +35,7 @@ def demos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_one_episode_of_a_stage_two_checkpoint(run_folder: Path, demos: Path) -> None:
     flags = ("--model-name", "model_plus_last.pth", "--tasks", TASK, "--eval-episodes", 1)
     flags += ("--eval-datafolder", demos, "--headless", "--log-name", "test/1", "--save-video")
+    flags += ("--episode-length", 3)
     assert evaluate(run_folder, *flags, "--workers", 1) == 0
     folder = run_folder / "eval/test/1/model_plus_last"
     (row,) = read_rows(folder)
@@ -55,6 +56,7 @@ def test_one_episode_of_a_stage_two_checkpoint(run_folder: Path, demos: Path) ->
 
 def test_stage_one_checkpoint_in_a_folder_called_plus(run_folder: Path) -> None:
     flags = ("--model-name", "model_1.pth", "--tasks", TASK, "--eval-episodes", 1, *FRESH)
+    flags += ("--episode-length", 2)
     assert evaluate(run_folder, *flags, "--log-name", "one") == 0
     assert len(rows_of(run_folder, "one", "model_1")) == 1
 
@@ -135,7 +137,7 @@ def test_other_configs_are_another_evaluation(
     run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     flags = ("--model-name", "model_1.pth", "--tasks", TASK, "--eval-episodes", 1, *FRESH)
-    flags += ("--log-name", "configs", "--workers", 1)
+    flags += ("--log-name", "configs", "--workers", 1, "--episode-length", 2)
     assert evaluate(run_folder, *flags) == 0
     bounds = "scene_bounds [-0.2,-0.5,0.6,0.7,0.5,1.6]"
     write_config(tmp_path / "other.yaml", to_dict(load_experiment("configs/tiny.yaml", bounds)))
@@ -153,6 +155,7 @@ def test_finished_episodes_are_noticed_before_anything_runs(
     run_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     flags = ("--tasks", TASK, "--eval-episodes", 1, *FRESH, "--log-name", "early", "--workers", 1)
+    flags += ("--episode-length", 2)
     assert evaluate(run_folder, *flags, "--model-name", "model_plus_last.pth") == 0
     assert evaluate(run_folder, *flags, "--model-name", "all") == 2
     assert "add --resume" in capsys.readouterr().err
@@ -162,6 +165,7 @@ def test_finished_episodes_are_noticed_before_anything_runs(
 def test_killed_evaluation_loses_no_finished_episode(run_folder: Path) -> None:
     flags = ("--model-folder", run_folder, "--model-name", "model_1.pth", "--tasks", TASK)
     flags += ("--eval-episodes", 30, *FRESH, "--device", "cpu", "--workers", 1)
+    flags += ("--episode-length", 2)
     command = [sys.executable, "-m", "sam2act.eval", *map(str, flags)]
     whole = subprocess.run([*command, "--log-name", "whole"], capture_output=True, text=True)
     assert whole.returncode == 0, whole.stderr
@@ -189,6 +193,7 @@ def test_killed_evaluation_loses_no_finished_episode(run_folder: Path) -> None:
 def test_episodes_are_shared_out_over_processes(run_folder: Path) -> None:
     flags = ("--model-folder", run_folder, "--model-name", "model_1.pth", "--tasks", TASK)
     flags += ("--eval-episodes", 4, *FRESH, "--device", "cpu", "--workers", 1)
+    flags += ("--episode-length", 3)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command += ["--nproc_per_node", "2", "-m", "sam2act.eval", *map(str, flags)]
     done = subprocess.run([*command, "--log-name", "two"], capture_output=True, text=True)
@@ -282,7 +287,7 @@ def test_results_of_another_checkpoint_are_not_continued(
     run_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     flags = ("--model-name", "model_1.pth", "--tasks", TASK, "--eval-episodes", 1, *FRESH)
-    flags += ("--log-name", "changed", "--workers", 1)
+    flags += ("--log-name", "changed", "--workers", 1, "--episode-length", 2)
     assert evaluate(run_folder, *flags) == 0
     path = run_folder / "eval/changed/model_1/evaluation.json"
     content = json.loads(path.read_text())
