@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from sam2act import eval as program
 from sam2act.config.load import load_experiment, load_network
 from sam2act.data.demo_folders import EPISODES_FOLDER
-from sam2act.eval import print_lost
 from sam2act.evaluation.methods import find_evaluations
-from sam2act.evaluation.results import RowWriter, read_description, read_rows
+from sam2act.evaluation.results import EpisodeRow, RowWriter, read_description, read_rows
+from sam2act.evaluation_run import Outcome
 from sam2act.policy.checkpoint import build_policy, config_extra, save_checkpoint
 from tests.eval_runs import FRESH, SIZES, TASK, evaluate, make_demos, make_run_folder, rows_of
 
@@ -110,9 +111,7 @@ def test_switches_of_the_environment_are_part_of_an_evaluation(
     assert f"settings {name}" in capsys.readouterr().err
 
 
-def test_episodes_that_the_simulator_lost_show_in_the_exit_status_and_run_again(
-    run_folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_episodes_that_the_simulator_lost_run_again(run_folder: Path) -> None:
     flags = ("--model-name", "model_1.pth", "--tasks", TASK, "--eval-episodes", 2, *FRESH)
     flags += ("--log-name", "lost", "--workers", 1, "--episode-length", 1)
     assert evaluate(run_folder, *flags) == 0
@@ -125,8 +124,26 @@ def test_episodes_that_the_simulator_lost_show_in_the_exit_status_and_run_again(
     writer.write(lost)
     # What is complete is told as it is; only --resume runs it again.
     assert evaluate(run_folder, *flags) == 2
-    capsys.readouterr()
-    assert print_lost([lost]) is None
-    assert "1 episodes count as failed" in capsys.readouterr().err
     assert evaluate(run_folder, *flags, "--resume") == 0
     assert [row.failure for row in read_rows(folder)] == [first.failure, second.failure]
+
+
+def test_lost_episodes_show_in_the_exit_status(
+    run_folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost = EpisodeRow(TASK, 0, 0, 7, 0, 0.0, 3, failure="SimulatorTimeout")
+    monkeypatch.setattr(program, "evaluate", lambda *_: Outcome({"model_1": [50.0]}, [lost]))
+    assert evaluate(run_folder, "--model-name", "model_1.pth") == 1
+    error = capsys.readouterr().err
+    assert "1 episodes count as failed" in error and "1 x SimulatorTimeout" in error
+    monkeypatch.setattr(program, "evaluate", lambda *_: Outcome({"model_1": [50.0]}))
+    assert evaluate(run_folder, "--model-name", "model_1.pth") == 0
+
+
+def test_a_device_that_is_not_there_is_noticed_before_anything_is_written(
+    run_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ("--model-name", "model_1.pth", "--tasks", TASK, *FRESH, "--log-name", "device")
+    assert evaluate(run_folder, *flags, "--device", "cuda:99") == 2
+    assert "--device cuda:99" in capsys.readouterr().err
+    assert not (run_folder / "eval/device").exists()

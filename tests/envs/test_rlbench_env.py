@@ -214,7 +214,10 @@ def test_unknown_task_says_where_others_are(world: Any) -> None:
     assert world.calls == []
 
 
-@pytest.mark.parametrize("options", [{"perturbations": ("table_color",)}, {"strict_order": True}])
+@pytest.mark.parametrize(
+    "options",
+    [{"perturbations": ("table_color",)}, {"strict_order": True}, {"memory_strict": False}],
+)
 def test_what_only_the_embedded_simulator_can_do_is_refused(world: Any, options: dict) -> None:
     with pytest.raises(ValueError, match=f"{next(iter(options))}.*embedded simulator"):
         make(**options)
