@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 
 from sam2act.compat.c_library import CompilerError, find_compiler
+from sam2act.config.schema import ConfigError
+from sam2act.config.weights import find_weights, how_to_get
 from sam2act.envs import headless
 from sam2act.envs.versions import INSTALL_RLBENCH, RIGHT_PARTS, has_part
 
@@ -23,6 +25,10 @@ UNUSED = "not used in this version"
 FAST_RENDERING = "fast rendering on a CPU"
 PYTORCH3D_REMEDY = "follow INSTALL.md of facebookresearch/pytorch3d (it is built from source)"
 RLBENCH = "backend rlbench"
+PUBLIC_WEIGHTS = {  # as the published configuration names them
+    "sam2.1_hiera_base_plus.pt": "training with the SAM 2.1 encoder",
+    "RN50.pt": "encoding new instructions with CLIP",
+}
 OLDEST_PYTHON = (3, 10)
 
 
@@ -123,6 +129,7 @@ def examine_system(environment: Mapping[str, str]) -> list[Finding]:
         _compiler(environment),
         Finding("CPU cores", "ok", str(len(os.sched_getaffinity(0)))),
         Finding("memory", "ok", f"{memory:.1f} GiB"),
+        *(_weights(name, enables) for name, enables in PUBLIC_WEIGHTS.items()),
         *examine_coppeliasim(environment),
     ]
 
@@ -149,6 +156,14 @@ def _examined(name: str, detail: str, problem: str, *, wrong: bool = False) -> F
         return Finding(name, "ok", detail, RLBENCH)
     what, _, remedy = problem.partition("; ")
     return Finding(name, "wrong" if wrong else "missing", what, RLBENCH, remedy or INSTALL_RLBENCH)
+
+
+def _weights(name: str, enables: str) -> Finding:
+    """Whether a public weight file lies where training and evaluation look for it."""
+    try:
+        return Finding(name, "ok", str(find_weights(name, name, "")), enables)
+    except ConfigError:
+        return Finding(name, "missing", "", enables, how_to_get(name))
 
 
 def _python() -> Finding:

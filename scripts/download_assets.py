@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Downloads public weights and says where the rest belongs.
+"""Downloads public weights to where the programs find them, and says where the rest belongs.
 
 python scripts/download_assets.py --list
 python scripts/download_assets.py sam2-base-plus clip-rn50
@@ -25,6 +25,7 @@ from sam2act.assets import (  # noqa: E402
     instructions,
     select,
 )
+from sam2act.config.weights import assets_folders  # noqa: E402
 
 DEFAULT_NAMES = ["sam2-base-plus", "clip-rn50"]
 BY_HAND = 2  # exit code: something must be placed by hand
@@ -35,7 +36,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", help=f"default: {' '.join(DEFAULT_NAMES)}")
     parser.add_argument("--list", action="store_true", help="show what is known and stop")
-    parser.add_argument("--output", type=Path, default=Path("assets"), help="default: assets")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=assets_folders()[0],
+        help="default: the folder named by SAM2ACT_ASSETS, else assets/ of the checkout",
+    )
     options = parser.parse_args(arguments)
     if options.list:
         print("\n".join(describe(asset) for asset in ASSETS))

@@ -36,7 +36,8 @@ LAYERS: dict[str, tuple[str, ...]] = {
     ),
     "visualization": ("geometry", "rendering", "policy"),
 }
-FOR_ALL = ("compat", "config.schema")
+# `assets` is the table of public files, `config.weights` the rule by which they are found.
+FOR_ALL = ("compat", "config.schema", "config.weights", "assets")
 # Single modules that need more, each with its reason.
 EXCEPTIONS: dict[str, tuple[str, ...]] = {
     "policy.checkpoint": ("config.load",),  # a checkpoint carries its own configuration
@@ -53,7 +54,7 @@ ANYWHERE = ("torch", "numpy", "scipy", "einops")
 # Third-party package -> modules or packages that may import it; "" = directly inside sam2act/.
 THIRD_PARTY: dict[str, tuple[str, ...]] = {
     "yacs": ("config.load",),
-    "yaml": ("config.load", "policy.checkpoint"),
+    "yaml": ("config.load", "config.files", "policy.checkpoint"),
     "PIL": ("data", "envs", "evaluation", "visualization", ""),
     "safetensors": (
         "data",

@@ -119,7 +119,7 @@ import pathlib, sys
 sys.path.insert(0, sys.argv[1])
 import sam2act
 assert str(pathlib.Path(sam2act.__file__).resolve()).startswith(sys.argv[1]), sam2act.__file__
-from sam2act.config.load import find_config
+from sam2act.config.files import find_config
 print(find_config("configs/sam2act.yaml"))
 """
     library = str((built / "lib").resolve())

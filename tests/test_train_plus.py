@@ -10,12 +10,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from sam2act import train_plus
-from sam2act.config.load import load_experiment, load_network
+from sam2act import train, train_plus
+from sam2act.config.load import changed, load_experiment, load_network
+from sam2act.config.tasks import data_folder
 from sam2act.models.memory.bank import MemoryBank
 from sam2act.policy.checkpoint import load_policy, read_checkpoint
 from sam2act.policy.plus import SAM2ActPlusPolicy
 from sam2act.training.plan import RunPlan
+from sam2act.training.setup import published_samples
 from tests.golden_files import plain_id
 from tests.training import tiny_run
 
@@ -198,13 +200,17 @@ def test_acting_without_a_past_equals_an_empty_bank(folder: Path) -> None:
     assert isinstance(bank, MemoryBank) and bank.count.tolist() == [0, 0]
 
 
-@pytest.mark.parametrize("name", ["put_block_back", "rearrange_block", "reopen_drawer"])
-def test_task_files_fit_together(name: str) -> None:
-    task = f"configs/tasks/{name}.yaml"
+PRESETS = {"put_block_back": 10, "rearrange_block": 10, "reopen_drawer": 10, "reopen_drawer_v1": 8}
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_task_files_fit_together(preset: str) -> None:
+    task, name = f"configs/tasks/{preset}.yaml", preset.removesuffix("_v1")
     experiment = load_experiment("configs/sam2act_plus.yaml", task_path=task)
     network = load_network("configs/mvt/sam2act_plus.yaml", task_path=task)
     assert experiment.tasks == name
-    assert experiment.bs == network.num_maskmem + 1
+    assert experiment.bs == network.num_maskmem + 1 == PRESETS[preset]
+    assert published_samples(network) == 32 * PRESETS[preset]
     train_plus.check(experiment, network)
     corrected = load_network("configs/mvt/sam2act_plus_corrected.yaml", task_path=task)
     train_plus.check(load_experiment("configs/sam2act_plus_corrected.yaml", "", task), corrected)
@@ -224,6 +230,22 @@ def test_task_files_of_the_tiny_network_fit_together(name: str, keyframes: int) 
     plan = RunPlan.from_config(experiment, 1)
     assert plan.updates_per_epoch == 20
     assert plan.learning_rate == pytest.approx(4e-3)
+
+
+def test_presets_of_the_paper() -> None:
+    released = load_experiment("configs/sam2act_plus.yaml")
+    paper = load_experiment("configs/sam2act_plus_paper.yaml")
+    rates = [RunPlan.from_config(e, 32).learning_rate for e in (released, paper)]
+    assert rates == pytest.approx([4e-4, 4e-3])
+    assert changed(paper, "peract.lr 1.25e-6") == released
+    stage_one = load_experiment("configs/sam2act_memorybench.yaml")
+    assert changed(stage_one, "tasks all epochs 90") == load_experiment("configs/sam2act.yaml")
+    assert stage_one.epochs == 10 and data_folder(stage_one) == "data_memory"
+    assert (stage_one.exp_id, stage_one.exp_name) == (paper.exp_id, paper.exp_name)
+    train.check(stage_one, load_network("configs/mvt/sam2act.yaml"))
+    assert published_samples(load_network("configs/mvt/sam2act.yaml")) == 256
+    assert published_samples(load_network("configs/mvt/sam2act_plus.yaml")) == 320
+    assert published_samples(load_network("configs/mvt/tiny_plus.yaml")) == 320
 
 
 def test_help_teaches() -> None:

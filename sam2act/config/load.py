@@ -15,7 +15,10 @@ from typing import Any, TypeVar
 import yaml
 from yacs.config import CfgNode
 
-from sam2act.config.schema import ConfigError, ExperimentConfig, NetworkConfig
+from sam2act.config.files import find_config, read_mapping
+from sam2act.config.schema import WEIGHTS, ConfigError, ExperimentConfig, NetworkConfig
+from sam2act.config.values import read_value, unquoted
+from sam2act.config.weights import named_beside
 
 Section = TypeVar("Section", ExperimentConfig, NetworkConfig)
 
@@ -55,7 +58,7 @@ def to_dict(config: Any) -> dict[str, Any]:
 def from_dict(section: type[Section], values: Mapping[str, Any]) -> Section:
     """The inverse of `to_dict`; keys that are absent take their defaults."""
     tree = _default_tree(section)
-    _merge(tree, values, "the stored configuration")
+    _merge(tree, section, values, "the stored configuration")
     return _to_dataclass(section, tree)
 
 
@@ -67,41 +70,9 @@ def changed(config: Section, opts: str) -> Section:
     """
     section = type(config)
     tree = _default_tree(section)
-    _merge(tree, to_dict(config), "the stored configuration")
-    _merge(tree, _parse_opts(opts), "the command line")
+    _merge(tree, section, to_dict(config), "the stored configuration")
+    _merge_opts(tree, section, opts)
     return _to_dataclass(section, tree)
-
-
-def find_config(path: str | Path) -> Path:
-    """The yaml file a user means by `path`.
-
-    Tried in this order: as given; below the project's `configs/`; a leading `mvt/configs/` (the
-    place in the released code) read as `configs/mvt/`.
-
-    Raises:
-        ConfigError: none of these files exists; the message lists them.
-    """
-    path = Path(path)
-    tried = [path]
-    for folder in config_folders():
-        relative = path.relative_to("configs") if path.parts[:1] == ("configs",) else path
-        if path.parts[:2] == ("mvt", "configs"):
-            relative = Path("mvt", *path.parts[2:])
-        tried.append(folder / relative)
-    for candidate in tried:
-        if candidate.is_file():
-            return candidate
-    raise ConfigError(f"no config file {path}; looked for {', '.join(map(str, tried))}")
-
-
-def config_folders() -> list[Path]:
-    """Folders that hold the shipped yaml files: a checkout's `configs/`, the installed copy."""
-    package = Path(__file__).resolve().parent.parent
-    return [
-        folder
-        for folder in (package.parent / "configs", package / "default_configs")
-        if folder.is_dir()
-    ]
 
 
 # ------------------------------------------------------------------------------------- merging
@@ -112,92 +83,91 @@ def _load(section: type[Section], path: str | Path, opts: str, task_path: str | 
     tree = _default_tree(section)
     if str(path):
         file = find_config(path)
-        _merge(tree, _read_mapping(file), str(file))
+        _merge(tree, section, read_mapping(file), file)
     if str(task_path):
         file = find_config(task_path)
-        parts = _read_mapping(file)
+        parts = read_mapping(file)
         unknown = set(parts) - set(TASK_SECTIONS.values())
         if unknown:
             raise ConfigError(f"{file}: unknown section {', '.join(sorted(unknown))}")
-        _merge(tree, parts.get(TASK_SECTIONS[section]) or {}, str(file))
-    _merge(tree, _parse_opts(opts), "the command line")
+        name = TASK_SECTIONS[section]
+        _merge_section(tree, section, parts.get(name, ""), file, name)
+    _merge_opts(tree, section, opts)
     return _to_dataclass(section, tree)
 
 
-def _read_mapping(file: Path) -> Mapping[str, Any]:
-    try:
-        values = yaml.safe_load(file.read_text()) or {}
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{file} is not valid yaml: {error}") from error
-    if not isinstance(values, Mapping):
-        raise ConfigError(f"{file} must hold `key: value` lines, got {type(values).__name__}")
-    return values
-
-
-def _parse_opts(opts: str) -> dict[str, Any]:
+def _merge_opts(tree: CfgNode, section: type, opts: str) -> None:
     words = opts.split()
     if len(words) % 2:
         raise ConfigError(
             f"opts need `key value` pairs, got {len(words)} words in {opts!r}; values cannot "
             "contain spaces: write lists as [0.1,0.1,0.1], and paths with spaces in a yaml file"
         )
-    values: dict[str, Any] = {}
-    for key, value in zip(words[::2], words[1::2], strict=True):
-        node = values
-        *parents, leaf = key.split(".")
-        for parent in parents:
-            node = node.setdefault(parent, {})
-        node[leaf] = value
-    return values
+    for key, text in zip(words[::2], words[1::2], strict=True):
+        value: Any = unquoted(text)
+        for part in reversed(key.split(".")):
+            value = {part: value}
+        _merge(tree, section, value, "the command line")
 
 
-def _merge(tree: CfgNode, values: Mapping[str, Any], origin: str, prefix: str = "") -> None:
-    """Merge `values` into `tree`; unknown keys and type mismatches become `ConfigError`."""
+def _merge(
+    tree: CfgNode,
+    section: type,
+    values: Mapping[str, Any],
+    origin: str | Path,
+    prefix: str = "",
+) -> None:
+    """Merge `values` into `tree`, read by the annotations of `section`.
+
+    Raises:
+        ConfigError: a key is unknown, or its value does not fit it; `origin` is named.
+    """
+    hints = typing.get_type_hints(section, include_extras=True)
     for key, value in values.items():
         name = f"{prefix}{key}"
-        if key not in tree:
-            guesses = difflib.get_close_matches(str(key), list(tree), n=3)
-            hint = f"; did you mean {' or '.join(guesses)}?"
-            if not guesses:
-                hint = f"; {prefix.rstrip('.') or 'there'} has {', '.join(sorted(tree))}"
-            raise ConfigError(f"{origin}: unknown key {name}{hint}")
-        if isinstance(tree[key], CfgNode):
-            if not isinstance(value, Mapping):
-                raise ConfigError(f"{origin}: {name} is a section, got the value {value!r}")
-            _merge(tree[key], value, origin, f"{name}.")
+        if key not in hints:
+            raise ConfigError(f"{origin}: unknown key {name}{_hint(key, prefix, list(hints))}")
+        if dataclasses.is_dataclass(hints[key]):
+            _merge_section(tree[key], typing.cast(type, hints[key]), value, origin, name)
             continue
-        wanted = _as_default_type(value, tree[key])
         try:
-            tree.merge_from_list([key, wanted])
-        except (ValueError, AssertionError) as error:
-            kind = type(tree[key]).__name__
-            raise ConfigError(f"{origin}: {name}: expected {kind}, got {wanted!r}") from error
+            tree.merge_from_list([key, read_value(value, hints[key])])
+        except ValueError as error:
+            raise ConfigError(f"{origin}: {name}: {error}") from error
+        if isinstance(origin, Path) and WEIGHTS in typing.get_args(hints[key]):
+            tree[key] = named_beside(origin, tree[key])
 
 
-def _as_default_type(value: Any, default: Any) -> Any:
-    """`value` evaluated as yacs does, with integers accepted where floats are expected.
+def _merge_section(
+    tree: CfgNode, section: type, values: Any, origin: str | Path, name: str
+) -> None:
+    """Merge what stands below the key `name`; a key without anything below it changes nothing."""
+    if values == "":
+        return
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{origin}: {name} is a section, got the value {values!r}")
+    in_task_file = name in TASK_SECTIONS.values()
+    _merge(tree, section, values, origin, "" if in_task_file else f"{name}.")
 
-    PyYAML reads `1e-4` as a string; yacs evaluates it, and so must this.
-    """
-    value = CfgNode._decode_cfg_value(value)
-    if value is None and isinstance(default, str):
-        return ""
-    if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if isinstance(default, list) and isinstance(value, str):
-        value = [item.strip() for item in value.strip("[]()").split(",") if item.strip()]
-    if isinstance(default, list) and isinstance(value, (list, tuple)):
-        return [_as_default_type(item, default[0]) if default else item for item in value]
-    if isinstance(default, str) and isinstance(value, (int, float)):
-        return str(value)
-    if isinstance(default, str) and isinstance(value, (list, tuple)):
-        return ",".join(map(str, value))  # `tasks: [a, b]` means `tasks: a,b`
-    return value
+
+def _hint(key: str, prefix: str, known: list[str]) -> str:
+    guesses = difflib.get_close_matches(str(key), known, n=3)
+    if guesses:
+        return f"; did you mean {' or '.join(guesses)}?"
+    return f"; {prefix.rstrip('.') or 'there'} has {', '.join(sorted(known))}"
 
 
 # ------------------------------------------------------------------------- dataclass <-> CfgNode
+class _Tree(CfgNode):
+    """A yacs tree that takes values as they are; yacs would evaluate text as Python."""
+
+    @classmethod
+    def _decode_cfg_value(cls, value: Any) -> Any:
+        return value
+
+
 def _default_tree(section: type) -> CfgNode:
-    tree = CfgNode()
+    tree = _Tree()
     hints = typing.get_type_hints(section)
     for item in dataclasses.fields(section):
         if dataclasses.is_dataclass(hints[item.name]):
@@ -221,6 +191,8 @@ def _to_dataclass(section: type, tree: CfgNode) -> Any:
 def _plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
+    if isinstance(value, str):
+        return str(value)
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     return value

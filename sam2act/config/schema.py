@@ -8,6 +8,11 @@ marked "added". What an option does beyond its comment is explained in README, s
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Annotated
+
+NAMES, WEIGHTS = "names", "weights"
+NameList = Annotated[str, NAMES]  # names separated by commas; a list is joined
+WeightsFile = Annotated[str, WEIGHTS]  # found by the rule of config/weights.py
 
 
 class ConfigError(ValueError):
@@ -142,7 +147,7 @@ class LanguageConfig:
     """Instruction encoder (`language.*`, added)."""
 
     encoder: str = "clip"  # clip | hashed
-    weights_path: str = ""  # CLIP RN50 weights; empty = assets/RN50.pt
+    weights_path: WeightsFile = ""  # CLIP RN50 weights; empty = RN50.pt
     cache: str = ""  # safetensors file; empty = <store_folder>/language_<encoder>.safetensors
 
     def __post_init__(self) -> None:
@@ -191,7 +196,7 @@ class ExperimentConfig:
     """One training run: tasks, data, optimisation (`--exp_cfg_path`, `--exp_cfg_opts`)."""
 
     agent: str = "our"  # released key, unused
-    tasks: str = "insert_onto_square_peg,open_drawer,place_wine_at_rack_location,light_bulb_in"
+    tasks: NameList = "insert_onto_square_peg,open_drawer,place_wine_at_rack_location,light_bulb_in"
     exp_id: str = "def"
     exp_name: str = "test"
     resume: str = ""
@@ -208,7 +213,7 @@ class ExperimentConfig:
     # Data set, all added. Empty folders take the default of the task set.
     data_folder: str = ""
     store_folder: str = ""
-    replay_folder: str = ""  # released replay pickles, imported only when set
+    replay_folder: str = ""  # released replay pickles; none = never look for any
     cameras: tuple[str, ...] = ("front", "left_shoulder", "right_shoulder", "wrist")
     image_size: int = 128
     scene_bounds: tuple[float, ...] = (-0.3, -0.5, 0.6, 0.7, 0.5, 1.6)  # metres, world frame
@@ -355,7 +360,7 @@ class NetworkConfig:
     ifsep: bool = False
     resize_rgb: bool = True
     sam2_config: str = "configs/sam2.1/sam2.1_hiera_b+.yaml"
-    sam2_ckpt: str = "sam2.1_hiera_base_plus.pt"
+    sam2_ckpt: WeightsFile = "sam2.1_hiera_base_plus.pt"
     # Memory (SAM2Act+)
     use_memory: bool = False
     num_maskmem: int = 7  # past keyframes that are remembered

@@ -17,6 +17,7 @@ from sam2act.data.transitions import PADDING
 
 logger = logging.getLogger(__name__)
 DRAWS_PER_ROW = 2
+FIRST_REOPEN_DRAWER_KEYFRAMES = 8
 _SEED_MASK = (1 << 64) - 1
 
 
@@ -105,7 +106,7 @@ class DemoUniformTemporal:
                 f"no demo is long enough for windows of {window} keyframes: the longest chain has "
                 f"{longest} ({store.tasks[chains.task[at]]}, episode {chains.episode[at]}); set "
                 f"num_maskmem to at most {longest - 1} (a window holds num_maskmem + 1 keyframes) "
-                "and bs to a multiple of num_maskmem + 1"
+                f"and bs to a multiple of num_maskmem + 1{_preset_hint(store, longest)}"
             )
         _warn_of_unused_tasks(store, chains.task[long_enough], window)
         weights = _chain_weights(chains.task, chains.episode)[long_enough]
@@ -164,6 +165,16 @@ def _batch_message(rows: int, window: int) -> str:
         f"bs: {rows} is not a multiple of the window of {window} keyframes "
         f"(num_maskmem + 1); set bs to {window * max(1, round(rows / window))} "
         "or change num_maskmem"
+    )
+
+
+def _preset_hint(store: KeyframeStore, longest: int) -> str:
+    """The preset for demos of reopen_drawer without the closing waypoint it was given later."""
+    if list(store.tasks) != ["reopen_drawer"] or longest != FIRST_REOPEN_DRAWER_KEYFRAMES:
+        return ""
+    return (
+        ". Demos of reopen_drawer with 8 keyframes are those of its first version and of the "
+        "embedded simulator: use --task_cfg_path configs/tasks/reopen_drawer_v1.yaml"
     )
 
 

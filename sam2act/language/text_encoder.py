@@ -17,13 +17,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sam2act.config.schema import LanguageConfig
+from sam2act.config.schema import ConfigError, LanguageConfig
+from sam2act.config.weights import find_weights
 from sam2act.models.weight_files import WeightFileError, read_weight_file
 from sam2act.models.weight_names import WeightsError, misfit, require_finite, unwrapped
 
 CLIP_MODEL = "RN50-quickgelu"  # the plain "RN50" would run OpenAI's weights with another GELU
 CLIP_LENGTH, CLIP_WIDTH = 77, 512
-CLIP_DEFAULT_WEIGHTS = "assets/RN50.pt"
+CLIP_DEFAULT_WEIGHTS = "RN50.pt"
 _CLIP_METADATA = ("input_resolution", "context_length", "vocab_size")
 
 
@@ -92,12 +93,12 @@ class ClipTextEncoder:
 
     family = f"clip-{CLIP_MODEL}"
 
-    def __init__(self, weights_path: str | Path) -> None:
-        """Takes the weights at `weights_path`; they are touched at first need.
+    def __init__(self, weights_path: str) -> None:
+        """Takes the weights that `weights_path` means; they are looked for at first need.
 
         The file may be OpenAI's TorchScript archive, a state dict (.pt) or .safetensors.
         """
-        self._path = Path(weights_path)
+        self._named = weights_path
         self._model: Any = None
 
     @cached_property
@@ -107,20 +108,20 @@ class ClipTextEncoder:
         Raises:
             LanguageError: the file is absent.
         """
-        self._require_weights()
         digest = hashlib.sha256()
         with open(self._path, "rb") as stream:
             while block := stream.read(1 << 20):
                 digest.update(block)
         return f"{self.family}-{digest.hexdigest()[:16]}"
 
-    def _require_weights(self) -> None:
-        if not self._path.is_file():
-            raise LanguageError(
-                f"language.weights_path: {self._path} does not exist; run `python "
-                "scripts/download_assets.py clip-rn50`, set the key to an RN50 file, or set "
-                "language.encoder to hashed"
+    @cached_property
+    def _path(self) -> Path:
+        try:
+            return find_weights(
+                "language.weights_path", self._named, "set language.encoder to hashed"
             )
+        except ConfigError as error:
+            raise LanguageError(str(error)) from error
 
     @torch.no_grad()
     def encode(self, texts: Sequence[str]) -> Tensor:
@@ -130,9 +131,9 @@ class ClipTextEncoder:
             LanguageError: open_clip is not installed, or the weights are absent or no CLIP RN50.
         """
         if self._model is None:
-            self._require_weights()
+            path = self._path  # before the tower is built, which takes seconds
             model = build_clip_text_tower()
-            _load_clip_weights(model, self._path)
+            _load_clip_weights(model, path)
             self._model = model
         return clip_token_features(self._model, clip_tokens(texts))
 

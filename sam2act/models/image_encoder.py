@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sam2act.config.schema import ConfigError, NetworkConfig
+from sam2act.config.weights import find_weights
 from sam2act.models.hiera import Hiera, WindowAttention
 from sam2act.models.lora import LoRAQKV, adapter_parameters
 from sam2act.models.sam2_sizes import HieraSizes, hiera_sizes
@@ -191,9 +192,9 @@ def build_encoders(config: NetworkConfig, *, pretrained: bool = False) -> nn.Mod
         encoder.trunk.checkpointing = config.activation_checkpointing
         with_skip_convs = config.skip_convs != "random_frozen"
         if pretrained and config.sam2_ckpt:
-            encoder.load_pretrained(
-                find_sam2_file(config.sam2_ckpt), with_skip_convs=with_skip_convs
-            )
+            otherwise = "set `sam2_ckpt ''` for a random encoder"
+            file = find_weights("sam2_ckpt", config.sam2_ckpt, otherwise)
+            encoder.load_pretrained(file, with_skip_convs=with_skip_convs)
         elif pretrained and with_skip_convs:
             raise ConfigError(f"skip_convs: {config.skip_convs} needs sam2_ckpt to name a file")
         if config.lora_finetune:
@@ -214,22 +215,6 @@ def set_encoder_trainable(encoders: nn.ModuleList, config: NetworkConfig) -> Non
         if isinstance(encoder, Sam2ImageEncoder):
             for conv in (encoder.conv_s0, encoder.conv_s1):
                 conv.requires_grad_(config.skip_convs == "pretrained_trained")
-
-
-def find_sam2_file(sam2_ckpt: str) -> Path:
-    """The file named by the key `sam2_ckpt`: as given, or below `assets/`.
-
-    Raises:
-        ConfigError: it does not exist.
-    """
-    for candidate in (Path(sam2_ckpt), Path("assets") / sam2_ckpt):
-        if candidate.is_file():
-            return candidate
-    raise ConfigError(
-        f"sam2_ckpt: {sam2_ckpt} not found (also looked in assets/). Get it with "
-        "`python scripts/download_assets.py sam2-base-plus`, give its path, or set "
-        "`sam2_ckpt ''` for a random encoder"
-    )
 
 
 def _read_sam2_file(path: Path) -> dict[str, Tensor]:

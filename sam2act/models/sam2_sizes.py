@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,8 @@ BUILT_IN_SIZES = {
     "l": HieraSizes(144, 2, (2, 6, 36, 4), (23, 33, 43), (8, 4, 16, 8), (7, 7)),
 }
 
+RELEASED_PARENTS = (".", "configs/sam2.1", "configs/sam2")  # of names, as Hydra resolves them
+NAME_STARTS = ("sam2.1_hiera_", "sam2_hiera_")
 TRUNK_KEYS = {"embed_dim", "num_heads", "stages", "global_att_blocks", "window_spec"}
 TRUNK_KEYS |= {"window_pos_embed_bkg_spatial_size"}
 IGNORED_KEYS = {"_target_", "drop_path_rate", "weights_path", "return_interm_layers"}
@@ -43,15 +46,19 @@ ORIGINAL_DEFAULTS = {"embed_dim": 96, "num_heads": 1}  # where they differ from 
 def hiera_sizes(sam2_config: str) -> HieraSizes:
     """The sizes named by the config key `sam2_config`.
 
-    `sam2_config` is the name of a published file (`.../sam2.1_hiera_{t,s,b+,l}.yaml`), or the
-    path of an existing SAM2 yaml, which is then read (extra `hydra`).
+    `sam2_config` is the name of a published configuration in the form of the released code,
+    `[configs/sam2.1/]sam2.1_hiera_{t,s,b+,l}.yaml`, which is no path there either; or the path of
+    an existing SAM2 yaml, which is then read (extra `hydra`); or a path that ends in a published
+    name, on which the built-in sizes are taken.
 
     Raises:
         ConfigError: neither a known name nor a readable file, or a file of another architecture.
     """
-    if Path(sam2_config).is_file():
-        return _read_sam2_yaml(Path(sam2_config))
-    size = Path(sam2_config).name.removesuffix(".yaml")
+    path = Path(sam2_config)
+    is_name = str(path.parent) in RELEASED_PARENTS and path.name.startswith(NAME_STARTS)
+    if not is_name and os.path.isfile(path):
+        return _read_sam2_yaml(path)
+    size = path.name.removesuffix(".yaml")
     size = size.removeprefix("sam2.1_hiera_").removeprefix("sam2_hiera_")
     if size not in BUILT_IN_SIZES:
         raise ConfigError(
@@ -71,7 +78,11 @@ def _read_sam2_yaml(path: Path) -> HieraSizes:
             f"sam2_config: reading {path} needs the extra hydra (pip install -e '.[hydra]'); "
             "the four published sizes are built in"
         ) from error
-    encoder = OmegaConf.select(OmegaConf.load(path), "model.image_encoder")
+    try:
+        encoder = OmegaConf.select(OmegaConf.load(path), "model.image_encoder")
+    except Exception as error:  # of omegaconf, yaml, or the text's encoding
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"sam2_config: {path} cannot be read: {reason}") from error
     if encoder is None or "trunk" not in encoder:
         raise ConfigError(f"sam2_config: {path} has no model.image_encoder.trunk section")
     unknown = sorted(set(encoder.trunk) - TRUNK_KEYS - IGNORED_KEYS)

@@ -105,6 +105,16 @@ class Targets:
     bins: Tensor  # (B, 3)
 
 
+def noisy_colors(rgb: Tensor, strength: float) -> Tensor:
+    """(B, N, 3) colours with what the released option `img_aug_2` is meant to add.
+
+    Each cloud draws its own bound s = strength * U[0, 1) and adds U[-s, s) to every value; the sum
+    is not clamped.
+    """
+    bound = strength * torch.rand(len(rgb), 1, 1, device=rgb.device, dtype=rgb.dtype)
+    return rgb + bound * (2 * torch.rand_like(rgb) - 1)
+
+
 class SAM2ActPolicy(nn.Module):
     """Joins preprocessing, the two-stage network, targets and losses."""
 
@@ -221,8 +231,7 @@ class SAM2ActPolicy(nn.Module):
             observation = dataclasses.replace(observation, rgb=rgb)
         cloud = world_cloud(observation)
         if self.settings.color_noise and self.training:
-            noise = (2 * torch.rand_like(cloud.rgb) - 1) * self.settings.color_noise
-            cloud = WorldCloud(cloud.points, (cloud.rgb + noise).clamp(0, 1))
+            cloud = WorldCloud(cloud.points, noisy_colors(cloud.rgb, self.settings.color_noise))
         return cloud
 
     def _place(self, cloud: WorldCloud, seed: Tensor | None = None) -> tuple[Cloud, CubeFrame]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,13 @@ import torch
 from torch import Tensor
 
 from sam2act.config.schema import ConfigError, ExperimentConfig, NetworkConfig
-from sam2act.config.tasks import data_folder, store_folder, task_names
+from sam2act.config.tasks import (
+    data_folder,
+    lies_in_package,
+    replay_folder,
+    store_folder,
+    task_names,
+)
 from sam2act.data.dataset import KeyframeDataset, gather_batch, make_loader, one_ahead
 from sam2act.data.frame_clouds import keep_points_inside
 from sam2act.data.published_replay import ReplayRequest, import_replay, open_replay
@@ -27,6 +34,8 @@ from sam2act.policy.contracts import Batch
 from sam2act.training.distributed import World
 from sam2act.training.loop import TrainingData
 from sam2act.training.validation import ValidationData
+
+LOGGER = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +63,7 @@ def open_stores(
         )
         _require_disjoint(*requests)
     tasks = task_names(experiment)
-    replay = _replay_request(experiment) if experiment.replay_folder else None
+    replay = _replay_request(experiment)
     from_demos = requests[1:] if replay else requests
 
     def finished() -> list[KeyframeStore]:
@@ -64,6 +73,7 @@ def open_stores(
         return [_with_points(store, experiment, options) for store in stores]
 
     if world.is_main:
+        _warn_of_package_folder(replay.replay_folder if replay else requests[0].data_folder)
         if replay:
             import_replay(replay, tasks, refresh=options.refresh)
         for request in from_demos:
@@ -105,13 +115,37 @@ def _store_request(
     )
 
 
-def _replay_request(experiment: ExperimentConfig) -> ReplayRequest:
+def _replay_request(experiment: ExperimentConfig) -> ReplayRequest | None:
+    """The released replays to train on, None for demos; what was found unasked is logged."""
+    folder = replay_folder(experiment)
+    if not folder:
+        return None
+    if not experiment.replay_folder:
+        lacking = [name for name in task_names(experiment) if not (Path(folder) / name).is_dir()]
+        if lacking:
+            LOGGER.info("%s lacks %s: training on demos", folder, ", ".join(lacking))
+            return None
+        LOGGER.info(
+            "training on the released replays found in %s (replay_folder none trains on the demos "
+            "of data_folder instead, replay_folder DIR on other replays)",
+            folder,
+        )
     return ReplayRequest(
-        replay_folder=experiment.replay_folder,
+        replay_folder=folder,
         store_folder=store_folder(experiment),
         cameras=experiment.cameras,
         image_size=experiment.image_size,
     )
+
+
+def _warn_of_package_folder(folder: str | Path) -> None:
+    if lies_in_package(str(folder)):
+        LOGGER.warning(
+            "%s lies among the source files of the package, where every copy and search of them "
+            "meets it; better kept beside the folder sam2act, where it is found as well, or "
+            "anywhere else with data_folder or replay_folder naming the place",
+            folder,
+        )
 
 
 def _require_disjoint(training: StoreRequest, validation: StoreRequest) -> None:

@@ -12,6 +12,7 @@ from torch import nn
 
 from sam2act.config.load import to_dict
 from sam2act.config.schema import ConfigError, ExperimentConfig, NetworkConfig
+from sam2act.config.tasks import run_name
 from sam2act.data.rlbench_types import DemoError
 from sam2act.data.samplers import SamplingError
 from sam2act.data.store import StoreError
@@ -37,7 +38,8 @@ USER_ERRORS = (
     LanguageError,
     NonFiniteLossError,
 )
-PUBLISHED_SAMPLES_PER_UPDATE = 256
+PUBLISHED_PROCESSES, PUBLISHED_ROWS = 32, 8  # rows: of stage 1; one window in stage 2
+PUBLISHED_WINDOWS = (8, 10)  # keyframes: the first version of reopen_drawer, all others
 
 
 def check_available(
@@ -56,7 +58,7 @@ def check_available(
 
 def run_folder(log_dir: str, experiment: ExperimentConfig) -> Path:
     """`<log-dir>/<exp_id>_<exp_name>`."""
-    return Path(log_dir) / f"{experiment.exp_id}_{experiment.exp_name}"
+    return Path(log_dir) / run_name(experiment)
 
 
 def write_run_configs(
@@ -138,12 +140,20 @@ def describe_run(trainer: Trainer) -> None:
         plan.samples_per_update,
         max(trainer.schedule.base_lrs),
     )
-    if plan.samples_per_update != PUBLISHED_SAMPLES_PER_UPDATE:
+    published = published_samples(trainer.bundle.network)
+    if plan.samples_per_update != published:
         LOGGER.info(
             "the published run used %d samples per update; peract.lr is per sample, so the rate "
             "follows the batch",
-            PUBLISHED_SAMPLES_PER_UPDATE,
+            published,
         )
+
+
+def published_samples(network: NetworkConfig) -> int:
+    """Samples per update of the published run: 256, in stage 2 one window per process."""
+    window = network.num_maskmem + 1
+    rows = window if window in PUBLISHED_WINDOWS else PUBLISHED_WINDOWS[-1]
+    return PUBLISHED_PROCESSES * (rows if network.use_memory else PUBLISHED_ROWS)
 
 
 def parameter_counts(bundle: PolicyBundle) -> dict[str, tuple[int, int]]:

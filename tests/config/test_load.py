@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from sam2act.config.files import find_config
 from sam2act.config.load import (
     dump,
-    find_config,
     from_dict,
     load_experiment,
     load_network,

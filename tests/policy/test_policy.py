@@ -19,7 +19,7 @@ from sam2act.geometry.rotations import (
 from sam2act.models.heads import ActionLogits
 from sam2act.policy.checkpoint import build_policy
 from sam2act.policy.contracts import Batch
-from sam2act.policy.policy import SAM2ActPolicy
+from sam2act.policy.policy import SAM2ActPolicy, noisy_colors
 from sam2act.policy.targets import LossDraws
 from tests.policy.noise import batch
 
@@ -183,9 +183,23 @@ def test_color_noise_acts_in_training() -> None:
     torch.manual_seed(0)
     noisy, _ = policy.prepare(batch(), draws())
     exact, _ = policy.eval().prepare(batch(), draws())
-    difference = (noisy.rgb - exact.rgb).abs()
-    assert 0.15 < difference.max() <= 0.2 + 1e-6
-    assert noisy.rgb.min() >= 0 and noisy.rgb.max() <= 1
+    assert 0 < (noisy.rgb - exact.rgb).abs().max() <= 0.2 + 1e-6
+
+
+def test_color_noise_has_a_random_strength_per_cloud() -> None:
+    """Each cloud is bounded by its own s ~ U(0, strength), and fills [-s, s] evenly."""
+    torch.manual_seed(0)
+    clouds, strength = 400, 0.05
+    colors = torch.tensor([0.0, 0.5, 1.0]).expand(clouds, 2000, 3)
+    noise = noisy_colors(colors, strength) - colors
+    bounds = noise.abs().flatten(1).amax(1)
+    assert bounds.min() > 0 and bounds.max() <= strength + 1e-6
+    grid = (torch.arange(clouds) + 0.5) / clouds * strength
+    assert (bounds.sort().values - grid).abs().max() < 0.1 * strength  # Kolmogorov, p < 0.001
+    for bound, values in zip(bounds[:5], noise[:5], strict=True):
+        inner = (values.flatten() / bound).quantile(torch.tensor([0.25, 0.5, 0.75]))
+        torch.testing.assert_close(inner, torch.tensor([-0.5, 0.0, 0.5]), atol=0.05, rtol=0)
+    assert (noise[:, :, 0] < 0).any() and (noise[:, :, 2] > 0).any(), "black and white stay free"
 
 
 # ---------------------------------------------------------------------------------- inference

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
+from sam2act.config import tasks
+from sam2act.config.schema import ExperimentConfig
 from sam2act.config.tasks import task_names
 from sam2act.data.store import KeyframeStore, StoreError
 from sam2act.data.store_builder import StoreRequest, ensure_store
@@ -97,3 +101,60 @@ def test_bounds_do_not_matter_without_cropping(folder: Path, world: World) -> No
 def test_run_with_wrong_bounds_ends_with_a_message(folder: Path, capsys) -> None:
     assert tiny_run.run(folder, ELSEWHERE) != 0
     assert "scene_bounds" in capsys.readouterr().err
+
+
+# ------------------------------------------------------------- folders of the released code
+def _released(folder: Path, more: str = "") -> ExperimentConfig:
+    """The tiny run without any folder named, from `folder` as working directory."""
+    experiment = tiny_run.configs(folder, more)[0]
+    return dataclasses.replace(experiment, data_folder="", store_folder="store")
+
+
+def _replay_in_released_place(folder: Path) -> None:
+    _write_replay(folder)
+    (folder / "replay_temporal").mkdir()
+    (folder / "replays").rename(folder / "replay_temporal" / "replay_train")
+
+
+def test_released_replay_is_found_and_said_so(
+    folder: Path, world: World, caplog, monkeypatch
+) -> None:
+    _replay_in_released_place(folder)
+    (folder / "demos").rename(folder / "data")
+    monkeypatch.chdir(folder)
+    caplog.set_level(logging.INFO)
+    caplog.clear()
+    store, _ = open_stores(_released(folder), world, DataOptions())
+    assert _origin(store) == "published replay"
+    said = [r.getMessage() for r in caplog.records if "replay_temporal" in r.getMessage()]
+    assert "replay_folder none" in said[0] and "replay_folder DIR" in said[0]
+    store, _ = open_stores(_released(folder, "replay_folder none"), world, DataOptions())
+    assert _origin(store) == "demos"
+    named = _released(folder, f"replay_folder {folder}/replay_temporal")
+    assert _origin(open_stores(named, world, DataOptions())[0]) == "published replay"
+
+
+def test_replay_that_lacks_a_task_gives_way_to_demos(
+    folder: Path, world: World, caplog, monkeypatch
+) -> None:
+    _replay_in_released_place(folder)
+    task = task_names(tiny_run.configs(folder)[0])[0]
+    shutil.copytree(folder / "demos" / "train" / task, folder / "demos" / "train" / "close_jar")
+    (folder / "demos").rename(folder / "data")
+    monkeypatch.chdir(folder)
+    caplog.set_level(logging.INFO)
+    experiment = _released(folder, f"tasks {task},close_jar")
+    store, _ = open_stores(experiment, world, DataOptions())
+    assert _origin(store) == "demos" and "lacks close_jar" in caplog.text
+
+
+def test_demos_in_the_package_folder_work_with_a_warning(
+    folder: Path, world: World, caplog, monkeypatch
+) -> None:
+    monkeypatch.setattr(tasks, "PACKAGE", folder)
+    (folder / "demos").rename(folder / "data")
+    monkeypatch.chdir(folder)
+    store, _ = open_stores(_released(folder), world, DataOptions())
+    assert len(store.table)
+    (warning,) = (r.getMessage() for r in caplog.records if r.levelname == "WARNING")
+    assert warning.startswith("data lies among the source files") and "data_folder" in warning

@@ -1,0 +1,99 @@
+"""Finding and reading yaml files; scalars keep the text that stands in the file."""
+
+from __future__ import annotations
+
+import codecs
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sam2act.config.schema import ConfigError
+
+# Every kind of scalar that yaml would turn into something else than its text.
+SCALAR_TAGS = ("str", "int", "float", "bool", "null", "timestamp", "value", "merge")
+
+
+class _TextLoader(yaml.SafeLoader):
+    """Gives each scalar as the text in the file: `1e3`, `007`, `yes` and `12:30` stay."""
+
+
+for _tag in SCALAR_TAGS:
+    _TextLoader.add_constructor(f"tag:yaml.org,2002:{_tag}", lambda loader, node: node.value)
+
+
+def find_config(path: str | Path) -> Path:
+    """The yaml file a user means by `path`.
+
+    Tried in this order: as given; below the project's `configs/`; a leading `mvt/configs/` (the
+    place in the released code) read as `configs/mvt/`.
+
+    Raises:
+        ConfigError: none of these is a file; the message lists them.
+    """
+    path = Path(path)
+    tried = [path]
+    for folder in config_folders():
+        relative = path.relative_to("configs") if path.parts[:1] == ("configs",) else path
+        if path.parts[:2] == ("mvt", "configs"):
+            relative = Path("mvt", *path.parts[2:])
+        tried.append(folder / relative)
+    for candidate in tried:
+        if os.path.isfile(candidate):
+            return candidate
+    if os.path.isdir(path):
+        inside = ", ".join(sorted(file.name for file in path.glob("*.yaml"))[:10])
+        raise ConfigError(f"{path} is a folder; name a yaml file in it ({inside or 'it has none'})")
+    raise ConfigError(f"no config file {path}; looked for {', '.join(map(str, tried))}")
+
+
+def config_folders() -> list[Path]:
+    """Folders that hold the shipped yaml files: a checkout's `configs/`, the installed copy."""
+    package = Path(__file__).resolve().parent.parent
+    return [
+        folder
+        for folder in (package.parent / "configs", package / "default_configs")
+        if folder.is_dir()
+    ]
+
+
+def read_mapping(file: Path) -> Mapping[str, Any]:
+    """The keys of a yaml file: nested dictionaries and lists whose scalars are text.
+
+    The text is UTF-8, with or without a byte order mark, or UTF-16 with one, whatever the locale.
+
+    Raises:
+        ConfigError: the file cannot be read, is no text of these kinds, or no yaml with keys.
+    """
+    try:
+        text = _decoded(file.read_bytes(), file)
+        values = yaml.load(text, Loader=_TextLoader) or {}
+    except OSError as error:
+        raise ConfigError(f"{file} cannot be read: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{file} is not valid yaml: {_one_line(error)}") from error
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{file} must hold `key: value` lines, got {type(values).__name__}")
+    return values
+
+
+def _decoded(content: bytes, file: Path) -> str:
+    wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        return content.decode("utf-16" if wide else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise ConfigError(
+            f"{file} is not UTF-8 text (byte 0x{content[error.start]:02x} in line {line}); save it "
+            "as UTF-8, for example with `iconv -f latin1 -t utf-8`"
+        ) from error
+
+
+def _one_line(error: yaml.YAMLError) -> str:
+    """What is wrong and where, without the excerpt that yaml prints over several lines."""
+    mark = getattr(error, "problem_mark", None)
+    problem = getattr(error, "problem", None) or getattr(error, "reason", None) or error
+    place = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+    return " ".join(f"{problem}{place}".split())
