@@ -36,7 +36,6 @@ BUILT_IN_SIZES = {
 }
 
 RELEASED_PARENTS = (".", "configs/sam2.1", "configs/sam2")  # of names, as Hydra resolves them
-NAME_STARTS = ("sam2.1_hiera_", "sam2_hiera_")
 TRUNK_KEYS = {"embed_dim", "num_heads", "stages", "global_att_blocks", "window_spec"}
 TRUNK_KEYS |= {"window_pos_embed_bkg_spatial_size"}
 IGNORED_KEYS = {"_target_", "drop_path_rate", "weights_path", "return_interm_layers"}
@@ -55,11 +54,11 @@ def hiera_sizes(sam2_config: str) -> HieraSizes:
         ConfigError: neither a known name nor a readable file, or a file of another architecture.
     """
     path = Path(sam2_config)
-    is_name = str(path.parent) in RELEASED_PARENTS and path.name.startswith(NAME_STARTS)
-    if not is_name and os.path.isfile(path):
-        return _read_sam2_yaml(path)
     size = path.name.removesuffix(".yaml")
     size = size.removeprefix("sam2.1_hiera_").removeprefix("sam2_hiera_")
+    is_name = size in BUILT_IN_SIZES and str(path.parent) in RELEASED_PARENTS
+    if os.path.isfile(path) and not is_name:
+        return _read_sam2_yaml(path)
     if size not in BUILT_IN_SIZES:
         raise ConfigError(
             f"sam2_config: {sam2_config!r} is neither a file nor one of the published names "
