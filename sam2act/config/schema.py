@@ -333,7 +333,7 @@ class NetworkConfig:
     cvx_up: bool = False
     upsampler_hidden_multiplier: int = 2  # added
     upsampler_channels: tuple[int, ...] = (64, 32)  # added: after the first and second doubling
-    heatmap_half: bool = True  # added: round heat maps to fp16
+    heatmap_half: bool = True  # added: heat maps and their soft-max rounded to fp16
     target_projection: str = "float16"  # added: float16 (with amp only) | float32
     activation_checkpointing: bool = False  # added: recompute layers in the backward pass
     xops: bool = False

@@ -208,8 +208,13 @@ class TwoStageNetwork(nn.Module):
 
     @torch.no_grad()
     def peak(self, heatmaps: Tensor) -> Tensor:
-        """(B, V, S, S) logits -> (B, 3) grid point of the highest mean probability."""
+        """(B, V, S, S) logits -> (B, 3) grid point of the highest mean probability.
+
+        The published soft-max is one of float16 heat maps, so its probabilities are rounded too.
+        """
         probability = heatmaps.flatten(2).softmax(-1).view_as(heatmaps)
+        if self.config.heatmap_half:
+            probability = probability.half().float()
         return grid_argmax(probability, self.views).point
 
     def _target_pixels(self, position: Tensor, half_projection: bool) -> Tensor:

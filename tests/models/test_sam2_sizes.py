@@ -131,3 +131,25 @@ def test_yaml_without_hydra_names_the_extra(tmp_path: Path, monkeypatch) -> None
     monkeypatch.setitem(sys.modules, "hydra", None)
     with pytest.raises(ConfigError, match=r"sam2_config.*own_encoder\.yaml.*extra hydra"):
         hiera_sizes(str(write_yaml(tmp_path, "b+")))
+
+
+@needs_hydra
+def test_released_name_is_a_name_even_where_such_a_file_lies(tmp_path: Path, monkeypatch) -> None:
+    folder = tmp_path / "configs" / "sam2.1"
+    folder.mkdir(parents=True)
+    write_yaml(folder, "t", width=64).rename(folder / "sam2.1_hiera_b+.yaml")
+    monkeypatch.chdir(tmp_path)
+    name = "configs/sam2.1/sam2.1_hiera_b+.yaml"
+    assert hiera_sizes(name) == BUILT_IN_SIZES["b+"]
+    assert hiera_sizes(str(tmp_path / name)).neck_width == 64, "a path is read"
+    assert hiera_sizes(f"/absent/{name}") == hiera_sizes(f"./mvt/{name}") == BUILT_IN_SIZES["b+"]
+
+
+@needs_hydra
+@pytest.mark.parametrize("content", [b"model: [1\n", "# données\n".encode("latin-1")])
+def test_yaml_that_cannot_be_read_is_one_line(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "broken.yaml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=r"broken\.yaml cannot be read") as caught:
+        hiera_sizes(str(path))
+    assert "\n" not in str(caught.value)

@@ -14,6 +14,7 @@ from sam2act.models import linear
 from sam2act.models.branch import round_to_half
 from sam2act.models.multiview_transformer import MultiViewTransformer
 from sam2act.models.two_stage import Cloud, TwoStageNetwork
+from sam2act.rendering.views import project
 from tests.models.inputs import random_cloud, random_guidance
 
 TINY = load_network("configs/mvt/tiny.yaml")
@@ -131,6 +132,20 @@ def test_half_rounding_keeps_the_gradient() -> None:
     assert torch.equal(rounded, x.half().float())
     rounded.sum().backward()
     assert torch.equal(x.grad, torch.ones(5))
+
+
+@pytest.mark.parametrize("half", [True, False])
+def test_soft_max_before_the_arg_max_is_rounded_as_published(half: bool) -> None:
+    """Two places whose probabilities float16 cannot tell apart: the first of the grid wins."""
+    network = TwoStageNetwork(dataclasses.replace(TINY, heatmap_half=half)).eval()
+    size, logits = network.config.img_size, torch.full((1, 3, *[TINY.img_size] * 2), -20.0)
+    for place, logit in ((-0.5, 4.0), (0.5, 4.0 + 2.0**-12)):
+        pixels = project(torch.full((1, 3), place), network.views, size)[0].round().long()
+        for view, (column, row) in enumerate(pixels.tolist()):
+            logits[0, view, row - 1 : row + 3, column - 1 : column + 3] = logit
+    point = network.peak(logits)
+    expected = torch.full((1, 3), -0.5 if half else 0.5)
+    torch.testing.assert_close(point, expected, atol=3 / size, rtol=0)
 
 
 def test_joint_attention_from_the_first_layer_is_an_option() -> None:
