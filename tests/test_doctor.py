@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from sam2act import diagnosis, doctor
+from sam2act.config import weights
 from sam2act.diagnosis import Finding, Package
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -205,3 +206,15 @@ def test_command_prints_a_table() -> None:
     assert "The core is complete." in done.stdout
     assert done.stdout.splitlines()[0].split()[:2] == ["name", "state"]
     assert "backend rlbench" in done.stdout
+
+
+def test_weights_are_looked_for_as_training_does(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("SAM2ACT_ASSETS", str(tmp_path))
+    (tmp_path / "RN50.pt").touch()
+    findings = {finding.name: finding for finding in diagnosis.examine_system({})}
+    assert findings["RN50.pt"].detail == str(tmp_path / "RN50.pt")
+    monkeypatch.setattr(weights, "checkout", lambda: None)
+    (tmp_path / "RN50.pt").unlink()
+    missing = {finding.name: finding for finding in diagnosis.examine_system({})}["RN50.pt"]
+    assert (missing.state, missing.core) == ("missing", False)
+    assert f"-o {tmp_path}/RN50.pt https://" in missing.remedy

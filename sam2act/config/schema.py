@@ -8,11 +8,8 @@ marked "added". What an option does beyond its comment is explained in README, s
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated
 
-NAMES, WEIGHTS = "names", "weights"
-NameList = Annotated[str, NAMES]  # names separated by commas; a list is joined
-WeightsFile = Annotated[str, WEIGHTS]  # found by the rule of config/weights.py
+from sam2act.config.values import NameList, WeightsFile
 
 
 class ConfigError(ValueError):
@@ -96,10 +93,9 @@ class PeractConfig:
             "zero_norm_escape False, grad_clip 0",
         )
         require_choice("peract.compile", self.compile, COMPILE_MODES)
-        require(self.upsampler_lr_scale >= 0, "peract.upsampler_lr_scale must not be negative")
         require(self.lr > 0, "peract.lr must be positive")
-        require(self.warmup_steps >= 0, "peract.warmup_steps must not be negative")
-        require(self.lambda_weight_l2 >= 0, "peract.lambda_weight_l2 must not be negative")
+        for key in ("warmup_steps", "lambda_weight_l2", "upsampler_lr_scale"):
+            require(getattr(self, key) >= 0, f"peract.{key} must not be negative")
         require(self.grad_clip >= 0, "peract.grad_clip must be 0 (off) or positive")
         require(self.color_jitter >= 0, "peract.color_jitter must be 0 (off) or positive")
         require(
@@ -177,9 +173,6 @@ class EvalConfig:
     compile: str = ""  # torch.compile mode, see COMPILE_MODES
 
     def __post_init__(self) -> None:
-        require_choice(
-            "eval.force_ignore_collisions", self.force_ignore_collisions, (None, True, False)
-        )
         require_choice("eval.precision", self.precision, ("float32", "bfloat16", "float16"))
         require_choice("eval.compile", self.compile, COMPILE_MODES)
 

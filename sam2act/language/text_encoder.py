@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from sam2act.config.schema import ConfigError, LanguageConfig
-from sam2act.config.weights import find_weights
+from sam2act.config.weights import find_weights, how_to_get
 from sam2act.models.weight_files import WeightFileError, read_weight_file
 from sam2act.models.weight_names import WeightsError, misfit, require_finite, unwrapped
 
@@ -198,7 +198,7 @@ def _import_open_clip() -> Any:
 
 
 def _load_clip_weights(model: Any, path: Path) -> None:
-    remedy = "run `python scripts/download_assets.py clip-rn50`"
+    remedy = f"remove it, or name another file. {how_to_get(CLIP_DEFAULT_WEIGHTS)}"
     try:
         content = read_weight_file(path, torchscript=True)
         state = unwrapped(content.get("state_dict", content)) if isinstance(content, dict) else {}

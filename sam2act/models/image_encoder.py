@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sam2act.config.schema import ConfigError, NetworkConfig
-from sam2act.config.weights import find_weights
+from sam2act.config.weights import find_weights, how_to_get
 from sam2act.models.hiera import Hiera, WindowAttention
 from sam2act.models.lora import LoRAQKV, adapter_parameters
 from sam2act.models.sam2_sizes import HieraSizes, hiera_sizes
@@ -225,10 +225,8 @@ def _read_sam2_file(path: Path) -> dict[str, Tensor]:
         state = unwrapped(content["model"])
         require_finite(state)
     except WeightFileError as error:
-        raise ConfigError(
-            f"sam2_ckpt: {error}. Get it again with `python scripts/download_assets.py "
-            "sam2-base-plus`"
-        ) from error
+        remedy = f"Remove it, or name another file. {how_to_get(path.name)}"
+        raise ConfigError(f"sam2_ckpt: {error}. {remedy}") from error
     except WeightsError as error:
         raise ConfigError(f"sam2_ckpt: {path}: {error}") from error
     return state
