@@ -21,6 +21,7 @@ FLAGS = {
     "replay_folder": "--replay-folder",
     "demo and demo_start": "--demo and --demo-start",
     "image_size": "--image-size",
+    "set gripper_threshold to": "pass --gripper-threshold",
     "the key cameras": "--cameras",
     "(validation.split or --split)": "by --split",
     "change the task": "change --tasks",
@@ -64,6 +65,11 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--image-size", type=int, default=StoreRequest.image_size, help="pixels per side"
+    )
+    parser.add_argument(
+        "--gripper-threshold",
+        type=float,
+        help="recorded gripper states above it are open; without it they must be 0 or 1",
     )
     parser.add_argument(
         "--refresh", action="store_true", help="build again even if nothing has changed"
@@ -122,6 +128,7 @@ def _build(options: argparse.Namespace) -> KeyframeStore:
         demo_start=options.demo_start,
         cameras=cameras,
         image_size=options.image_size,
+        gripper_threshold=options.gripper_threshold,
     )
     return ensure_store(
         request, tasks, refresh=options.refresh, skip_bad_episodes=options.skip_bad_episodes

@@ -180,6 +180,7 @@ def open_episodes(
         numbers=tuple(episodes),
         cameras=experiment.cameras,
         image_size=experiment.image_size,
+        gripper_threshold=experiment.gripper_threshold,
     )
     return ensure_store(request, [task])
 

@@ -210,6 +210,7 @@ class ExperimentConfig:
     cameras: tuple[str, ...] = ("front", "left_shoulder", "right_shoulder", "wrist")
     image_size: int = 128
     scene_bounds: tuple[float, ...] = (-0.3, -0.5, 0.6, 0.7, 0.5, 1.6)  # metres, world frame
+    gripper_threshold: float | None = None  # recorded states above it are open; None = 0 or 1
     peract: PeractConfig = field(default_factory=PeractConfig)
     rvt: RvtConfig = field(default_factory=RvtConfig)
     language: LanguageConfig = field(default_factory=LanguageConfig)

@@ -18,6 +18,7 @@ import numpy as np
 
 from sam2act.data.demo_folders import episodes_folder, why_absent
 from sam2act.data.keyframes import find_keyframes
+from sam2act.data.recorded_rules import Source, check_poses, flags, gripper_states
 from sam2act.data.rlbench_types import Demo, DemoError, load_restricted
 from sam2act.data.transitions import FrameLabels
 
@@ -108,30 +109,50 @@ def _read_variation(path: Path) -> int:
     return int(content)
 
 
-def frame_labels(episode: Episode) -> FrameLabels:
+def frame_labels(episode: Episode, gripper_threshold: float | None = None) -> FrameLabels:
     """Gripper and collision data of every frame.
 
+    Args:
+        episode: a demo.
+        gripper_threshold: gripper states above it are open; None = they are 0 or 1.
+
     Raises:
-        DemoError: a frame lacks one of the fields.
+        DemoError: a frame lacks one of the fields, or breaks a rule about its values.
     """
+    source = _low_dim_source(episode)
+    poses = _field(episode, "gripper_pose", (7,))
+    check_poses(source, poses)
     return FrameLabels(
-        gripper_open=_field(episode, "gripper_open", ()),
+        gripper_open=_gripper_states(episode, gripper_threshold),
         finger_joints=_field(episode, "gripper_joint_positions", (2,)),
-        gripper_pose=_field(episode, "gripper_pose", (7,)),
-        ignore_collisions=_field(episode, "ignore_collisions", ()),
+        gripper_pose=poses,
+        ignore_collisions=flags(
+            source, "ignore_collisions", _field(episode, "ignore_collisions", ())
+        ),
     )
 
 
-def episode_keyframes(episode: Episode) -> list[int]:
-    """The keyframes of `episode`.
+def _low_dim_source(episode: Episode) -> Source:
+    return Source.frames(episode.folder / LOW_DIM_FILE, range(len(episode.demo)))
+
+
+def _gripper_states(episode: Episode, threshold: float | None) -> np.ndarray:
+    states = _field(episode, "gripper_open", ())
+    return gripper_states(_low_dim_source(episode), states, threshold)
+
+
+def episode_keyframes(episode: Episode, gripper_threshold: float | None = None) -> list[int]:
+    """The keyframes of `episode`; for the threshold see `frame_labels`.
 
     Raises:
-        DemoError: the demo has fewer than two frames and hence no keyframe.
+        DemoError: the demo has fewer than two frames and hence no keyframe, or a gripper state
+            has no meaning.
     """
     keyframes: list[int] = []
     if len(episode.demo) > 1:
         velocities = _field(episode, "joint_velocities", None)
-        keyframes = find_keyframes(velocities, _field(episode, "gripper_open", ()).tolist())
+        states = _gripper_states(episode, gripper_threshold)
+        keyframes = find_keyframes(velocities, states.tolist())
     if not keyframes:
         raise DemoError(
             f"{episode.folder / LOW_DIM_FILE}: a demo of {len(episode.demo)} frames has no "
@@ -148,10 +169,11 @@ def _field(episode: Episode, name: str, shape: tuple[int, ...] | None) -> np.nda
         raise DemoError(
             f"{episode.folder / LOW_DIM_FILE}: {name} is missing or malformed in a frame ({error})"
         ) from error
-    if not np.isfinite(values).all():
+    finite = np.isfinite(values).reshape(len(values), -1).all(axis=1)
+    if not finite.all():
         raise DemoError(
-            f"{episode.folder / LOW_DIM_FILE}: {name} is missing in a frame; "
-            "record the episode again"
+            f"{episode.folder / LOW_DIM_FILE}: {name} is missing in frame {int(finite.argmin())} "
+            "(a value is not finite); record the episode again"
         )
     if shape is not None and values.shape[1:] != shape:
         raise DemoError(

@@ -20,15 +20,21 @@ from typing import Any
 
 import numpy as np
 
+from sam2act.data.colours import ColourReader
 from sam2act.data.demo_folders import warn_of_absent
 from sam2act.data.demos import CameraArrays
+from sam2act.data.frame_clouds import require_live_cameras
+from sam2act.data.recorded_rules import Source, check_poses
 from sam2act.data.replay_files import (
     LABEL_KEYS,
+    REPLAY_AGAIN,
     Chain,
+    RecordLabels,
     ReplayError,
     check_group,
     read_groups,
     read_images,
+    read_labels,
     read_record,
     read_terminals,
     record_numbers,
@@ -36,6 +42,7 @@ from sam2act.data.replay_files import (
     split_chains,
 )
 from sam2act.data.store import KeyframeStore, StoreError, read_index, task_folder
+from sam2act.data.store_checks import warn_of_oddities
 from sam2act.data.store_writer import (
     StoredEpisode,
     StoreSettings,
@@ -90,7 +97,9 @@ def import_replay(
                 logger.info("importing the released replay %s into %s", source, target)
                 with writing_task_store(target, request.settings(task)) as writer:
                     _import_task(request, source, fingerprints[task], writer, progress)
-    return open_replay(request, tasks)
+    store = open_replay(request, tasks)
+    warn_of_oddities(store)
+    return store
 
 
 def open_replay(
@@ -131,6 +140,7 @@ def _import_task(
 
     terminal = read_terminals(source, len(record_numbers(source)))
     groups = read_groups(source, terminal)
+    colours = ColourReader()
     chains: dict[int, list[Chain]] = {}
     for chain in split_chains(terminal):
         first = read_record(source, chain.records[0])
@@ -141,15 +151,16 @@ def _import_task(
         raise ReplayError(f"{source}: holds no record that can be sampled; unpack it again")
     bar = tqdm(chains.items(), f"{request.split}/{source.name}", unit="demo", disable=not progress)
     for number, chains_of_demo in bar:
-        episode = _episode(request, source, number, chains_of_demo)
+        episode = _episode(request, source, number, chains_of_demo, colours)
         episode.entry["source"] = fingerprint
         writer.add(episode)
 
 
 def _episode(
-    request: ReplayRequest, folder: Path, number: int, chains: list[Chain]
+    request: ReplayRequest, folder: Path, number: int, chains: list[Chain], colours: ColourReader
 ) -> StoredEpisode:
     """The store's form of one episode of a replay."""
+    files: list[str] = []  # of the rows
     frames: dict[int, int] = {}  # frame number -> row
     images: list[np.ndarray] = []
     calibrations: list[CameraArrays] = []
@@ -161,17 +172,26 @@ def _episode(
             record = read_record(folder, record_number)
             shown = int(record["sample_frame"])
             initial = shown if position == 0 else initial
+            path = folder / f"{record_number}.replay"
+            files.append(path.name)
             if shown not in frames:
                 frames[shown] = len(frames)
-                path = folder / f"{record_number}.replay"
-                pixels, calibration = read_images(record, path, request.cameras, request.image_size)
+                pixels, calibration = read_images(
+                    record, path, request.cameras, request.image_size, colours
+                )
                 images.append(pixels)
                 calibrations.append(calibration)
             instruction = str(np.asarray(record["lang_goal"]).reshape(-1)[0])
-            rows.append(_table_row(record, number, initial, position, frames[shown]))
+            row = _table_row(record, number, initial, position, frames[shown])
+            rows.append(_labelled(row, read_labels(record, path)))
         if chain.padding is not None:
-            rows.append(_padding_row(read_record(folder, chain.padding, LABEL_KEYS), rows[-1]))
-    table = np.stack(rows)
+            path = folder / f"{chain.padding}.replay"
+            files.append(path.name)
+            labels = read_labels(read_record(folder, chain.padding, LABEL_KEYS), path)
+            rows.append(_labelled(_padding_row(rows[-1]), labels))
+    table, pixels = np.stack(rows), np.stack(images)
+    check_poses(Source(folder, files, ReplayError, REPLAY_AGAIN), table["pose"])
+    require_live_cameras(f"{folder}: episode {number}", pixels, request.cameras, ReplayError)
     entry = {
         "episode": number,
         "instruction": instruction,
@@ -179,7 +199,7 @@ def _episode(
         "frames": list(frames),
     }
     calibration = CameraArrays(*(np.stack(parts) for parts in zip(*calibrations, strict=True)))
-    return StoredEpisode(entry, table, np.stack(images), calibration)
+    return StoredEpisode(entry, table, pixels, calibration)
 
 
 def _table_row(
@@ -194,24 +214,24 @@ def _table_row(
     row["target_frame"] = record["next_keypoint_frame"]
     row["terminal"] = record["terminal"]
     row["image_row"] = image_row
-    _set_labels(row, record)
     return row
 
 
-def _padding_row(record: dict[str, Any], last: np.ndarray) -> np.ndarray:
+def _padding_row(last: np.ndarray) -> np.ndarray:
     """The padding record after `last`; its own bookkeeping is uninitialised memory."""
     row = last.copy()
     row["time_index"] += 1
     row["sample_frame"] = last["target_frame"]
     row["terminal"] = PADDING
     row["image_row"] = -1
-    _set_labels(row, record)
     return row
 
 
-def _set_labels(row: np.ndarray, record: dict[str, Any]) -> None:
-    row["gripper_open"] = np.asarray(record["rot_grip_action_indicies"]).reshape(-1)[3]
-    row["collision_current"] = np.asarray(record["ignore_collisions"]).reshape(-1)[0]
+def _labelled(row: np.ndarray, labels: RecordLabels) -> np.ndarray:
+    """The row with its labels filled in."""
+    row["gripper_open"] = labels.gripper_open
+    row["collision_current"] = labels.ignore_collisions
     row["collision_next"] = UNKNOWN_COLLISION
-    row["pose"] = record["gripper_pose"]
-    row["proprioception"] = record["low_dim_state"]
+    row["pose"] = labels.pose
+    row["proprioception"] = labels.proprioception
+    return row

@@ -10,13 +10,17 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from sam2act.data.colours import ColourReader
 from sam2act.data.demos import CameraArrays
 from sam2act.data.frame_clouds import frames_without_points
+from sam2act.data.recorded_rules import Source, check_cameras
 from sam2act.data.rlbench_types import DemoError, load_restricted
 from sam2act.data.transitions import PADDING
 from sam2act.geometry.cameras import encode_depth
+from sam2act.policy.rules import depth_rules, robot_rules, zero_or_one
 
 TERMINAL_FILE = "replay_info.npy"
+REPLAY_AGAIN = "unpack the archive again or take out the records of this episode"
 GROUPS_FILE = "init_frame_to_idx.pkl"
 LABEL_KEYS = ("gripper_pose", "rot_grip_action_indicies", "ignore_collisions", "low_dim_state")
 RECORD_KEYS = (
@@ -27,6 +31,15 @@ RECORD_KEYS = (
 
 class ReplayError(DemoError):
     """A released replay folder cannot be imported."""
+
+
+class RecordLabels(NamedTuple):
+    """What a record says about the robot."""
+
+    pose: np.ndarray  # (7,) float64: target, metres and xyzw
+    gripper_open: int
+    ignore_collisions: int
+    proprioception: np.ndarray  # (4,) float64
 
 
 class Chain(NamedTuple):
@@ -163,32 +176,83 @@ def read_record(folder: Path, number: int, keys: Sequence[str] = RECORD_KEYS) ->
 
 
 def read_images(
-    record: dict[str, Any], path: Path, cameras: Sequence[str], image_size: int
+    record: dict[str, Any],
+    path: Path,
+    cameras: Sequence[str],
+    image_size: int,
+    colours: ColourReader,
 ) -> tuple[np.ndarray, CameraArrays]:
     """Images (2, K, H, W, 3) uint8 and calibration (without frame axis) of the record at `path`.
 
     Raises:
-        ReplayError: a camera is absent, the size is another one, or no pixel gives a point.
+        ReplayError: a camera is absent, the size is another one, values break a rule, or no pixel
+            gives a point.
     """
     parts = [_read_camera(record, path, camera, image_size) for camera in cameras]
-    colours, codes, ranges, intrinsics, extrinsics = (
-        np.stack(column) for column in zip(*parts, strict=True)
-    )
+    pictures, depths, intrinsics, extrinsics = map(np.stack, zip(*parts, strict=True))
+    source = _source(record, path)
+    source.check(depth_rules(torch.from_numpy(depths[None])), cameras=cameras)
+    try:
+        pixels = colours.to_bytes(np.moveaxis(pictures, 1, -1))
+    except ValueError as error:
+        raise ReplayError(f"{path}: rgb: {error}; {source.again}") from error
+    codes, ranges = map(np.stack, zip(*map(_encode_metres, depths), strict=True))
     calibration = CameraArrays(ranges, intrinsics, extrinsics)
-    if len(frames_without_points(codes[None], CameraArrays(*(c[None] for c in calibration)))):
+    of_frame = CameraArrays(*(part[None] for part in calibration))
+    if len(frames_without_points(codes[None], of_frame)):
         raise ReplayError(
-            f"{path}: has an empty cloud: depth and camera matrices of {', '.join(cameras)} give "
-            "no finite point; unpack the archive again or take out the records of this episode"
+            f"{path}: has an empty cloud: no depth of {', '.join(cameras)} was measured; "
+            f"{source.again}"
         )
-    return np.stack([colours, codes]), calibration
+    check_cameras(source, cameras, image_size, *of_frame)
+    return np.stack([pixels, codes]), calibration
+
+
+def read_labels(record: dict[str, Any], path: Path) -> RecordLabels:
+    """The labels of the record at `path`; its pose is checked with those of its episode.
+
+    Raises:
+        ReplayError: a label has another shape, or a value breaks a rule.
+    """
+    pose = _numbers(record, path, "gripper_pose", 7)
+    action = _numbers(record, path, "rot_grip_action_indicies", 4)
+    ignore = _numbers(record, path, "ignore_collisions", 1)
+    state = _numbers(record, path, "low_dim_state", 4)
+    _source(record, path).check(
+        [
+            *robot_rules(torch.from_numpy(state[None])),
+            zero_or_one("rot_grip_action_indicies (gripper)", torch.from_numpy(action[3:])),
+            zero_or_one("ignore_collisions", torch.from_numpy(ignore)),
+        ],
+        remedy="make the replay again from demos whose gripper states are 0 or 1, ",
+    )
+    return RecordLabels(pose, round(action[3]), round(ignore[0]), state)
+
+
+def _numbers(record: dict[str, Any], path: Path, key: str, count: int) -> np.ndarray:
+    try:
+        values = np.asarray(record[key], np.float64).reshape(-1)
+    except (TypeError, ValueError):
+        values = np.empty(0)
+    if len(values) != count:
+        raise ReplayError(
+            f"{path}: {key} holds {len(values)} numbers instead of {count}; {REPLAY_AGAIN}"
+        )
+    return values
+
+
+def _source(record: dict[str, Any], path: Path) -> Source:
+    name = f"sample_frame {record.get('sample_frame', 'unknown')}"
+    return Source(path, [name], ReplayError, REPLAY_AGAIN)
 
 
 def _read_camera(
     record: dict[str, Any], path: Path, camera: str, size: int
 ) -> tuple[np.ndarray, ...]:
-    """Colour, depth code, (near, far), intrinsics and extrinsics of one camera."""
+    """Colour (3, H, W), depth (H, W) in metres, intrinsics and extrinsics of one camera."""
     try:
-        colour, depth = record[f"{camera}_rgb"], np.squeeze(record[f"{camera}_depth"])
+        colour = np.asarray(record[f"{camera}_rgb"])
+        depth = np.squeeze(np.asarray(record[f"{camera}_depth"], np.float64))
         intrinsics = np.asarray(record[f"{camera}_camera_intrinsics"], np.float64)
         extrinsics = np.asarray(record[f"{camera}_camera_extrinsics"], np.float64)
     except KeyError as error:
@@ -205,13 +269,10 @@ def _read_camera(
             f"{path}: {camera} has camera matrices of shape {intrinsics.shape} and "
             f"{extrinsics.shape} instead of (3, 3) and (4, 4); unpack the archive again"
         )
-    code, far = _encode_metres(depth)
-    pixels = np.moveaxis(np.asarray(colour, np.uint8), 0, -1)
-    return pixels, code, np.array([0.0, far]), intrinsics, extrinsics
+    return colour, depth, intrinsics, extrinsics
 
 
-def _encode_metres(depth: np.ndarray) -> tuple[np.ndarray, float]:
-    """(H, W, 3) uint8 codes between 0 and the largest depth, and that depth in metres."""
-    metres = torch.from_numpy(np.ascontiguousarray(depth, np.float64))
-    far = max(float(metres.max()), float(np.finfo(np.float32).tiny))
-    return encode_depth(metres / far).numpy(), far
+def _encode_metres(depth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(H, W, 3) uint8 codes between 0 and the largest depth, and these planes (2,) in metres."""
+    far = max(float(depth.max()), float(np.finfo(np.float32).tiny))
+    return encode_depth(torch.from_numpy(depth / far)).numpy(), np.array([0.0, far])

@@ -23,7 +23,7 @@ import numpy as np
 from sam2act.data.transitions import TRANSITION_DTYPE, valid_records
 
 FORMAT_NAME = "sam2act frame store"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 FRAMES_FILE = "frames.u8"
 ARRAYS_FILE = "arrays.safetensors"
 INDEX_FILE = "index.json"
@@ -87,6 +87,11 @@ def read_index(folder: str | Path) -> dict[str, Any]:
     if version != (FORMAT_NAME, FORMAT_VERSION):
         raise StoreError(f"{path}: format {version} is not read here; {_REBUILD} --refresh")
     return index
+
+
+def frame_labels_of(index: dict[str, Any]) -> list[tuple[int, int]]:
+    """(episode, frame) of every row of a task store."""
+    return [(entry["episode"], frame) for entry in index["episodes"] for frame in entry["frames"]]
 
 
 class TaskStore:

@@ -12,6 +12,7 @@ from typing import Any
 from sam2act.data.demo_folders import episodes_folder, warn_of_absent
 from sam2act.data.demos import (
     IMAGE_KINDS,
+    LOW_DIM_FILE,
     PICKLE_FILES,
     camera_arrays,
     episode_keyframes,
@@ -21,9 +22,11 @@ from sam2act.data.demos import (
     read_episode,
     read_images,
 )
-from sam2act.data.frame_clouds import require_points
+from sam2act.data.frame_clouds import require_live_cameras, require_points
+from sam2act.data.recorded_rules import Source, check_cameras
 from sam2act.data.rlbench_types import DemoError
 from sam2act.data.store import KeyframeStore, StoreError, read_index, task_folder
+from sam2act.data.store_checks import warn_of_oddities
 from sam2act.data.store_writer import (
     StoredEpisode,
     StoreSettings,
@@ -50,6 +53,7 @@ class StoreRequest:
     demo_start: int = 0
     cameras: tuple[str, ...] = ("front", "left_shoulder", "right_shoulder", "wrist")
     image_size: int = 128
+    gripper_threshold: float | None = None
     numbers: tuple[int, ...] | None = None  # these episodes instead of a range; all must be there
 
     @property
@@ -61,7 +65,10 @@ class StoreRequest:
 
     def settings(self, task: str) -> StoreSettings:
         """The settings that are part of the store."""
-        return StoreSettings(task, self.split, tuple(self.cameras), self.image_size, ORIGIN)
+        return StoreSettings(
+            *(task, self.split, tuple(self.cameras), self.image_size, ORIGIN),
+            gripper_threshold=self.gripper_threshold,
+        )
 
     def folder(self, task: str) -> Path:
         """Where the store of `task` lies."""
@@ -117,7 +124,9 @@ def ensure_store(
                 logger.info("building the frame store %s: %s", folder, reason)
                 _build(request, task, wanted, skip_bad_episodes, progress)
             _list_skipped(request, task)
-    return open_store(request, tasks)
+    store = open_store(request, tasks)
+    warn_of_oddities(store)
+    return store
 
 
 def _wanted_episodes(request: StoreRequest, task: str) -> list[int] | None:
@@ -264,14 +273,18 @@ def _other_stored_episodes(request: StoreRequest, task: str) -> set[int]:
 def _add_episode(writer: TaskStoreWriter, folder: Path, skip_bad: bool) -> None:
     """Adds one episode, or notes it as skipped."""
     frames: list[int] = []
-    cameras = writer.settings.cameras
+    cameras, image_size = writer.settings.form
+    threshold = writer.settings.gripper_threshold
     try:
         episode = read_episode(folder)
-        keyframes = episode_keyframes(episode)
+        keyframes = episode_keyframes(episode, threshold)
         frames = shown_frames(len(episode.demo), keyframes)
-        table = build_transitions(episode.number, frame_labels(episode), keyframes)
+        table = build_transitions(episode.number, frame_labels(episode, threshold), keyframes)
         calibration = camera_arrays(episode, frames, cameras)
-        images = read_images(folder, frames, cameras, writer.settings.image_size)
+        source = Source.frames(folder / LOW_DIM_FILE, frames)
+        check_cameras(source, cameras, image_size, *calibration)
+        images = read_images(folder, frames, cameras, image_size)
+        require_live_cameras(str(folder), images, cameras)
         require_points(folder, frames, images, calibration, cameras)
     except DemoError as error:
         if not skip_bad:

@@ -35,6 +35,7 @@ class StoreSettings(NamedTuple):
     cameras: tuple[str, ...]
     image_size: int
     origin: str  # "demos" | "published replay"
+    gripper_threshold: float | None = None  # states above it are open; None = recorded as 0 or 1
 
     @property
     def form(self) -> ImageForm:

@@ -1,7 +1,7 @@
 """Depth images of pinhole cameras: 24-bit coding and unprojection to world points.
 
 Everything is batched over any leading axes "..." and runs on the device of its inputs.
-H W image size. Depth is along the optical axis, in metres.
+H W image size. Depth is along the optical axis, in metres; 0 means that nothing was measured.
 """
 
 from __future__ import annotations
@@ -29,6 +29,21 @@ def decode_depth(code: Tensor, near: Tensor, far: Tensor) -> Tensor:
     return near + fraction * (far - near)
 
 
+def measured_depth(code: Tensor, near: Tensor, far: Tensor) -> Tensor:
+    """`decode_depth`, but 0 where the code is 0: no scene lies on the near plane of a camera.
+
+    Args:
+        code: (..., H, W, 3) uint8, high byte first.
+        near: (...) metres.
+        far: (...) metres, beyond `near`.
+
+    Returns:
+        (..., H, W) float64.
+    """
+    depth = decode_depth(code, near, far)
+    return torch.where(depth > near.to(torch.float64)[..., None, None], depth, 0)
+
+
 def encode_depth(depth01: Tensor) -> Tensor:
     """24-bit depth codes of relative depths; halves round up, values outside [0, 1] saturate.
 
@@ -47,10 +62,11 @@ def unproject(depth: Tensor, intrinsics: Tensor, extrinsics: Tensor) -> Tensor:
     """World position of every pixel: `X = R K^-1 (u d, v d, d) + C`.
 
     Pixel indices u (column) and v (row) are integers: the published data use no half-pixel
-    offset. The arithmetic is float64 throughout; only the result is rounded.
+    offset. The arithmetic is float64 throughout; only the result is rounded. A pixel of depth 0,
+    without measurement, becomes NaN instead of a point at the camera.
 
     Args:
-        depth: (..., H, W) metres.
+        depth: (..., H, W) metres, 0 = nothing measured.
         intrinsics: (..., 3, 3) K; a singular K gives non-finite points.
         extrinsics: (..., 4, 4) T_world_from_camera.
 
@@ -60,6 +76,7 @@ def unproject(depth: Tensor, intrinsics: Tensor, extrinsics: Tensor) -> Tensor:
     depth, intrinsics, extrinsics = (
         tensor.to(torch.float64) for tensor in (depth, intrinsics, extrinsics)
     )
+    depth = depth.masked_fill(depth == 0, torch.nan)
     # inv_ex: the plain inverse would wait for the device to report singular matrices.
     inverse = torch.linalg.inv_ex(intrinsics).inverse
     directions = extrinsics[..., :3, :3] @ inverse  # columns: per u, per v, constant

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sam2act.geometry.cameras import decode_depth
+from sam2act.geometry.cameras import measured_depth
 from sam2act.geometry.scene_bounds import SceneBounds
 
 TIME_FEATURE_LENGTH = 25  # episode length in the time feature of training data
@@ -45,7 +45,7 @@ class Observation:
     """What the cameras and the robot report, batched over environments or samples."""
 
     rgb: Tensor  # (B, K, H, W, 3) uint8
-    depth: Tensor  # (B, K, H, W) metres, float64 or float32
+    depth: Tensor  # (B, K, H, W) metres, float64 or float32; 0 = nothing measured
     intrinsics: Tensor  # (B, K, 3, 3) float64
     extrinsics: Tensor  # (B, K, 4, 4) float64, T_world_from_camera
     proprioception: Tensor  # (B, 4) float32: gripper open, two finger joints, time feature
@@ -85,7 +85,8 @@ class Batch:
     """Training samples as the data loader yields them; images still in their stored form."""
 
     rgb: Tensor  # (B, K, H, W, 3) uint8
-    depth_code: Tensor  # (B, K, H, W, 3) uint8, 24-bit fixed point, high byte first
+    # (B, K, H, W, 3) uint8, 24-bit fixed point, high byte first; 0 = nothing measured
+    depth_code: Tensor
     depth_range: Tensor  # (B, K, 2) float64: near, far in metres
     intrinsics: Tensor  # (B, K, 3, 3) float64
     extrinsics: Tensor  # (B, K, 4, 4) float64, T_world_from_camera
@@ -109,9 +110,10 @@ class Batch:
 
     def observation(self) -> Observation:
         """The observation with decoded depth."""
+        near, far = self.depth_range.unbind(-1)
         return Observation(
             rgb=self.rgb,
-            depth=decode_depth(self.depth_code, self.depth_range[..., 0], self.depth_range[..., 1]),
+            depth=measured_depth(self.depth_code, near, far),
             intrinsics=self.intrinsics,
             extrinsics=self.extrinsics,
             proprioception=self.proprioception,
@@ -125,7 +127,7 @@ class ActionChunk:
     values: (
         Tensor  # (B, H, A); keyframe_pose: position 3, quaternion 4, open 1, ignore collisions 1
     )
-    valid: Tensor  # (B, H) bool
+    valid: Tensor  # (B, H) bool; False where the policy saw no point of the workspace
     space: str = "keyframe_pose"
 
 
@@ -141,6 +143,7 @@ class PolicySpec:
     proprioception_size: int = 4
     episode_length: int = TIME_FEATURE_LENGTH  # of the time feature
     needs_depth: bool = True
+    crop: bool = True  # points outside the bounds are not seen
     history: int = 1  # observations per call
     history_stride: int = 1
     past_keyframes: int = 0  # how many earlier keyframes the policy itself remembers

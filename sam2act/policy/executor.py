@@ -73,7 +73,7 @@ class SingleExecutor:
         """The action (B, 1, A) to execute now in each of `env_ids` (None: 0, 1, ..., B - 1).
 
         Raises:
-            ContractError: invalid input, or the policy predicts no valid action.
+            ContractError: invalid input.
         """
         ids = environment_ids(env_ids, len(observation))
         chunk = self.policy.act(observation, language, ids)

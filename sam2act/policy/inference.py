@@ -53,6 +53,7 @@ def policy_spec(experiment: ExperimentConfig, network: NetworkConfig) -> PolicyS
         language_shape=(network.lang_len, network.lang_dim),
         text_encoder=experiment.language.encoder,
         proprioception_size=network.proprio_dim,
+        crop=experiment.rvt.move_pc_in_bound,
         past_keyframes=network.num_maskmem if network.use_memory else 0,
     )
 
@@ -161,7 +162,8 @@ class KeyframePolicy:
             env_ids: ids of the B environments; None = 0, 1, ..., B - 1.
 
         Returns:
-            values (B, 1, 9) on the observation's device, world frame, metres.
+            values (B, 1, 9) on the observation's device, world frame, metres; `valid` is False
+            for environments without a point in the workspace, which a check of inputs refuses.
 
         Raises:
             ContractError: invalid input, or texts without a text encoder. Memories are unchanged.

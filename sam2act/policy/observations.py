@@ -1,13 +1,13 @@
 """Checks of observations and batches that users hand in, and random valid observations.
 
-Called where data enters from outside, never in training loops. The checks of values wait for the
-device once. Legend: B batch, K camera, S side of a camera image, L language tokens, D token width.
+Called where data enters from outside, never in training loops. What values must mean stands in
+`policy/rules.py`; a check of values waits for the device once. Legend: B batch, K camera, S side of
+a camera image, L language tokens, D token width.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -22,12 +22,21 @@ from sam2act.policy.contracts import (
     PolicySpec,
     time_feature,
 )
+from sam2act.policy.preprocessing import world_cloud
+from sam2act.policy.rules import (
+    Rule,
+    camera_rules,
+    check,
+    depth_range_rules,
+    depth_rules,
+    robot_rules,
+    unit_pose_rules,
+    workspace_rules,
+    zero_or_one,
+)
 
-MAX_DEPTH = 100.0  # metres; more means another unit
-TOLERANCE = 1e-3  # of rotations, quaternion norms and ranges
 FLOATS = (torch.float32, torch.float64)
 LABELS = (torch.int64,)
-PROPRIOCEPTION = ("gripper open", "first finger joint", "second finger joint", "time feature")
 
 
 @dataclass(frozen=True)
@@ -37,16 +46,6 @@ class _Form:
     legend: str
     shape: tuple[int, ...]
     dtypes: tuple[torch.dtype, ...]
-
-
-@dataclass(frozen=True)
-class _Check:
-    """One rule about values; entry [b, ...] of `valid` says whether sample b keeps it."""
-
-    field: str
-    valid: Tensor  # (B, ...) bool; NaN must give False
-    values: Tensor  # (B, ...), shown where `valid` is False
-    expected: str
 
 
 # ------------------------------------------------------------------------------- observations
@@ -65,22 +64,16 @@ def validate_observation(
         )
     batch = _batch_size(observation.rgb)
     _check_forms(observation, _image_forms(batch, spec) | _depth_forms(batch, spec), spec)
-    depth = observation.depth
     if language is not None:
         _check_language_form(language, spec, batch)
-    _check_values(
+    check(
         [
-            _Check(
-                "depth",
-                (depth >= 0) & (depth <= MAX_DEPTH),
-                depth,
-                f"metres in 0..{MAX_DEPTH:g} (convert millimetres; give pixels without measurement "
-                "a depth beyond the workspace)",
-            ),
-            *_shared_checks(observation),
-            *_language_checks(language),
+            *depth_rules(observation.depth),
+            *_shared_rules(observation, spec),
+            *_language_rules(language),
+            *workspace_rules(_sees_workspace(observation, spec)),
         ],
-        spec,
+        cameras=spec.cameras,
     )
 
 
@@ -94,32 +87,17 @@ def validate_batch(batch: Batch, spec: PolicySpec) -> None:
     _check_forms(batch, _image_forms(size, spec) | _label_forms(size, spec), spec)
     if len(batch.identities) != size:
         raise ContractError(f"identities: expected {size} of them, got {len(batch.identities)}")
-    near, far = batch.depth_range.unbind(-1)
-    norm = torch.linalg.vector_norm(batch.target_pose[:, 3:], dim=-1)
-    position = batch.target_pose[:, :3]
-    _check_values(
+    check(
         [
-            _Check("depth_range", near >= 0, near, "a near plane of at least 0 m"),
-            _Check(
-                "depth_range",
-                (far > near) & (far <= MAX_DEPTH),
-                far,
-                f"a far plane behind the near plane, at most {MAX_DEPTH:g} m",
-            ),
-            _Check("target_pose", position.isfinite(), position, "a finite position"),
-            _Check(
-                "target_pose",
-                (norm - 1).abs() <= TOLERANCE,
-                norm,
-                "a quaternion (x, y, z, w) of norm 1",
-            ),
-            _zero_or_one("gripper_open", batch.gripper_open),
-            _zero_or_one("ignore_collisions", batch.ignore_collisions),
-            _Check("instruction", batch.instruction >= 0, batch.instruction, "a row number"),
-            *_shared_checks(batch),
+            *depth_range_rules(batch.depth_range),
+            *unit_pose_rules("target_pose", batch.target_pose),
+            zero_or_one("gripper_open", batch.gripper_open),
+            zero_or_one("ignore_collisions", batch.ignore_collisions),
+            Rule("instruction", batch.instruction >= 0, batch.instruction, "a row number"),
+            *_shared_rules(batch, spec),
         ],
-        spec,
-        "sample",
+        cameras=spec.cameras,
+        place="sample {}".format,
     )
 
 
@@ -131,7 +109,7 @@ def validate_language(language: Instruction, spec: PolicySpec, batch: int) -> No
     """
     _check_language_form(language, spec, batch)
     if isinstance(language, Tensor):
-        _check_values(_language_checks(language), spec)
+        check(_language_rules(language))
 
 
 # -------------------------------------------------------------------------------------- forms
@@ -220,96 +198,22 @@ def _check_language_form(language: Instruction, spec: PolicySpec, batch: int) ->
 
 
 # ------------------------------------------------------------------------------------- values
-def _language_checks(language: Instruction | None) -> list[_Check]:
+def _language_rules(language: Instruction | None) -> list[Rule]:
     if not isinstance(language, Tensor):
         return []
-    return [_Check("language", language.isfinite(), language, "finite token features")]
+    return [Rule("language", language.isfinite(), language, "finite token features")]
 
 
-def _shared_checks(data: Observation | Batch) -> list[_Check]:
-    return [*_camera_checks(data.intrinsics, data.extrinsics), *_robot_checks(data.proprioception)]
+def _shared_rules(data: Observation | Batch, spec: PolicySpec) -> list[Rule]:
+    cameras = camera_rules(data.intrinsics, data.extrinsics, spec.image_size)
+    return [*cameras, *robot_rules(data.proprioception)]
 
 
-def _camera_checks(intrinsics: Tensor, extrinsics: Tensor) -> list[_Check]:
-    focal = intrinsics.diagonal(dim1=-2, dim2=-1)[..., :2]
-    last_row, last_pose_row = intrinsics[..., 2, :], extrinsics[..., 3, :]
-    rotation = extrinsics[..., :3, :3].double()
-    identity = torch.eye(3, dtype=rotation.dtype, device=rotation.device)
-    deviation = (rotation.transpose(-1, -2) @ rotation - identity).abs().amax((-1, -2))
-    # The triple product of the columns: det() would use a solver.
-    x, y, z = rotation.unbind(-1)
-    determinant = (torch.linalg.cross(x, y) * z).sum(-1)
-    return [
-        _Check("intrinsics", intrinsics.isfinite(), intrinsics, "finite entries"),
-        _Check("intrinsics", focal != 0, focal, "focal lengths in pixels, not 0"),
-        _Check(
-            "intrinsics", last_row == last_row.new_tensor([0, 0, 1]), last_row, "last row 0 0 1"
-        ),
-        _Check("extrinsics", extrinsics.isfinite(), extrinsics, "finite entries"),
-        _Check(
-            "extrinsics",
-            last_pose_row == last_pose_row.new_tensor([0, 0, 0, 1]),
-            last_pose_row,
-            "last row 0 0 0 1 (T_world_from_camera)",
-        ),
-        _Check(
-            "extrinsics",
-            deviation <= TOLERANCE,
-            deviation,
-            "a rigid T_world_from_camera: the columns of its rotation have length 1 and are "
-            f"orthogonal within {TOLERANCE}",
-        ),
-        _Check("extrinsics", determinant > 0, determinant, "a rotation without mirroring"),
-    ]
-
-
-def _robot_checks(proprioception: Tensor) -> list[_Check]:
-    low, high = FINGER_RANGE
-    opened, fingers, time = proprioception.split([1, 2, 1], dim=-1)
-    return [
-        _Check(
-            "proprioception",
-            (opened >= -TOLERANCE) & (opened <= 1 + TOLERANCE),
-            opened,
-            f"{PROPRIOCEPTION[0]} in 0..1",
-        ),
-        _Check(
-            "proprioception",
-            (fingers >= low - TOLERANCE) & (fingers <= high + TOLERANCE),
-            fingers,
-            f"finger joints in {low:g}..{high:g} m",
-        ),
-        # Below -1 after the trained episode length, which an evaluation may exceed.
-        _Check(
-            "proprioception",
-            time.isfinite() & (time <= 1 + TOLERANCE),
-            time,
-            f"a {PROPRIOCEPTION[3]} of at most 1 (policy.contracts.proprioception makes it)",
-        ),
-    ]
-
-
-def _zero_or_one(field: str, label: Tensor) -> _Check:
-    return _Check(field, (label == 0) | (label == 1), label, "0 or 1")
-
-
-def _check_values(checks: Sequence[_Check], spec: PolicySpec, noun: str = "environment") -> None:
-    """Raise for the first broken rule; one synchronisation as long as all are kept."""
-    device = checks[0].valid.device
-    kept = torch.stack([check.valid.all().to(device) for check in checks]).tolist()
-    for check, fine in zip(checks, kept, strict=True):
-        if not fine:
-            raise ContractError(_violation(check, spec, noun))
-
-
-def _violation(check: _Check, spec: PolicySpec, noun: str) -> str:
-    where = (~check.valid).nonzero()[0].tolist()
-    value = check.values[tuple(where)].item()
-    place = f"{noun} {where[0]}"
-    if check.field in ("depth", "depth_range", "intrinsics", "extrinsics"):
-        place += f", camera {spec.cameras[where[1]]}"
-    count = int((~check.valid).sum())
-    return f"{check.field}: expected {check.expected}, got {value:g} ({place}; {count} in all)"
+def _sees_workspace(observation: Observation, spec: PolicySpec) -> Tensor:
+    """(B,) bool: whether a camera shows a point that the policy would use."""
+    points = world_cloud(observation).points
+    usable = spec.bounds.contains(points) if spec.crop else points.isfinite().all(-1)
+    return usable.any(-1)
 
 
 # ------------------------------------------------------------------------- random observations

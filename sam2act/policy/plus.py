@@ -143,7 +143,7 @@ class SAM2ActPlusPolicy(SAM2ActPolicy):
             output, bank = self.plus.step(cloud, observation.proprioception, language, bank)
         finally:
             self.train(was_training)
-        return Prediction(self._decode(output, frame), output, frame), bank
+        return Prediction(self._decode(output, frame, cloud), output, frame), bank
 
     @torch.no_grad()
     def predict(self, observation: Observation, language: Tensor) -> Prediction:

@@ -318,9 +318,10 @@ class SAM2ActPolicy(nn.Module):
             output = self.network(cloud, observation.proprioception, language)
         finally:
             self.train(was_training)
-        return Prediction(self._decode(output, frame), output, frame)
+        return Prediction(self._decode(output, frame, cloud), output, frame)
 
-    def _decode(self, output: TwoStageOutput, frame: CubeFrame) -> ActionChunk:
+    def _decode(self, output: TwoStageOutput, frame: CubeFrame, cloud: Cloud) -> ActionChunk:
+        """Actions in the world frame; not valid where `cloud` has no point to act on."""
         action = output.fine.action
         assert action is not None
         position = frame.to_world(output.waypoint)
@@ -332,5 +333,4 @@ class SAM2ActPolicy(nn.Module):
         if self.settings.force_ignore_collisions is not None:
             ignore = torch.full_like(ignore, float(self.settings.force_ignore_collisions))
         values = torch.cat([position, quaternion.to(position), gripper, ignore], dim=1)
-        valid = torch.ones(len(values), 1, dtype=torch.bool, device=values.device)
-        return ActionChunk(values[:, None], valid)
+        return ActionChunk(values[:, None], cloud.valid.any(dim=1, keepdim=True))

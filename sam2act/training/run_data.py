@@ -28,6 +28,7 @@ from sam2act.data.samplers import (
 )
 from sam2act.data.store import KeyframeStore
 from sam2act.data.store_builder import StoreRequest, ensure_store, open_store
+from sam2act.data.store_checks import keep_targets_inside
 from sam2act.language.cache import LanguageCache
 from sam2act.language.text_encoder import build_text_encoder
 from sam2act.policy.contracts import Batch
@@ -53,7 +54,7 @@ def open_stores(
 
     Raises:
         DemoError: demos are absent or broken.
-        StoreError: a frame shows nothing inside the scene bounds.
+        StoreError: a frame shows nothing, or a target lies far, outside the scene bounds.
     """
     requests = [_store_request(experiment, "train", experiment.demo, experiment.demo_start)]
     held_out = experiment.validation
@@ -70,7 +71,7 @@ def open_stores(
         stores = [open_store(request, tasks) for request in from_demos]
         if replay:
             stores.insert(0, open_replay(replay, tasks, episodes=requests[0].episodes))
-        return [_with_points(store, experiment, options) for store in stores]
+        return [_within_bounds(store, experiment, options) for store in stores]
 
     if world.is_main:
         _warn_of_package_folder(replay.replay_folder if replay else requests[0].data_folder)
@@ -90,10 +91,13 @@ def open_stores(
     return stores[0], stores[1] if len(stores) > 1 else None
 
 
-def _with_points(
+def _within_bounds(
     store: KeyframeStore, experiment: ExperimentConfig, options: DataOptions
 ) -> KeyframeStore:
-    """The store, with the check that cropping to the bounds leaves points in every frame."""
+    """The store, with the check that targets and what remains of the clouds lie in the bounds."""
+    store = keep_targets_inside(
+        store, experiment.scene_bounds, skip_bad_episodes=options.skip_bad_episodes
+    )
     if not experiment.rvt.move_pc_in_bound:
         return store
     return keep_points_inside(
@@ -112,6 +116,7 @@ def _store_request(
         demo_start=demo_start,
         cameras=experiment.cameras,
         image_size=experiment.image_size,
+        gripper_threshold=experiment.gripper_threshold,
     )
 
 
