@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -22,33 +23,33 @@ class ColourReader:
     def __init__(self) -> None:
         self._range: tuple[float, float] | None = None
 
-    def to_bytes(self, pictures: np.ndarray) -> np.ndarray:
-        """Pictures of any shape as uint8.
+    def to_bytes(self, pictures: Sequence[np.ndarray]) -> np.ndarray:
+        """Pictures of one shape, as one uint8 array.
 
         Raises:
             ValueError: says which values fit no range.
         """
-        if pictures.dtype == np.uint8:
-            return pictures
-        values = pictures.astype(np.float64)
-        low, high = self._range_of(values, is_float=pictures.dtype.kind in "fb")
-        if not _fits(values, low, high):
-            raise ValueError(
-                f"expected colours in {low:g}..{high:g}{' like the others' if self._range else ''},"
-                f" got {values.min():g} to {values.max():g}"
-            )
-        return np.rint((values - low) * (255 / (high - low))).clip(0, 255).astype(np.uint8)
+        others = [picture for picture in pictures if picture.dtype.kind in "fb"]
+        if self._range is None and any(picture.any() for picture in others):
+            self._recognise(np.stack(others).astype(np.float64))
+        return np.stack([self._scaled(picture) for picture in pictures])
 
-    def _range_of(self, values: np.ndarray, *, is_float: bool) -> tuple[float, float]:
-        if not is_float or not values.any():
-            return _BYTES
-        if self._range is None:
-            fitting = [limits for limits in _FLOAT_RANGES if _fits(values, *limits)]
-            if not fitting:
-                return _BYTES
+    def _recognise(self, values: np.ndarray) -> None:
+        fitting = [limits for limits in _FLOAT_RANGES if _fits(values, *limits)]
+        if fitting:
             self._range = fitting[0]
             logger.warning("float pictures: %g..%g is scaled to 0..255", *self._range)
-        return self._range
+
+    def _scaled(self, picture: np.ndarray) -> np.ndarray:
+        if picture.dtype == np.uint8:
+            return picture
+        is_float = picture.dtype.kind in "fb"
+        low, high = self._range if is_float and self._range else _BYTES
+        values = picture.astype(np.float64)
+        if not _fits(values, low, high):
+            found = f"got {values.min():g} to {values.max():g}"
+            raise ValueError(f"expected colours in {low:g}..{high:g} as in all pictures, {found}")
+        return np.rint((values - low) * (255 / (high - low))).clip(0, 255).astype(np.uint8)
 
 
 def _fits(values: np.ndarray, low: float, high: float) -> bool:

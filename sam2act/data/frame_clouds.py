@@ -278,7 +278,7 @@ def _cameras_message(store: TaskStore, blind: list[tuple[int, str]], bounds: str
 def _where(store: TaskStore, row: int, cameras: slice) -> str:
     """Between which corners the points of some cameras lie in a row of the store."""
     calibration = CameraArrays(*(part[row, cameras] for part in _calibration(store)))
-    points = _points(store.images[2 * row + 1, cameras], calibration).flatten(0, 1)
+    points = _points(np.array(store.images[2 * row + 1, cameras]), calibration).flatten(0, 1)
     points = points[points.isfinite().all(-1)]
     if not len(points):
         return "nothing was measured"

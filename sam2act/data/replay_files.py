@@ -189,22 +189,23 @@ def read_images(
             gives a point.
     """
     parts = [_read_camera(record, path, camera, image_size) for camera in cameras]
-    pictures, depths, intrinsics, extrinsics = map(np.stack, zip(*parts, strict=True))
+    pictures, *arrays = zip(*parts, strict=True)
+    depths, intrinsics, extrinsics = map(np.stack, arrays)
     source = _source(record, path)
     source.check(depth_rules(torch.from_numpy(depths[None])), cameras=cameras)
     try:
-        pixels = colours.to_bytes(np.moveaxis(pictures, 1, -1))
+        pixels = colours.to_bytes([np.moveaxis(picture, 0, -1) for picture in pictures])
     except ValueError as error:
         raise ReplayError(f"{path}: rgb: {error}; {source.again}") from error
     codes, ranges = map(np.stack, zip(*map(_encode_metres, depths), strict=True))
     calibration = CameraArrays(ranges, intrinsics, extrinsics)
     of_frame = CameraArrays(*(part[None] for part in calibration))
+    check_cameras(source, cameras, image_size, *of_frame)
     if len(frames_without_points(codes[None], of_frame)):
         raise ReplayError(
             f"{path}: has an empty cloud: no depth of {', '.join(cameras)} was measured; "
             f"{source.again}"
         )
-    check_cameras(source, cameras, image_size, *of_frame)
     return np.stack([pixels, codes]), calibration
 
 

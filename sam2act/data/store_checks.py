@@ -46,12 +46,13 @@ def keep_targets_inside(
         bad = np.unique(store.table["episode"][of_task & far]).tolist()
         used = np.unique(store.table["episode"][of_task]).tolist()
         if bad and (bad == used or not skip_bad_episodes):
-            first = _target_name(store, int(np.flatnonzero(of_task & far)[0]))
+            rows = np.flatnonzero(of_task & far)
             raise StoreError(
-                f"{first} lies outside scene_bounds {list(scene_bounds)}, like "
-                f"{len(_targets(store, of_task & far)) - 1} more targets of {task}. Set scene_bounds "
-                "to the workspace of these demos in metres, record the demos in metres of the world "
-                "frame, or leave such episodes out with --skip-bad-episodes if others remain"
+                f"{_target_name(store, int(rows[0]))} lies outside scene_bounds "
+                f"{list(scene_bounds)}, like {len(_targets(store, rows)) - 1} more targets of "
+                f"{task}. Set scene_bounds to the workspace of these demos in metres, record them "
+                "in metres of the world frame, or leave such episodes out with "
+                "--skip-bad-episodes if others remain"
             )
         for episode in bad:
             logger.warning(

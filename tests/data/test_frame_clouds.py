@@ -8,14 +8,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from sam2act.data import frame_clouds
 from sam2act.data.demo_folders import episodes_folder
-from sam2act.data.demos import CameraArrays
-from sam2act.data.frame_clouds import frames_without_points, keep_points_inside
+from sam2act.data.demos import CameraArrays, image_path
+from sam2act.data.frame_clouds import (
+    frames_without_points,
+    keep_points_inside,
+    seeing_cameras,
+)
 from sam2act.data.rlbench_types import DemoError, dump_published, load_restricted
 from sam2act.data.store import KeyframeStore, StoreError
 from sam2act.data.store_builder import StoreRequest, ensure_store
+from sam2act.data.store_checks import keep_targets_inside
 from sam2act.geometry.cameras import decode_depth, unproject
 from sam2act.geometry.scene_bounds import SceneBounds
 from tests.data.synthetic_demos import CAMERAS, IMAGE_SIZE, SCENE_CENTRE, write_synthetic_task
@@ -63,6 +69,35 @@ def _break_extrinsics(misc: dict, camera: str) -> None:
     misc[f"{camera}_camera_extrinsics"] = np.full((4, 4), np.nan)
 
 
+def _mirror(misc: dict, camera: str) -> None:
+    misc[f"{camera}_camera_extrinsics"][:3, 0] *= -1
+
+
+def _shear(misc: dict, camera: str) -> None:
+    misc[f"{camera}_camera_extrinsics"][0, 1] += 0.3
+
+
+def _invert_focal(misc: dict, camera: str) -> None:
+    misc[f"{camera}_camera_intrinsics"][0, 0] *= -1
+
+
+def _double(misc: dict, camera: str) -> None:
+    misc[f"{camera}_camera_intrinsics"][:2] *= 2
+
+
+def _halve(misc: dict, camera: str) -> None:
+    misc[f"{camera}_camera_intrinsics"][:2] *= 0.5
+
+
+def _blind(request: StoreRequest, camera: str, frames, kind: str = "depth", code: int = 0) -> None:
+    """Pictures of episode 1 with the same value in every pixel."""
+    folder = episodes_folder(request.data_folder, request.split, TASK) / "episode1"
+    for frame in frames:
+        path = image_path(folder, camera, kind, frame)
+        if path.exists():
+            Image.new("RGB", (IMAGE_SIZE, IMAGE_SIZE), (code, code, code)).save(path)
+
+
 def _move_away(misc: dict, camera: str) -> None:
     pose = misc[f"{camera}_camera_extrinsics"].copy()
     pose[:3, 3] += 50
@@ -108,10 +143,53 @@ def test_frames_without_finite_points(request_: StoreRequest) -> None:
     assert frames_without_points(depth_code, calibration).tolist() == [2, 5, 8]
 
 
+def test_every_camera_is_looked_at(request_: StoreRequest) -> None:
+    depth_code, calibration = _stored(_build(request_))
+    depth_code = depth_code.copy()
+    depth_code[3, 1] = 0  # nothing measured
+    depth_code[5, 0] = 0
+    depth_code[5, 0, 7, 9] = depth_code[4, 0, 7, 9]  # one pixel, between those of the sparse pass
+    expected = np.ones(depth_code.shape[:2], bool)
+    expected[3, 1] = False
+    np.testing.assert_array_equal(seeing_cameras(depth_code, calibration), expected)
+    assert not len(frames_without_points(depth_code, calibration))
+
+
 # ------------------------------------------------------------------------------ when building
-@pytest.mark.parametrize("change", [_break_far, _break_near, _break_intrinsics, _break_extrinsics])
-def test_empty_cloud_stops_the_build(request_: StoreRequest, change) -> None:
+BROKEN_CALIBRATION = {
+    _break_far: "depth_range: expected a far plane .*got nan",
+    _break_near: "depth_range: expected a far plane behind the near plane.*got 3.5",
+    _break_intrinsics: "intrinsics: expected focal lengths in pixels, not 0, got 0",
+    _break_extrinsics: "extrinsics: expected finite entries, got nan",
+    _mirror: "extrinsics: expected a rotation without mirroring, got -1",
+    _shear: "extrinsics: expected a rigid",
+    _invert_focal: "intrinsics: expected focal lengths of one sign",
+    _double: "intrinsics: expected the principal point inside the picture of 16 pixels.*got 16",
+}
+
+
+@pytest.mark.parametrize("change", BROKEN_CALIBRATION)
+def test_broken_calibration_stops_the_build(request_: StoreRequest, change) -> None:
     _change_cameras(request_, 1, [10], change)
+    with pytest.raises(DemoError, match=BROKEN_CALIBRATION[change]) as raised:
+        _build(request_)
+    message = str(raised.value)
+    assert "(frame 10, camera front; " in message and "--skip-bad-episodes" in message
+    assert "episode1/low_dim_obs.pkl" in message and "take the camera out" in message
+    assert not request_.folder(TASK).exists()
+
+
+def test_far_principal_points_are_reported_per_camera(request_: StoreRequest, caplog) -> None:
+    _change_cameras(request_, 1, range(30), _halve)
+    _build(request_)
+    for camera in CAMERAS:
+        assert f"episode 1, frame 0, camera {camera}" in caplog.text
+    assert "near the middle of the picture" in caplog.text and "got 4" in caplog.text
+
+
+def test_empty_cloud_stops_the_build(request_: StoreRequest) -> None:
+    for camera in CAMERAS:
+        _blind(request_, camera, [10])
     with pytest.raises(DemoError) as raised:
         _build(request_)
     message = str(raised.value)
@@ -126,7 +204,22 @@ def test_episode_with_an_empty_cloud_can_be_skipped(request_: StoreRequest, capl
     _change_cameras(request_, 1, [10], _break_far)
     store = _build(request_, skip_bad_episodes=True)
     assert set(store.table["episode"]) == {0, 2}
-    assert "episode 1 was left out" in caplog.text and "empty cloud" in caplog.text
+    assert "episode 1 was left out" in caplog.text and "depth_range" in caplog.text
+
+
+@pytest.mark.parametrize("code", [0, 120, 255])
+def test_dead_camera_stops_the_build(request_: StoreRequest, code: int) -> None:
+    _blind(request_, "wrist", range(30), code=code)
+    with pytest.raises(DemoError, match=r"episode1: camera wrist has the same depth .*cameras"):
+        _build(request_)
+
+
+def test_camera_that_fails_at_times_is_reported(request_: StoreRequest, caplog) -> None:
+    _blind(request_, "wrist", [0, 10])
+    _blind(request_, "front", range(30), kind="rgb")
+    assert len(_build(request_).valid)
+    assert "camera wrist has the same depth in every pixel of 2 of 5 used frames" in caplog.text
+    assert "all colour pictures of camera front are black" in caplog.text
 
 
 def test_frames_that_are_never_shown_may_be_empty(request_: StoreRequest) -> None:
@@ -156,6 +249,45 @@ def test_frame_outside_the_bounds_is_named(request_: StoreRequest) -> None:
     assert f"lie between [{corner - 1}" in message or f"lie between [{corner}" in message
 
 
+def test_camera_that_never_shows_the_workspace_is_named(request_: StoreRequest) -> None:
+    def move_wrist(misc: dict, camera: str) -> None:
+        if camera == "wrist":
+            _move_away(misc, camera)
+
+    _change_cameras(request_, 2, range(30), move_wrist)
+    store = _build(request_)
+    for _ in range(2):  # the second time from memory
+        with pytest.raises(StoreError, match="episode 2, camera wrist has no point.*lie between"):
+            keep_points_inside(store, BOUNDS)
+    rest = keep_points_inside(store, BOUNDS, skip_bad_episodes=True)
+    assert set(rest.table["episode"]) == {0, 1}
+
+
+def _move_target(request: StoreRequest, episode: int, frame: int, position) -> None:
+    folder = episodes_folder(request.data_folder, request.split, TASK) / f"episode{episode}"
+    demo = load_restricted(folder / "low_dim_obs.pkl")
+    demo[frame].gripper_pose[:3] = position
+    dump_published(demo, folder / "low_dim_obs.pkl")
+
+
+def test_targets_far_outside_the_bounds_are_refused(request_: StoreRequest) -> None:
+    _move_target(request_, 1, 17, (150.0, 0.0, 900.0))  # millimetres
+    store = _build(request_)
+    with pytest.raises(StoreError, match=r"the target \[150.* episode 1, frame 17 lies outside"):
+        keep_targets_inside(store, BOUNDS)
+    rest = keep_targets_inside(store, BOUNDS, skip_bad_episodes=True)
+    assert set(rest.table["episode"]) == {0, 2}
+
+
+def test_targets_at_the_border_are_reported(request_: StoreRequest, caplog) -> None:
+    store = _build(request_)
+    assert keep_targets_inside(store, BOUNDS) is store and "outside" not in caplog.text
+    _move_target(request_, 1, 17, (0.2, 0.55, 1.0))
+    store = _build(request_)
+    assert keep_targets_inside(store, BOUNDS) is store
+    assert "episode 1, frame 17 lies outside scene_bounds" in caplog.text
+
+
 def test_episodes_that_are_not_used_do_not_matter(request_: StoreRequest) -> None:
     _change_cameras(request_, 2, [12], _move_away)
     _build(request_)
@@ -168,7 +300,7 @@ def test_episodes_outside_the_bounds_can_be_skipped(request_: StoreRequest, capl
     store = _build(request_)
     rest = keep_points_inside(store, BOUNDS, skip_bad_episodes=True)
     assert set(rest.table["episode"]) == {0, 2} and set(store.table["episode"]) == {0, 1, 2}
-    assert "episode 1 was left out: frames [12]" in caplog.text
+    assert "episode 1 was left out: frames [12] and cameras []" in caplog.text
     copy = pickle.loads(pickle.dumps(rest))
     np.testing.assert_array_equal(copy.table, rest.table)
     records = rest.valid[::3]
@@ -183,10 +315,8 @@ def test_bounds_that_no_episode_fits_are_an_error(request_: StoreRequest) -> Non
 
 def test_checks_are_remembered_until_the_store_changes(request_: StoreRequest, monkeypatch) -> None:
     calls = []
-    check = frame_clouds.frames_without_points
-    monkeypatch.setattr(
-        frame_clouds, "frames_without_points", lambda *a: calls.append(a) or check(*a)
-    )
+    check = frame_clouds.seeing_cameras
+    monkeypatch.setattr(frame_clouds, "seeing_cameras", lambda *a: calls.append(a) or check(*a))
 
     def count(store: KeyframeStore, bounds: tuple[float, ...]) -> int:
         before = len(calls)

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sam2act.data.colours import ColourReader
 from sam2act.data.dataset import KeyframeDataset
 from sam2act.data.published_replay import ReplayError, ReplayRequest, import_replay, open_replay
 from sam2act.data.rlbench_types import DemoError
@@ -205,8 +206,23 @@ def _change_record(folder: Path, number: int, **changes) -> None:
         ({"keypoint_idx": None}, "keypoint_idx"),
         ({"gripper_pose": None, "low_dim_state": None}, "gripper_pose, low_dim_state"),
         ({"front_camera_intrinsics": np.ones(3)}, "front"),
-        ({f"{c}_camera_extrinsics": np.full((4, 4), np.nan) for c in CAMERAS}, "empty cloud"),
-        ({f"{c}_depth": np.full((1, 16, 16), np.nan) for c in CAMERAS}, "empty cloud"),
+        ({f"{c}_camera_extrinsics": np.full((4, 4), np.nan) for c in CAMERAS}, "finite"),
+        ({f"{c}_depth": np.zeros((1, 16, 16)) for c in CAMERAS}, "empty cloud"),
+        ({"wrist_depth": np.full((1, 16, 16), np.nan)}, "0..100 .*got nan .*camera wrist"),
+        ({"wrist_depth": np.full((1, 16, 16), 1200)}, "convert millimetres.*camera wrist"),
+        ({"wrist_depth": np.full((1, 16, 16), -0.1)}, "got -0.1"),
+        ({"front_camera_intrinsics": np.zeros((3, 3))}, "focal lengths .*camera front"),
+        ({"front_camera_intrinsics": np.diag([14.0, -14, 1])}, "of one sign"),
+        ({"front_camera_extrinsics": np.diag([1.0, 1, -1, 1])}, "without mirroring"),
+        ({"rot_grip_action_indicies": np.array([0, 0, 0, 255])}, "gripper.*0 or 1, got 255"),
+        ({"rot_grip_action_indicies": np.array([0, 0, 0, 0.5])}, "0 or 1, got 0.5"),
+        ({"low_dim_state": np.array([0.97, 0.04, 0.04, 1.0])}, "gripper open .*got 0.97"),
+        ({"ignore_collisions": np.array([0.5])}, "ignore_collisions.*got 0.5"),
+        ({"gripper_pose": np.array([0.1, 0, 1, 0, 0, 0, 0])}, "gripper_pose.*norm 1, not 0"),
+        ({"gripper_pose": np.array([0.1, 0, 1, 180.0, 0, 45, 0])}, "Euler angles"),
+        ({"gripper_pose": np.ones(6)}, "holds 6 numbers instead of 7"),
+        ({"front_rgb": np.full((3, 16, 16), 300)}, "in 0..255 as in all pictures, got 300"),
+        ({"front_rgb": np.full((3, 16, 16), np.nan)}, "rgb: expected colours"),
     ],
 )
 def test_damaged_records_name_the_file(
@@ -215,7 +231,51 @@ def test_damaged_records_name_the_file(
     folder = Path(request_.replay_folder) / TASK
     write_replay(folder, original)
     _change_record(folder, 1, **changes)
-    with pytest.raises(ReplayError, match=rf"1\.replay.*{message}"):
+    with pytest.raises(ReplayError, match=message) as raised:
+        _import(request_)
+    assert "1.replay" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "encoding",
+    [
+        lambda rgb: rgb.astype(np.float32) / 255,
+        lambda rgb: rgb.astype(np.float64) / 127.5 - 1,
+        lambda rgb: rgb.astype(np.float64),
+        lambda rgb: rgb.astype(np.int64),
+    ],
+    ids=["0..1", "-1..1", "0..255", "integers"],
+)
+def test_pictures_of_other_numbers_are_scaled(
+    original: KeyframeStore, request_: ReplayRequest, encoding, caplog
+) -> None:
+    folder = Path(request_.replay_folder) / TASK
+    write_replay(folder, original)
+    for number in range(len(original.table)):
+        record = pickle.loads((folder / f"{number}.replay").read_bytes())
+        keys = [f"{camera}_rgb" for camera in CAMERAS]
+        _change_record(folder, number, **{key: encoding(record[key]) for key in keys})
+    assert_same_samples(_import(request_), original)
+    assert ("is scaled to 0..255" in caplog.text) == (encoding(np.ones(1)).dtype.kind == "f")
+
+
+def test_pictures_of_two_ranges_are_refused() -> None:
+    reader, pictures = ColourReader(), np.linspace(0, 1, 12).reshape(1, 2, 2, 3)
+    ready = np.full((2, 2, 3), 7, np.uint8)
+    assert reader.to_bytes(np.zeros((1, 2, 2, 3))).max() == 0  # black tells nothing
+    assert reader.to_bytes([pictures[0], ready]).max(axis=(1, 2, 3)).tolist() == [255, 7]
+    with pytest.raises(ValueError, match=r"0\.\.1 as in all pictures, got -1 to 1"):
+        reader.to_bytes(2 * pictures - 1)
+
+
+def test_camera_that_is_dead_in_a_replay_is_named(
+    original: KeyframeStore, request_: ReplayRequest
+) -> None:
+    folder = Path(request_.replay_folder) / TASK
+    write_replay(folder, original)
+    for number in range(len(original.table)):
+        _change_record(folder, number, wrist_depth=np.full((1, 16, 16), 3.5))
+    with pytest.raises(ReplayError, match=r"camera wrist has the same depth"):
         _import(request_)
 
 

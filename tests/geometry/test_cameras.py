@@ -7,7 +7,13 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from sam2act.geometry.cameras import DEPTH_STEPS, decode_depth, encode_depth, unproject
+from sam2act.geometry.cameras import (
+    DEPTH_STEPS,
+    decode_depth,
+    encode_depth,
+    measured_depth,
+    unproject,
+)
 
 
 def random_cameras(count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -35,6 +41,15 @@ def test_depth_is_linear_between_the_planes() -> None:
     middle = near.double() + 128 * 65536 / DEPTH_STEPS * (far.double() - near.double())
     expected = torch.stack([near.double(), far.double(), middle], dim=-1)
     torch.testing.assert_close(depth[:, 0], expected, rtol=0, atol=1e-15)
+
+
+def test_code_zero_means_that_nothing_was_measured() -> None:
+    code = torch.tensor([[[0, 0, 0], [0, 0, 1], [9, 9, 9]]], dtype=torch.uint8)
+    near, far = torch.tensor(0.01), torch.tensor(4.5)
+    depth = measured_depth(code, near, far)
+    assert depth[0, 0] == 0 and torch.equal(depth[0, 1:], decode_depth(code, near, far)[0, 1:])
+    points = unproject(depth[None], *(m[:1] for m in random_cameras(1, 0)))
+    assert points.isnan().all(-1).tolist() == [[[True, False, False]]]
 
 
 def test_encoding_saturates() -> None:

@@ -273,6 +273,22 @@ def test_validation_can_be_turned_off(stage_one: PolicyBundle) -> None:
         KeyframePolicy(stage_one, batch_size=0)
 
 
+@pytest.mark.parametrize("kind", ["stage_one", "plus"])
+def test_actions_without_anything_to_see_are_not_valid(
+    kind: str, request: pytest.FixtureRequest
+) -> None:
+    bundle, shown = request.getfixturevalue(kind), frames([0, 1, 2], 0)
+    depth = shown.depth.clone()
+    depth[1] = 0
+    empty = dataclasses.replace(shown, depth=depth)
+    policy = KeyframePolicy(bundle)
+    with pytest.raises(ContractError, match="^points: .*environment 1"):
+        policy.act(empty, tokens([0, 1, 2]))
+    assert policy.forward_passes == 0
+    chunk = KeyframePolicy(bundle, validate=False).act(empty, tokens([0, 1, 2]))
+    assert chunk.valid.tolist() == [[True], [False], [True]]
+
+
 def test_validation_waits_for_the_device_once(monkeypatch: pytest.MonkeyPatch) -> None:
     waits = []
     for name in ("tolist", "item", "__bool__", "nonzero", "cpu", "numpy"):

@@ -84,6 +84,10 @@ def test_random_observations_show_the_workspace() -> None:
 # ---------------------------------------------------------------------------------- values
 NAN, INF = float("nan"), float("inf")
 BROKEN_VALUES = {
+    "gripper is a fraction": ("proprioception", (1, 0), 0.97, "compare with a threshold"),
+    "one focal length is negative": ("intrinsics", (0, 1, 0, 0), -9.6, "of one sign"),
+    "principal point at the edge": ("intrinsics", (0, 1, 0, 2), 8.0, "scale the matrix"),
+    "principal point beside": ("intrinsics", (0, 1, 1, 2), -2.0, "inside the picture of 8"),
     "depth is NaN": ("depth", (1, 1, 2, 3), NAN, "environment 1, camera wrist"),
     "depth is infinite": ("depth", (0, 0, 0, 0), INF, "environment 0, camera front"),
     "depth is negative": ("depth", (2, 0, 0, 0), -0.5, "got -0.5"),
@@ -94,7 +98,7 @@ BROKEN_VALUES = {
     "extrinsics last row": ("extrinsics", (0, 1, 3, 0), 1.0, "last row 0 0 0 1"),
     "extrinsics scaled": ("extrinsics", (0, 1, 0, 0), 2.0, "rigid"),
     "extrinsics NaN": ("extrinsics", (0, 1, 0, 3), NAN, "finite"),
-    "gripper": ("proprioception", (1, 0), 1.5, "gripper open in 0..1"),
+    "gripper": ("proprioception", (1, 0), 1.5, "gripper open as 0 or 1"),
     "fingers in millimetres": ("proprioception", (1, 2), 40.0, "finger joints in 0..0.04 m"),
     "time as a step": ("proprioception", (1, 3), 7.0, "time feature"),
     "time NaN": ("proprioception", (1, 3), NAN, "time feature"),
@@ -120,6 +124,40 @@ def test_mirrored_cameras_are_refused_and_slightly_inexact_ones_are_not() -> Non
     nearly[..., :3, :3] *= 1 + 4e-4
     with pytest.raises(ContractError, match="orthogonal within"):
         validate_observation(dataclasses.replace(observation(), extrinsics=nearly), SPEC)
+
+
+def test_both_focal_lengths_may_be_negative() -> None:
+    intrinsics = observation().intrinsics.clone()
+    intrinsics[..., 0, 0] *= -1
+    intrinsics[..., 1, 1] *= -1
+    turned = dataclasses.replace(observation(), intrinsics=intrinsics)
+    validate_observation(turned, dataclasses.replace(SPEC, bounds=EVERYWHERE))
+
+
+EVERYWHERE = SceneBounds((-9.0, -9.0, -9.0), (9.0, 9.0, 9.0))
+UNSEEN = {
+    "nothing was measured": 0.0,
+    "all beyond the workspace": 50.0,
+}
+
+
+@pytest.mark.parametrize("case", UNSEEN)
+def test_environments_without_a_point_are_refused(case: str) -> None:
+    seen = observation()
+    depth = seen.depth.clone()
+    depth[1] = UNSEEN[case]
+    pose = seen.extrinsics.clone()
+    pose[1, 1, :3, 3] = SPEC.bounds.center(pose)  # a camera inside the workspace
+    empty = dataclasses.replace(seen, depth=depth, extrinsics=pose)
+    with pytest.raises(ContractError, match="^points: expected a point .* workspace.*nvironment 1"):
+        validate_observation(empty, SPEC)
+    depth[1, 0] = seen.depth[1, 0]  # one camera suffices
+    validate_observation(dataclasses.replace(empty, depth=depth), SPEC)
+
+
+def test_points_outside_count_where_nothing_is_cropped() -> None:
+    far = dataclasses.replace(observation(), depth=torch.full_like(observation().depth, 50.0))
+    validate_observation(far, dataclasses.replace(SPEC, crop=False))
 
 
 def test_episodes_longer_than_the_trained_ones_are_valid() -> None:

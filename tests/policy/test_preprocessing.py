@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from torch import Tensor
@@ -54,6 +56,18 @@ def test_points_come_in_the_order_camera_row_column() -> None:
     assert cloud.points[sample, index].tolist() == pytest.approx(expected, abs=1e-6)
     color = seen.rgb[sample, camera, row, column] / 255
     torch.testing.assert_close(cloud.rgb[sample, index], color, atol=1e-6, rtol=0)
+
+
+def test_pixels_without_measurement_are_no_points() -> None:
+    seen = observation()
+    depth = seen.depth.clone()
+    depth[1, 1, 2:] = 0
+    cloud = world_cloud(dataclasses.replace(seen, depth=depth))
+    lost = torch.zeros(2, 2, 4, 4, dtype=torch.bool)
+    lost[1, 1, 2:] = True
+    assert torch.equal(cloud.points.isnan().all(-1), lost.flatten(1))
+    for crop in (False, True):
+        assert not place(cloud, crop=crop)[0].valid[lost.flatten(1)].any()
 
 
 def test_colors_span_zero_to_one() -> None:
