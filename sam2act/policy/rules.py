@@ -20,8 +20,9 @@ from sam2act.policy.contracts import FINGER_RANGE, ContractError
 logger = logging.getLogger(__name__)
 MAX_DEPTH = 100.0  # metres; more means another unit
 TOLERANCE = 1e-3  # of rotations, labels, norms and ranges
-EDGE = 0.05  # share of the image at its border where no principal point lies
-OFF_CENTRE = 0.1  # share of the image by which a principal point may miss the middle unsaid
+# Share of the image by which a principal point may miss the middle: without a word, and at all.
+# One that misses it by a quarter belongs to a picture of half the size.
+OFF_CENTRE, FAR_OFF_CENTRE = 0.1, 0.2
 NORM_RANGE = (0.5, 2.0)  # of quaternions that were scaled as a whole
 NORM_SPREAD = 0.05  # by which the norms of the quaternions of a demo may differ
 _CAMERA_FIELDS = ("depth", "depth_range", "intrinsics", "extrinsics")
@@ -108,7 +109,6 @@ def camera_rules(intrinsics: Tensor, extrinsics: Tensor, image_size: int) -> lis
     # The triple product of the columns: det() would use a solver.
     x, y, z = rotation.unbind(-1)
     determinant = (torch.linalg.cross(x, y) * z).sum(-1)
-    margin = EDGE * image_size
     return [
         Rule("intrinsics", intrinsics.isfinite(), intrinsics, "finite entries"),
         Rule("intrinsics", focal != 0, focal, "focal lengths in pixels, not 0"),
@@ -119,13 +119,7 @@ def camera_rules(intrinsics: Tensor, extrinsics: Tensor, image_size: int) -> lis
             "focal lengths of one sign (both are negative in RLBench; one alone mirrors)",
         ),
         Rule("intrinsics", last_row == last_row.new_tensor([0, 0, 1]), last_row, "last row 0 0 1"),
-        Rule(
-            "intrinsics",
-            (centre > margin) & (centre < image_size - margin),
-            centre,
-            f"the principal point inside the picture of {image_size} pixels (scale the matrix with "
-            "the picture)",
-        ),
+        _centre_rule(centre, image_size, FAR_OFF_CENTRE),
         Rule("extrinsics", extrinsics.isfinite(), extrinsics, "finite entries"),
         Rule(
             "extrinsics",
@@ -146,13 +140,17 @@ def camera_rules(intrinsics: Tensor, extrinsics: Tensor, image_size: int) -> lis
 
 def camera_advice(intrinsics: Tensor, image_size: int) -> list[Rule]:
     """What suggests that pictures were resized or cut and their matrices (..., 3, 3) were not."""
-    centre = intrinsics[..., :2, 2]
-    near_middle = (centre / image_size - 0.5).abs() <= OFF_CENTRE
+    return [_centre_rule(intrinsics[..., :2, 2], image_size, OFF_CENTRE)]
+
+
+def _centre_rule(centre: Tensor, image_size: int, share: float) -> Rule:
+    """Principal points (..., 2) within a share of the image of its middle."""
+    low, high = (0.5 - share) * image_size, (0.5 + share) * image_size
     expected = (
-        f"the principal point near the middle of the picture of {image_size} pixels (if the "
-        "picture was resized or cut, do the same to its matrix)"
+        f"the principal point near the middle of the picture of {image_size} pixels, {low:g} to "
+        f"{high:g} (a matrix must be scaled and shifted with its picture)"
     )
-    return [Rule("intrinsics", near_middle, centre, expected)]
+    return Rule("intrinsics", (centre >= low) & (centre <= high), centre, expected)
 
 
 def depth_rules(depth: Tensor) -> list[Rule]:

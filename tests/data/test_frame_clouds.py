@@ -89,6 +89,10 @@ def _halve(misc: dict, camera: str) -> None:
     misc[f"{camera}_camera_intrinsics"][:2] *= 0.5
 
 
+def _shift(misc: dict, camera: str) -> None:
+    misc[f"{camera}_camera_intrinsics"][:2, 2] = 6
+
+
 def _blind(request: StoreRequest, camera: str, frames, kind: str = "depth", code: int = 0) -> None:
     """Pictures of episode 1 with the same value in every pixel."""
     folder = episodes_folder(request.data_folder, request.split, TASK) / "episode1"
@@ -164,7 +168,8 @@ BROKEN_CALIBRATION = {
     _mirror: "extrinsics: expected a rotation without mirroring, got -1",
     _shear: "extrinsics: expected a rigid",
     _invert_focal: "intrinsics: expected focal lengths of one sign",
-    _double: "intrinsics: expected the principal point inside the picture of 16 pixels.*got 16",
+    _double: "intrinsics: expected the principal point near the middle of .*16 pixels.*got 16",
+    _halve: "intrinsics: expected the principal point near the middle of .*16 pixels.*got 4",
 }
 
 
@@ -180,11 +185,11 @@ def test_broken_calibration_stops_the_build(request_: StoreRequest, change) -> N
 
 
 def test_far_principal_points_are_reported_per_camera(request_: StoreRequest, caplog) -> None:
-    _change_cameras(request_, 1, range(30), _halve)
+    _change_cameras(request_, 1, range(30), _shift)
     _build(request_)
     for camera in CAMERAS:
         assert f"episode 1, frame 0, camera {camera}" in caplog.text
-    assert "near the middle of the picture" in caplog.text and "got 4" in caplog.text
+    assert "near the middle of the picture" in caplog.text and "got 6" in caplog.text
 
 
 def test_empty_cloud_stops_the_build(request_: StoreRequest) -> None:

@@ -64,7 +64,10 @@ def test_continuous_gripper_states_need_a_threshold(request_: StoreRequest, kind
     scale, suggested, threshold = CONTINUOUS[kind]
     expected = _build(request_).table.copy()
     _change(request_, lambda _, o: setattr(o, "gripper_open", scale(o.gripper_open)))
-    message = rf"episode0/low_dim_obs\.pkl: gripper_open: expected 0 or 1, got .*\(frame \d+; .*set gripper_threshold to {suggested} \("
+    message = (
+        r"episode0/low_dim_obs\.pkl: gripper_open: expected 0 or 1, got .*\(frame \d+; .*"
+        rf"set gripper_threshold to {suggested} \("
+    )
     with pytest.raises(DemoError, match=message):
         _build(request_)
     store = _build(dataclasses.replace(request_, gripper_threshold=threshold))

@@ -86,8 +86,8 @@ NAN, INF = float("nan"), float("inf")
 BROKEN_VALUES = {
     "gripper is a fraction": ("proprioception", (1, 0), 0.97, "compare with a threshold"),
     "one focal length is negative": ("intrinsics", (0, 1, 0, 0), -9.6, "of one sign"),
-    "principal point at the edge": ("intrinsics", (0, 1, 0, 2), 8.0, "scale the matrix"),
-    "principal point beside": ("intrinsics", (0, 1, 1, 2), -2.0, "inside the picture of 8"),
+    "principal point at the edge": ("intrinsics", (0, 1, 0, 2), 8.0, "scaled and shifted"),
+    "principal point beside": ("intrinsics", (0, 1, 1, 2), -2.0, "middle of the picture of 8"),
     "depth is NaN": ("depth", (1, 1, 2, 3), NAN, "environment 1, camera wrist"),
     "depth is infinite": ("depth", (0, 0, 0, 0), INF, "environment 0, camera front"),
     "depth is negative": ("depth", (2, 0, 0, 0), -0.5, "got -0.5"),
