@@ -95,14 +95,11 @@ def _within_bounds(
     store: KeyframeStore, experiment: ExperimentConfig, options: DataOptions
 ) -> KeyframeStore:
     """The store, with the check that targets and what remains of the clouds lie in the bounds."""
-    store = keep_targets_inside(
-        store, experiment.scene_bounds, skip_bad_episodes=options.skip_bad_episodes
-    )
     if not experiment.rvt.move_pc_in_bound:
         return store
-    return keep_points_inside(
-        store, experiment.scene_bounds, skip_bad_episodes=options.skip_bad_episodes
-    )
+    for keep in (keep_points_inside, keep_targets_inside):
+        store = keep(store, experiment.scene_bounds, skip_bad_episodes=options.skip_bad_episodes)
+    return store
 
 
 def _store_request(

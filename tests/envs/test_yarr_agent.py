@@ -64,7 +64,7 @@ def camera(seed: int) -> tuple[Tensor, Tensor, Tensor]:
     pose[:3, :3] = torch.linalg.qr(torch.randn(3, 3, generator=generator, dtype=pose.dtype)).Q
     if torch.linalg.det(pose[:3, :3]) < 0:
         pose[:3, 0] *= -1
-    pose[:3, 3] = torch.tensor([1.2, -0.3, 1.7])
+    pose[:3, 3] = SPEC.bounds.center(pose) - 1.5 * pose[:3, 2]  # looks at the workspace
     return depth, intrinsics, pose
 
 
