@@ -17,6 +17,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from sam2act.files import naming, replacing
+
 CHECKSUMS_NAME = "checksums.json"
 CHUNK = 1 << 20  # bytes per read
 TIMEOUT = 30.0  # seconds without a byte
@@ -165,9 +167,9 @@ def verify(asset: Asset, path: Path, output: Path) -> None:
             f"again, or remove its entry from {record} if the publisher has replaced it"
         )
     if known.get(asset.place) != actual:
-        part = record.with_name(record.name + ".part")
-        part.write_text(json.dumps({**known, asset.place: actual}, indent=2, sort_keys=True) + "\n")
-        part.replace(record)
+        text = json.dumps({**known, asset.place: actual}, indent=2, sort_keys=True) + "\n"
+        with replacing(record) as part:
+            part.write_text(text)
 
 
 def sha256_of(path: Path) -> str:
@@ -195,6 +197,8 @@ def _download(asset: Asset, part: Path, progress: Progress) -> None:
             part.unlink()  # not a beginning of this file: the next attempt starts anew
         raise UnreachableError(f"{asset.url}: {error}") from error
     except (OSError, http.client.HTTPException) as error:
+        if isinstance(error, OSError) and error.filename is not None:
+            raise  # of the disk, not of the network
         raise UnreachableError(f"{asset.url}: {error}") from error
     size = part.stat().st_size
     if total and size != total:
@@ -214,7 +218,8 @@ def _receive(
     _check_space(part, total - present)
     with part.open("ab" if present else "wb") as file:
         while chunk := response.read(CHUNK):
-            file.write(chunk)
+            with naming(part):
+                file.write(chunk)
             present += len(chunk)
             progress(present, total)
     return total

@@ -7,24 +7,28 @@ result does not depend on the number of workers or on interruptions.
 from __future__ import annotations
 
 import functools
+import logging
 import multiprocessing
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import islice, product
 from pathlib import Path
 from typing import Any
 
 from sam2act import generation_log
 from sam2act.data.demo_writer import write_episode
-from sam2act.data.keyframes import demo_keyframes
+from sam2act.data.demos import IMAGE_KINDS, check_png, image_path, read_episode
+from sam2act.data.keyframes import demo_keyframes, frames_with_images
+from sam2act.data.rlbench_types import DemoError
 from sam2act.envs.base import CAMERAS, IMAGE_POLICIES, POLICY_CAMERAS, EnvConfig, EnvError
 from sam2act.envs.processes import ignore_interrupts, single_threaded_children
 from sam2act.envs.registry import make_env
 from sam2act.envs.seeding import episode_seed, episode_variation
 from sam2act.generation_log import GenerationError, Row
 
+LOGGER = logging.getLogger(__name__)
 RETRY_SEED_STEP = 1_000_003
 
 
@@ -168,8 +172,28 @@ def _record(job: Job, row: Row, seed: int) -> None:
 
 
 # ------------------------------------------------------------------------------ data sets
+def damage(request: Request, row: Row) -> str:
+    """What is wrong with the finished episode that `row` describes; empty if nothing is.
+
+    Its pickles are read, the checksums of its images are compared.
+    """
+    folder = request.episode_folder(row.task, row.episode)
+    kinds = (*IMAGE_KINDS, "mask") if request.images == "all" else IMAGE_KINDS
+    try:
+        episode = read_episode(folder)
+        frames = frames_with_images(list(episode.demo), request.images)
+        for camera, kind, frame in product(request.cameras, kinds, frames):
+            check_png(image_path(folder, camera, kind, frame), request.image_size)
+    except DemoError as error:
+        return str(error)
+    found = (len(episode.demo), episode.variation_number, episode.instruction)
+    if found != (row.frames, row.variation, row.instruction):
+        return f"{folder}: holds another episode than {generation_log.LOG_FILE} says"
+    return ""
+
+
 def missing_jobs(request: Request) -> list[Job]:
-    """The episodes that are still to be made.
+    """The episodes that are still to be made, damaged ones (which are named) among them.
 
     Raises:
         GenerationError: the demos of a task were made with other options.
@@ -177,17 +201,28 @@ def missing_jobs(request: Request) -> list[Job]:
     jobs = []
     for task in request.tasks:
         rows = generation_log.read_rows(request.output, task, request.options)
-        finished = {row.episode for row in request.finished_rows(task)}
+        finished = set()
+        for row in request.finished_rows(task):
+            problem = damage(request, row)
+            if problem:
+                LOGGER.warning("%s, episode %d is made again: %s", task, row.episode, problem)
+            else:
+                finished.add(row.episode)
         for episode in range(request.episodes):
             if episode not in finished:
-                row = rows.get(episode)
-                before = row if row is not None and row.seed is None else None
+                earlier = rows.get(episode)
+                before = earlier if earlier is not None and earlier.seed is None else None
                 jobs.append(Job(request, task, episode, before))
     return jobs
 
 
-def generate(request: Request, workers: int) -> Iterator[Row]:
+def generate(request: Request, workers: int, jobs: Sequence[Job] | None = None) -> Iterator[Row]:
     """Make every episode that is not there yet; rows in the order in which they are finished.
+
+    Args:
+        request: what to generate.
+        workers: processes.
+        jobs: result of `missing_jobs`, if that is known already.
 
     Each row is in the log before it is given, and what workers have begun when this is interrupted
     is finished and logged.
@@ -196,7 +231,8 @@ def generate(request: Request, workers: int) -> Iterator[Row]:
         GenerationError: the demos of a task were made with other options.
         BrokenProcessPool: a worker was killed.
     """
-    jobs = missing_jobs(request)
+    if jobs is None:
+        jobs = missing_jobs(request)
 
     def keep(row: Row) -> None:
         generation_log.append_row(request.output, row, request.options)

@@ -34,6 +34,7 @@ from sam2act.evaluation.runner import EvaluationError
 from sam2act.evaluation.scenes import SceneError
 from sam2act.evaluation_plan import OptionError
 from sam2act.evaluation_run import evaluate
+from sam2act.files import report_error
 from sam2act.policy.contracts import ContractError
 from sam2act.training.allocator import keep_freed_memory
 from sam2act.training.distributed import distributed_world
@@ -225,8 +226,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print_rates(outcome.rates)
             print_lost(outcome.lost)
     except ERRORS as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return 2
+        return report_error(error)
     except KeyboardInterrupt:
         print(
             "\nInterrupted. Finished episodes are stored: the same command with --resume goes on.",

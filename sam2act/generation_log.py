@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from sam2act.data.demo_folders import EPISODES_FOLDER
+from sam2act.files import naming, replacing
 
 LOG_FILE = "generation.jsonl"
 SUMMARY_FILE = "summary.json"
@@ -110,7 +110,7 @@ def append_row(output: Path, row: Row, options: Mapping[str, Any]) -> None:
         lines.insert(0, json.dumps({"options": dict(options)}))
     elif not path.read_bytes().endswith(b"\n"):
         lines.insert(0, "")  # ends a line that an interruption cut off
-    with path.open("a") as stream:
+    with naming(path), path.open("a") as stream:
         stream.write("\n".join(lines) + "\n")
 
 
@@ -180,7 +180,6 @@ def write_summary(output: Path, summaries: Mapping[str, Mapping[str, Any]]) -> P
     if path.exists():
         with contextlib.suppress(json.JSONDecodeError):
             content = json.loads(path.read_text())
-    partial = path.with_name(path.name + ".part")
-    partial.write_text(json.dumps(content | dict(summaries), indent=1) + "\n")
-    os.replace(partial, path)
+    with replacing(path, shared=True) as partial:
+        partial.write_text(json.dumps(content | dict(summaries), indent=1) + "\n")
     return path

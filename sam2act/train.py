@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 
 from sam2act.config.schema import ConfigError, ExperimentConfig, NetworkConfig
 from sam2act.training.loop import Trainer
@@ -34,7 +35,7 @@ def check(experiment: ExperimentConfig, network: NetworkConfig) -> None:
 def start(args: argparse.Namespace, trainer: Trainer) -> None:
     """Weights of a new run: those of `--init-from`, or the fresh ones."""
     if args.init_from:
-        start_from_weights(trainer, args.init_from)
+        start_from_weights(trainer, Path(args.init_from))
 
 
 STAGE = Stage(

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 
 from sam2act.config.schema import ConfigError, ExperimentConfig, NetworkConfig
 from sam2act.policy.checkpoint import CheckpointError
@@ -47,9 +48,9 @@ def check(experiment: ExperimentConfig, network: NetworkConfig) -> None:
 
 def start(args: argparse.Namespace, trainer: Trainer) -> None:
     """Weights of a new run: stage 1, with fresh memory."""
-    stage_one = args.init_from or trainer.folder / "model_last.pth"
-    if args.init_from or trainer.folder.joinpath("model_last.pth").is_file():
-        start_stage_two(trainer, stage_one)
+    stage_one = Path(args.init_from or trainer.folder / "model_last.pth")
+    if args.init_from or stage_one.is_file():
+        start_stage_two(trainer, stage_one, same_run=not args.init_from)
     elif not args.from_scratch:
         raise CheckpointError(
             f"no stage-1 checkpoint {stage_one}; train stage 1 with the same exp_id and exp_name, "

@@ -13,12 +13,14 @@ from sam2act.data.demo_folders import EPISODES_FOLDER, why_absent
 from sam2act.data.published_replay import ReplayRequest, import_replay
 from sam2act.data.store import KeyframeStore
 from sam2act.data.store_builder import StoreRequest, ensure_store
+from sam2act.files import report_error
 
 # What messages call a setting -> its flag here.
 FLAGS = {
     "data_folder": "--data-folder",
     "store_folder": "--store-folder",
     "replay_folder": "--replay-folder",
+    "--refresh_replay": "--refresh",
     "demo and demo_start": "--demo and --demo-start",
     "image_size": "--image-size",
     "set gripper_threshold to": "pass --gripper-threshold",
@@ -94,6 +96,8 @@ def main(arguments: list[str] | None = None) -> int:
     except ValueError as error:
         print(f"error: {with_flags(str(error))}", file=sys.stderr)
         return 1
+    except OSError as error:
+        return report_error(error, 1)
     return 0
 
 

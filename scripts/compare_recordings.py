@@ -39,6 +39,7 @@ from sam2act.envs.embedded import panda, parts
 from sam2act.envs.embedded.camera import RayCamera
 from sam2act.envs.embedded.mjcf import Fragment
 from sam2act.envs.embedded.workspace import TABLE_HEIGHT, model_text
+from sam2act.files import report_error
 from sam2act.geometry.cameras import decode_depth
 
 TASK = "open_drawer"
@@ -165,9 +166,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 counts[item.camera] += [(item.robot & item.agrees).sum(), item.robot.sum()]
             shown = len(CAMERAS) * (len(comparisons) // len(CAMERAS) // 2)
             columns += [item.picture() for item in comparisons[shown : shown + len(CAMERAS)]]
-    except DemoError as error:
-        print(f"DemoError: {error}", file=sys.stderr)
-        return 2
+    except (DemoError, OSError) as error:
+        return report_error(error)
     shares = {camera: float(agree / total) for camera, (agree, total) in counts.items()}
     for camera, share in shares.items():
         pixels = int(counts[camera][1])

@@ -35,6 +35,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from sam2act.config.load import load_experiment, load_network  # noqa: E402
 from sam2act.config.schema import ConfigError, ExperimentConfig, NetworkConfig  # noqa: E402
+from sam2act.files import report_error  # noqa: E402
 from sam2act.models.published_weights import (  # noqa: E402
     MEMORY_TABLE,
     LoadReport,
@@ -84,9 +85,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print("nothing written (--dry-run)")
             return 0
         written = write(source, options)
-    except (CheckpointError, ConfigError, WeightsError, OSError) as error:
+    except (CheckpointError, ConfigError, WeightsError) as error:
         print(f"refused: {error}", file=sys.stderr)
         return REFUSED
+    except OSError as error:
+        return report_error(error, REFUSED)
     print(f"written: {written} ({written.stat().st_size / 1e6:.1f} MB)")
     return 0
 

@@ -26,6 +26,7 @@ from sam2act.assets import (  # noqa: E402
     select,
 )
 from sam2act.config.weights import assets_folders  # noqa: E402
+from sam2act.files import report_error  # noqa: E402
 
 DEFAULT_NAMES = ["sam2-base-plus", "clip-rn50"]
 BY_HAND = 2  # exit code: something must be placed by hand
@@ -50,7 +51,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         assets = select(options.names or DEFAULT_NAMES)
     except AssetError as error:
         parser.error(str(error))
-    return max(obtain(asset, options.output) for asset in assets)
+    try:
+        return max(obtain(asset, options.output) for asset in assets)
+    except OSError as error:
+        return report_error(error, 1)
 
 
 def obtain(asset: Asset, output: Path) -> int:

@@ -36,6 +36,7 @@ from sam2act.envs.registry import (
     perturbed_by,
     require_mujoco,
 )
+from sam2act.files import report_error
 from sam2act.generation_log import (
     GenerationError,
     Row,
@@ -107,10 +108,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (GenerationError, MissingSimulatorError) as error:
         print(error, file=sys.stderr)
         return 2
-    except (OSError, BrokenProcessPool) as error:
+    except OSError as error:
+        return report_error(error, 1)
+    except BrokenProcessPool as error:
         print(
-            f"{type(error).__name__}: {error}\nIs there room on the disk and in memory? Fewer "
-            "--workers need less. The same command goes on from here.",
+            f"{type(error).__name__}: {error} Is there room in memory? Fewer --workers need less. "
+            "The same command goes on from here.",
             file=sys.stderr,
         )
         return 1
@@ -180,11 +183,12 @@ def run(request: Request, workers: int) -> bool:
     """Generate, summarise, draw; whether every episode is there."""
     for folder in splits_with_equal_episodes(request.output, request.tasks, request.options):
         print(f"warning: {folder} has the same --seed: its episodes are the same", file=sys.stderr)
-    total, missing = request.episodes * len(request.tasks), len(missing_jobs(request))
+    jobs = missing_jobs(request)
+    total, missing = request.episodes * len(request.tasks), len(jobs)
     request.output.mkdir(parents=True, exist_ok=True)
     with tqdm(total=total, initial=total - missing, unit="demo", smoothing=0.05) as bar:
         failed = 0
-        for row in generate(request, workers):
+        for row in generate(request, workers, jobs):
             failed += len(row.failures)
             bar.set_postfix(task=row.task, failed_attempts=failed, refresh=False)
             bar.update()

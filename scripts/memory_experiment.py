@@ -245,9 +245,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.describe:
         return 0
     deadline = math.inf if args.minutes is None else time.monotonic() + 60 * args.minutes
-    experiment.output.mkdir(parents=True, exist_ok=True)
     durations = experiment.output / f"durations_{experiment.name}_seed{args.seed}.txt"
-    code = run_steps(experiment.steps(), SCRIPTS.parent, deadline, durations)
+    try:
+        experiment.output.mkdir(parents=True, exist_ok=True)
+        code = run_steps(experiment.steps(), SCRIPTS.parent, deadline, durations)
+    except OSError as error:
+        from sam2act.files import report_error  # there by now, if anything is
+
+        return report_error(error)
     if not code:
         print(f"Open {experiment.page} in a browser.")
     return code

@@ -29,6 +29,7 @@ from sam2act.envs.base import POLICY_CAMERAS, EnvConfig, EnvError
 from sam2act.envs.policy_inputs import policy_observation
 from sam2act.envs.registry import MissingSimulatorError, make_env
 from sam2act.envs.video import check_video_path, write_video
+from sam2act.files import report_error
 from sam2act.language.text_encoder import build_text_encoder
 from sam2act.policy.checkpoint import load_policy
 from sam2act.policy.inference import KeyframePolicy
@@ -163,8 +164,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         frames, outcome = film_episode(env, actions, args.every)
         write_video(args.output, frames, FRAMES_PER_SECOND / args.every * args.speed)
     except (*USER_ERRORS, EnvError, MissingSimulatorError, OSError, ValueError) as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return 2
+        return report_error(error)
     except KeyboardInterrupt:
         print("\nInterrupted; no film was written.", file=sys.stderr)
         return 130

@@ -34,6 +34,7 @@ from sam2act.data.samplers import first_chain_records
 from sam2act.data.store import KeyframeStore
 from sam2act.data.store_builder import StoreRequest, ensure_store
 from sam2act.evaluation.open_loop import ErrorSummary, KeyframeDeviation, deviations, summarise
+from sam2act.files import naming, report_error
 from sam2act.models.branch import BranchOutput
 from sam2act.policy.checkpoint import PolicyBundle, load_policy
 from sam2act.policy.contracts import Batch
@@ -87,15 +88,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         bundle = load_policy(args.checkpoint, device=device)
         output = args.output or args.checkpoint.with_name(f"prediction_{args.checkpoint.stem}")
         reports = predict(bundle, args, output, device)
-    except USER_ERRORS as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return 2
-    write_errors(output / "errors.json", reports)
-    try:
+        write_errors(output / "errors.json", reports)
         write_page(output / "index.html", args.checkpoint, reports)
-    except CurveError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return 2
+    except (*USER_ERRORS, CurveError, OSError) as error:
+        return report_error(error)
     for group, summary in summaries(reports).items():
         print(
             f"{group:9s} {summary.count:3d} keyframes: median translation error "
@@ -181,6 +177,7 @@ def open_episodes(
         cameras=experiment.cameras,
         image_size=experiment.image_size,
         gripper_threshold=experiment.gripper_threshold,
+        store_alone=True,  # the run's; for other demos `predict` has looked for them
     )
     return ensure_store(request, [task])
 
@@ -269,7 +266,8 @@ def write_errors(path: Path, reports: Sequence[KeyframeReport]) -> None:
             for report in reports
         ],
     }
-    path.write_text(json.dumps(content, indent=1))
+    with naming(path):
+        path.write_text(json.dumps(content, indent=1))
 
 
 def write_page(path: Path, checkpoint: Path, reports: Sequence[KeyframeReport]) -> None:

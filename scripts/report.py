@@ -27,6 +27,7 @@ from report_videos import add_videos
 from sam2act.config.schema import ConfigError
 from sam2act.evaluation.methods import Source, collect_methods
 from sam2act.evaluation.results import ResultsError
+from sam2act.files import report_error
 from sam2act.visualization.learning_curves import CurveError
 from sam2act.visualization.page import Page
 
@@ -79,8 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         add_reproduction(page, runs, methods)
         page.write(output)
     except USER_ERRORS as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return 2
+        return report_error(error)
     print(headline(methods))
     print(f"{output} ({output.stat().st_size / MEGABYTE:.1f} MB)")
     return 0

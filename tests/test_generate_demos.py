@@ -312,3 +312,39 @@ def test_list_names_tasks_and_perturbations() -> None:
     assert "object_color; no effect in light_bulb_in, put_groceries_in_cupboard" in done.stdout
     assert "light_direction; in extra for all tasks\n" in done.stdout
     assert "for all tasks but reach_and_drag, slide_block_to_color_target" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("place", "content"),
+    [
+        ("low_dim_obs.pkl", b""),
+        ("variation_descriptions.pkl", None),
+        ("front_rgb/0.png", None),
+        ("front_depth/0.png", "half"),
+        ("wrist_rgb/0.png", b"no picture"),
+    ],
+)
+def test_damaged_episode_is_made_again(tmp_path: Path, caplog, place: str, content) -> None:
+    wanted = request(tmp_path, 1)
+    list(generate(wanted, workers=1))
+    before = contents(tmp_path)
+    path = wanted.episode_folder(TASK, 0) / place
+    half = path.read_bytes()[: path.stat().st_size // 2]
+    path.unlink()
+    if content is not None:
+        path.write_bytes(half if content == "half" else content)
+    assert missing(wanted) == [0]
+    assert "episode 0 is made again" in caplog.text and path.name in caplog.text
+    list(generate(wanted, workers=1))
+    assert contents(tmp_path) == before
+    assert missing(wanted) == []
+
+
+def test_episode_of_another_number_is_made_again(tmp_path: Path) -> None:
+    import shutil
+
+    wanted = request(tmp_path, 2, images="none")
+    list(generate(wanted, workers=1))
+    shutil.rmtree(wanted.episode_folder(TASK, 1))
+    shutil.copytree(wanted.episode_folder(TASK, 0), wanted.episode_folder(TASK, 1))
+    assert missing(wanted) == [1]

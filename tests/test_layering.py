@@ -29,6 +29,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "language": (),
     "config": (),
     "compat": (),
+    "files": (),
     "envs": ("geometry", "policy.contracts", "data.rlbench_types"),
     # Of the data only the stored state of demos: evaluation reads no images.
     "evaluation": (
@@ -38,7 +39,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "visualization": ("geometry", "rendering", "policy"),
 }
 # `assets` is the table of public files, `config.weights` the rule by which they are found.
-FOR_ALL = ("compat", "config.schema", "config.weights", "assets")
+FOR_ALL = ("compat", "files", "config.schema", "config.weights", "assets")
 # Single modules that need more, each with its reason.
 EXCEPTIONS: dict[str, tuple[str, ...]] = {
     "policy.checkpoint": ("config.load",),  # a checkpoint carries its own configuration
@@ -46,6 +47,7 @@ EXCEPTIONS: dict[str, tuple[str, ...]] = {
     "language.text_encoder": ("models.weight_files", "models.weight_names"),
     "training.setup": ("config", "language"),  # joins the parts of a run for the entry points
     "training.run_data": ("config", "language"),  # instructions become tokens
+    "training.resume": ("config",),  # compares the configurations of two runs
     "training.run": ("config.load",),  # the command line of both stages
     "envs.embedded.demo": ("data.keyframes",),  # which frames of a demo need images
     "envs.rlbench_env": ("data.keyframes",),  # the same

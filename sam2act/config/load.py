@@ -62,6 +62,23 @@ def from_dict(section: type[Section], values: Mapping[str, Any]) -> Section:
     return _to_dataclass(section, tree)
 
 
+def keys_of(file: Path) -> set[str]:
+    """The dotted keys that a yaml file names.
+
+    Raises:
+        ConfigError: the file is no yaml mapping.
+    """
+
+    def names(values: Mapping[str, Any], prefix: str) -> set[str]:
+        found: set[str] = set()
+        for key, value in values.items():
+            nested = isinstance(value, Mapping)
+            found |= names(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}"}
+        return found
+
+    return names(read_mapping(file), "")
+
+
 def changed(config: Section, opts: str) -> Section:
     """`config` with `"key value key value"` merged into it.
 

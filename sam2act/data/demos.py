@@ -253,6 +253,24 @@ def read_images(
     return images.reshape(len(frames), 2, len(cameras), image_size, image_size, 3)
 
 
+def check_png(path: Path, image_size: int) -> None:
+    """Compare size and checksums of a PNG without decoding it.
+
+    Raises:
+        DemoError: it is absent, damaged or has another size than `image_size`.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            size = image.size
+            image.verify()
+    except (OSError, SyntaxError, ValueError) as error:
+        raise DemoError(f"{path}: absent or damaged ({error})") from error
+    if size != (image_size, image_size):
+        raise DemoError(f"{path}: {size[0]} x {size[1]} pixels instead of {image_size}")
+
+
 def _read_png(path: Path, image_size: int) -> np.ndarray:
     """(H, W, 3) uint8 pixels of one PNG."""
     from PIL import Image

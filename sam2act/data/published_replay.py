@@ -95,7 +95,7 @@ def import_replay(
             clean_leftovers(target)
             if refresh or not _is_current(request, task, fingerprints[task]):
                 logger.info("importing the released replay %s into %s", source, target)
-                with writing_task_store(target, request.settings(task)) as writer:
+                with writing_task_store(target, request.settings(task), source) as writer:
                     _import_task(request, source, fingerprints[task], writer, progress)
     store = open_replay(request, tasks)
     warn_of_oddities(store)

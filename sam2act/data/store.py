@@ -12,6 +12,7 @@ Legend: N record, F frame in the store, K camera, H W image size, B batch.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Collection, Sequence
 from functools import cached_property
@@ -271,6 +272,20 @@ class KeyframeStore:
             )
         sizes = [store.num_frames for store in self.task_stores]
         self._first_frame = np.cumsum([0, *sizes[:-1]])
+
+    def fingerprints(self) -> dict[str, str]:
+        """Task -> digest of what its records teach; images and places of files are left out."""
+        names = [name for name in TRANSITION_DTYPE.names or () if name != "image_row"]
+        found = {}
+        for row, task in enumerate(self.tasks):
+            mine = self.task_index == row
+            digest = hashlib.sha256()
+            for name in names:
+                digest.update(np.ascontiguousarray(self.table[name][mine]).tobytes())
+            for index in self.instruction_index[mine]:
+                digest.update(self.instructions[index].encode())
+            found[task] = digest.hexdigest()
+        return found
 
     @cached_property
     def _calibration(self) -> dict[str, np.ndarray]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sam2act.data.demo_folders import episodes_folder, warn_of_absent
+from sam2act.data.demo_folders import episodes_folder, warn_of_absent, why_absent
 from sam2act.data.demos import (
     IMAGE_KINDS,
     LOW_DIM_FILE,
@@ -55,6 +55,7 @@ class StoreRequest:
     image_size: int = 128
     gripper_threshold: float | None = None
     numbers: tuple[int, ...] | None = None  # these episodes instead of a range; all must be there
+    store_alone: bool = False  # a finished store serves where the demos are absent
 
     @property
     def episodes(self) -> Sequence[int]:
@@ -130,12 +131,31 @@ def ensure_store(
 
 
 def _wanted_episodes(request: StoreRequest, task: str) -> list[int] | None:
-    """Requested episodes that exist on disk; None if only a finished store is at hand."""
+    """Requested episodes that exist on disk; None if only a finished store is at hand.
+
+    Raises:
+        DemoError: the demos are absent, and a store may not or cannot stand in for them.
+    """
     folder = episodes_folder(request.data_folder, request.split, task)
     if not folder.is_dir() and has_store(request.folder(task)):
-        return None
+        if request.store_alone:
+            return None
+        raise DemoError(
+            f"{why_absent(request.data_folder, request.split, task)} (there is the store "
+            f"{request.folder(task)}, {_built_from(request.folder(task))}; training uses it alone "
+            "where no data folder is given)"
+        )
     present = list_episodes(request.data_folder, request.split, task)
     return _present_episodes(request, task, present, folder)
+
+
+def _built_from(folder: Path) -> str:
+    """Where the store in `folder` comes from, in words."""
+    try:
+        origin = read_index(folder).get("data_folder")
+    except StoreError:
+        origin = ""
+    return f"built from {origin}" if origin else "of unknown origin"
 
 
 def _present_episodes(
@@ -174,24 +194,40 @@ def _rebuild_reason(
         index = read_index(folder)
     except StoreError as error:
         return str(error) if folder.exists() else "there is none yet"
-    expected = request.settings(task)._asdict()
+    reason = _settings_change(request, task, index, ignore=("origin",) if wanted is None else ())
     if wanted is None:
-        del expected["origin"]
-    for name, value in expected.items():
-        stored = tuple(index[name]) if name == "cameras" else index[name]
-        if stored != value:
-            if wanted is None:
-                raise StoreError(
-                    f"{folder}: was built with {name} {stored} instead of {value}, and the demos "
-                    f"to build it again are not below data_folder {request.data_folder}"
-                )
-            return f"{name} changed from {stored} to {value}"
-    if wanted is None:
-        logger.info("%s: no demos in %s; using the store as it is", folder, request.data_folder)
+        if reason:
+            raise StoreError(
+                f"{folder}: {reason}, and the demos to build it again are not below data_folder "
+                f"{request.data_folder}"
+            )
+        logger.info(
+            "%s: no demos in %s; using the store as it is, %s",
+            *(folder, request.data_folder, _built_from(folder)),
+        )
         stored = [entry["episode"] for entry in index["episodes"]]
         _present_episodes(request, task, stored, folder)
         return ""
-    return _source_change(request, task, wanted, index, skip_bad)
+    reason = reason or _source_change(request, task, wanted, index, skip_bad)
+    origin, asked = index.get("data_folder"), str(Path(request.data_folder).resolve())
+    if reason and origin and origin != asked:
+        raise StoreError(
+            f"{folder}: was built from {origin}, which data_folder {request.data_folder} does not "
+            f"agree with ({reason}); give these demos a store_folder of their own, name that "
+            "data_folder, or replace the store with --refresh_replay"
+        )
+    return reason
+
+
+def _settings_change(
+    request: StoreRequest, task: str, index: dict[str, Any], ignore: Sequence[str]
+) -> str:
+    """Which setting of the store is another one than requested; empty if none is."""
+    for name, value in request.settings(task)._asdict().items():
+        stored = tuple(index[name]) if name == "cameras" else index[name]
+        if stored != value and name not in ignore:
+            return f"{name} changed from {stored} to {value}"
+    return ""
 
 
 def _source_change(
@@ -244,7 +280,8 @@ def _build(
     root = episodes_folder(request.data_folder, request.split, task)
     required = set(wanted or ())
     numbers = sorted(required | _other_stored_episodes(request, task))
-    with writing_task_store(request.folder(task), request.settings(task)) as writer:
+    folder, settings = request.folder(task), request.settings(task)
+    with writing_task_store(folder, settings, request.data_folder) as writer:
         bar = tqdm(numbers, f"{request.split}/{task}", unit="demo", disable=not progress)
         for number in bar:
             _add_episode(writer, root / f"episode{number}", skip_bad or number not in required)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +24,7 @@ from sam2act.data.store import (
     ImageForm,
 )
 from sam2act.data.transitions import TRANSITION_DTYPE
+from sam2act.files import flush, naming
 
 
 class StoreSettings(NamedTuple):
@@ -58,6 +58,7 @@ class TaskStoreWriter:
 
     folder: Path
     settings: StoreSettings
+    data_folder: str = ""  # where the demos come from; not part of the content
     num_frames: int = 0
     entries: list[dict[str, Any]] = field(default_factory=list)
     skipped: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -68,7 +69,8 @@ class TaskStoreWriter:
         """Appends one episode."""
         table = episode.table.copy()
         table["image_row"] += np.where(table["image_row"] >= 0, self.num_frames, 0).astype(np.int32)
-        with open(self.folder / FRAMES_FILE, "ab") as stream:
+        path = self.folder / FRAMES_FILE
+        with naming(path), open(path, "ab") as stream:
             stream.write(np.ascontiguousarray(episode.images).data)
         self.num_frames += len(episode.images)
         self.entries.append(episode.entry)
@@ -86,22 +88,28 @@ class TaskStoreWriter:
         }
         for name in CALIBRATION:
             arrays[name] = np.concatenate([getattr(c, name) for c in self._calibrations])
-        save_file(arrays, self.folder / ARRAYS_FILE)
+        with naming(self.folder / ARRAYS_FILE):
+            save_file(arrays, self.folder / ARRAYS_FILE)
         index = {
             "format": FORMAT_NAME,
             "version": FORMAT_VERSION,
             **self.settings._asdict(),
+            "data_folder": self.data_folder,
             "num_frames": self.num_frames,
             "episodes": self.entries,
             "skipped": self.skipped,
         }
-        (self.folder / INDEX_FILE).write_text(json.dumps(index, indent=1))
+        with naming(self.folder / INDEX_FILE):
+            (self.folder / INDEX_FILE).write_text(json.dumps(index, indent=1))
         for path in (*self.folder.iterdir(), self.folder):
-            _flush(path)
+            with naming(path):
+                flush(path)
 
 
 @contextmanager
-def writing_task_store(folder: Path, settings: StoreSettings) -> Iterator[TaskStoreWriter]:
+def writing_task_store(
+    folder: Path, settings: StoreSettings, data_folder: str | Path = ""
+) -> Iterator[TaskStoreWriter]:
     """Yields a writer; on success the finished store replaces `folder` at once.
 
     Until then `folder` stays as it is. An exception, also an interrupt, removes what was written.
@@ -110,7 +118,8 @@ def writing_task_store(folder: Path, settings: StoreSettings) -> Iterator[TaskSt
     _remove(building)
     building.mkdir(parents=True)
     try:
-        writer = TaskStoreWriter(building, settings)
+        origin = str(Path(data_folder).resolve()) if str(data_folder) else ""
+        writer = TaskStoreWriter(building, settings, origin)
         yield writer
         writer.finish()
         _replace(folder, building)
@@ -161,13 +170,5 @@ def _replace(folder: Path, finished: Path) -> None:
     if folder.exists():
         folder.rename(replaced)
     finished.rename(folder)
-    _flush(folder.parent)
+    flush(folder.parent)
     _remove(replaced)
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from sam2act.files import replacing
 from sam2act.language.text_encoder import LanguageError, TextEncoder
 
 logger = logging.getLogger(__name__)
@@ -78,13 +78,8 @@ class LanguageCache:
         """Replaces the file at once; readers see the old or the new one."""
         from safetensors.torch import save_file
 
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        draft = self.path.with_name(f".{self.path.name}.{os.getpid()}")
-        try:
+        with replacing(self.path, shared=True) as draft:
             save_file({key: value.clone() for key, value in entries.items()}, draft)
-            os.replace(draft, self.path)
-        finally:
-            draft.unlink(missing_ok=True)
 
 
 def _key(text: str, encoder_name: str) -> str:

@@ -8,7 +8,6 @@ needs `extra`.
 from __future__ import annotations
 
 import glob
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from torch import Tensor
 
 from sam2act.config.load import changed, from_dict, load_experiment, load_network, to_dict
 from sam2act.config.schema import ConfigError, ExperimentConfig, NetworkConfig
+from sam2act.files import replacing
 from sam2act.models.published_weights import (
     MEMORY_TABLE,
     LoadReport,
@@ -118,13 +118,8 @@ def check_compatible(experiment: ExperimentConfig, network: NetworkConfig) -> No
 
 def save_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
     """Write atomically: a crash leaves the old file or the new one, never half of one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".part")
-    with open(partial, "wb") as stream:
+    with replacing(path) as partial, open(partial, "wb") as stream:
         torch.save(dict(content), stream)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(partial, path)
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -273,9 +268,8 @@ def config_extra(bundle: PolicyBundle) -> dict[str, Any]:
 
 def write_config(path: Path, values: Mapping[str, Any]) -> None:
     """Write a yaml file atomically."""
-    partial = path.with_name(path.name + ".part")
-    partial.write_text(yaml.safe_dump(dict(values), sort_keys=False))
-    os.replace(partial, path)
+    with replacing(path) as partial:
+        partial.write_text(yaml.safe_dump(dict(values), sort_keys=False))
 
 
 def _is_state(content: Mapping[str, Any]) -> bool:

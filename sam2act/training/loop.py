@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,7 @@ class TrainingData:
     training: Callable[[int, int], Iterator[Batch]]  # (first number, count) -> batches
     validation: ValidationData | None
     language: Tensor  # (instructions, L, lang_dim) on the device
-    tasks: tuple[str, ...]  # that are trained
+    fingerprints: Mapping[str, str]  # trained task -> digest of its demonstrations
 
 
 class Trainer:
@@ -105,8 +105,10 @@ class Trainer:
             some_unused=not self.experiment.peract.add_rgc_loss,
         )
         self.guard = NonFiniteGuard(folder)
-        self.excess = keyframe_excess(data.tasks, world.device)
+        self.excess = keyframe_excess(tuple(data.fingerprints), world.device)
         self.step = 0  # updates done
+        self.started_from = ""  # file that the first weights came from
+        self.after_saving: Callable[[], None] = lambda: None  # what belongs to the new files
         self.best_validation = float("inf")
 
     def _build_optimizer(self) -> torch.optim.Optimizer:
@@ -135,9 +137,6 @@ class Trainer:
             NonFiniteLossError: the loss became NaN or infinite.
         """
         remaining = self.plan.total_updates - self.step
-        if remaining <= 0:
-            LOGGER.info("nothing to do: %d updates are done already", self.step)
-            return True
         accumulation = self.plan.accumulation
         batches = self.data.training(self.step * accumulation, remaining * accumulation)
         with (
@@ -287,7 +286,7 @@ class Trainer:
         """Log the loss on held-out samples; keep the weights with the lowest one."""
         assert self.data.validation is not None
         policy = self.bundle.policy
-        excess = keyframe_excess(self.data.tasks, self.world.device)
+        excess = keyframe_excess(tuple(self.data.fingerprints), self.world.device)
         with self.average.applied(policy) if self.average else contextlib.nullcontext():
             values = validation_losses(
                 policy,
@@ -312,12 +311,16 @@ class Trainer:
         self.guard.check()  # a broken state must not replace a sound file
         if self.world.is_main:
             save_checkpoint(self.folder / name, self._content(epoch))
+            self.after_saving()
 
     def _content(self, epoch: int) -> dict[str, Any]:
         extra = config_extra(self.bundle) | {
             "step": self.step,
             "scaler": self.scaler.state_dict(),
             "best_validation": self.best_validation,
+            "processes": self.world.size,
+            "started_from": self.started_from,
+            "demonstrations": dict(self.data.fingerprints),
         }
         if self.average is not None:
             extra["average"] = self.average.state_dict()
@@ -352,12 +355,12 @@ class Trainer:
 
         Raises:
             WeightsError: the weights do not fit.
-            CheckpointError: the optimiser state belongs to another optimiser or to another set of
-                parameters.
+            CheckpointError: the optimiser state belongs to another set of parameters.
         """
         self.start_from(content)
         extra = content.get("extra", {})
         self.step = extra.get("step", (content.get("epoch", -1) + 1) * self.plan.updates_per_epoch)
+        self.started_from = extra.get("started_from", "")
         if content.get("optimizer_state"):
             restore_optimizer(
                 self.optimizer, content["optimizer_state"], self.bundle, extra.get("experiment")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import sys
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,6 +11,7 @@ import torch
 
 from sam2act.config.load import load_experiment, load_network, to_dict
 from sam2act.config.schema import ExperimentConfig, NetworkConfig
+from sam2act.files import report_error
 from sam2act.policy.checkpoint import build_policy
 from sam2act.training.allocator import keep_freed_memory
 from sam2act.training.distributed import World, distributed_world
@@ -23,11 +24,13 @@ from sam2act.training.setup import (
     check_available,
     checkpoint_to_resume,
     describe_run,
+    read_run_to_resume,
     resume_run,
     run_folder,
     write_run_configs,
 )
 
+LOGGER = logging.getLogger(__name__)
 INTERRUPTED = 130  # exit status after Ctrl-C, as shells use it
 
 
@@ -72,9 +75,8 @@ def run_stage(stage: Stage, args: argparse.Namespace) -> int:
         device = "" if args.device.replace(",", "").isdigit() else args.device
         with distributed_world(device) as world:
             return 0 if _train(stage, args, experiment, network, world) else INTERRUPTED
-    except USER_ERRORS as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return 2
+    except (*USER_ERRORS, OSError) as error:
+        return report_error(error)
 
 
 def _train(
@@ -90,6 +92,13 @@ def _train(
         keep_freed_memory()
     folder = run_folder(args.log_dir, experiment)
     resume_from = checkpoint_to_resume(folder, experiment, stage.checkpoint_prefix)
+    content = None
+    if resume_from is not None:  # compared before anything is written
+        content = read_run_to_resume(
+            *(resume_from, folder, stage.checkpoint_prefix, experiment, network),
+            processes=world.size,
+            init_from=args.init_from,
+        )
     check_available(experiment, network, world.device)
     dtype = autocast_dtype(experiment, world.device)
     bundle = build_policy(
@@ -103,16 +112,41 @@ def _train(
     data = build_training_data(experiment, network, world, options)
     bundle.policy.to(world.device)
     trainer = Trainer(bundle, data, world, folder, dtype=dtype, prefix=stage.checkpoint_prefix)
-    if resume_from is None:
+    if resume_from is None or content is None:
         stage.start(args, trainer)
     else:
-        resume_run(trainer, resume_from)
+        resume_run(trainer, resume_from, content)
+        del content
     bundle.policy.check_dead_lora()
-    if world.is_main:
-        write_run_configs(folder, bundle, vars(args), stage.config_suffix)
-        describe_run(trainer)
+    if trainer.step >= trainer.plan.total_updates:
+        LOGGER.info("nothing to do: %d updates are done already", trainer.step)
+        return True
+    _begin(stage, args, trainer, resumed=resume_from is not None)
+    return _run(stage, trainer)
+
+
+def _begin(stage: Stage, args: argparse.Namespace, trainer: Trainer, *, resumed: bool) -> None:
+    """Say what will be trained, and write its configs: beside weights that others made only
+    together with the first own ones."""
+    if not trainer.world.is_main:
+        return
+
+    def write_configs() -> None:
+        write_run_configs(trainer.folder, trainer.bundle, vars(args), stage.config_suffix)
+        trainer.after_saving = lambda: None
+
+    if resumed:
+        trainer.after_saving = write_configs
+    else:
+        write_configs()
+    describe_run(trainer)
+
+
+def _run(stage: Stage, trainer: Trainer) -> bool:
+    """Train with a log; False if the run was interrupted."""
+    experiment, world = trainer.experiment, trainer.world
     log = RunLog(
-        folder,
+        trainer.folder,
         rank=world.rank,
         resume_step=trainer.step + 1 if trainer.step else 0,
         wandb=experiment.wandb,

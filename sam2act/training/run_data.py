@@ -114,6 +114,7 @@ def _store_request(
         cameras=experiment.cameras,
         image_size=experiment.image_size,
         gripper_threshold=experiment.gripper_threshold,
+        store_alone=not experiment.data_folder,
     )
 
 
@@ -213,7 +214,7 @@ def build_training_data(
             validation, instructions, experiment, _window(experiment, network), world
         )
     language = language_table(instructions, experiment, network, world)
-    return TrainingData(training_batches, held_out, language, training.tasks)
+    return TrainingData(training_batches, held_out, language, training.fingerprints())
 
 
 def _window(experiment: ExperimentConfig, network: NetworkConfig) -> int:

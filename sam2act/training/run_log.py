@@ -18,6 +18,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from sam2act.files import naming, replacing
+
 LOGGER = logging.getLogger(__name__)
 STEP_COLUMN = "step"
 PACKAGE_LOGGER = "sam2act"
@@ -148,19 +150,20 @@ class CsvSink:
             self.columns += new
             self._rewrite(rows)
         row = {STEP_COLUMN: step, **{name: repr(float(value)) for name, value in values.items()}}
-        with self.path.open("a", newline="", encoding="utf-8") as file:
+        with naming(self.path), self.path.open("a", newline="", encoding="utf-8") as file:
             csv.DictWriter(file, self.columns, restval="", lineterminator="\n").writerow(row)
 
     def close(self) -> None:
         """Nothing to do: every row is on disk."""
 
     def _rewrite(self, rows: list[dict[str, str]]) -> None:
-        temporary = self.path.with_name(self.path.name + ".part")
-        with temporary.open("w", newline="", encoding="utf-8") as file:
+        with (
+            replacing(self.path) as partial,
+            partial.open("w", newline="", encoding="utf-8") as file,
+        ):
             writer = csv.DictWriter(file, self.columns, restval="", lineterminator="\n")
             writer.writeheader()
             writer.writerows(rows)
-        temporary.replace(self.path)
 
 
 class _WandbSink:

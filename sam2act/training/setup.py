@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -19,12 +22,19 @@ from sam2act.data.store import StoreError
 from sam2act.geometry.augmentation import torchvision_functional
 from sam2act.language.text_encoder import LanguageError
 from sam2act.models.attention import xformers_attention
-from sam2act.models.published_weights import WeightsError
+from sam2act.models.published_weights import LoadReport, WeightsError
 from sam2act.models.sam2act_plus import SAM2ActPlusNetwork
 from sam2act.policy.checkpoint import CheckpointError, PolicyBundle, read_checkpoint, write_config
 from sam2act.policy.plus import SAM2ActPlusPolicy
 from sam2act.training.guards import NonFiniteLossError
 from sam2act.training.loop import Trainer
+from sam2act.training.resume import (
+    Difference,
+    check_demonstrations,
+    check_resume,
+    check_stage_one,
+    weights_differ_in,
+)
 
 LOGGER = logging.getLogger(__name__)
 # Errors whose message says what the user can do; entry points print it without a traceback.
@@ -72,11 +82,65 @@ def write_run_configs(
 
 
 def checkpoint_to_resume(folder: Path, experiment: ExperimentConfig, prefix: str) -> Path | None:
-    """The file a run continues from: `resume`, else `<prefix>_last.pth` of its folder."""
-    if experiment.resume:
-        return Path(experiment.resume)
+    """The file a run continues from: `resume`, else the last one of its folder."""
+    return Path(experiment.resume) if experiment.resume else last_checkpoint(folder, prefix)
+
+
+def last_checkpoint(folder: Path, prefix: str) -> Path | None:
+    """`<prefix>_last.pth`, else `<prefix>_<epoch>.pth` of the last epoch, None without either."""
     last = folder / f"{prefix}_last.pth"
-    return last if last.is_file() else None
+    if last.is_file():
+        return last
+    matches = (re.fullmatch(rf"{prefix}_(\d+)\.pth", path.name) for path in folder.glob("*.pth"))
+    numbers = [int(match.group(1)) for match in matches if match]
+    return folder / f"{prefix}_{max(numbers)}.pth" if numbers else None
+
+
+def read_run_to_resume(
+    path: Path,
+    folder: Path,
+    prefix: str,
+    experiment: ExperimentConfig,
+    network: NetworkConfig,
+    *,
+    processes: int,
+    init_from: str = "",
+) -> dict[str, Any]:
+    """The content of the checkpoint `path`, after comparing its run with the request.
+
+    Args:
+        path: the checkpoint to continue from.
+        folder: run folder; a run that lies there already is compared, too.
+        prefix: start of the checkpoint names.
+        experiment: asked for now.
+        network: asked for now.
+        processes: that train now.
+        init_from: file whose weights are asked for; "" = none.
+
+    Raises:
+        ConfigError: the request differs from that run in what may not change.
+        CheckpointError: the file cannot be read.
+    """
+    compare = partial(
+        check_resume,
+        experiment=experiment,
+        network=network,
+        processes=processes,
+        init_from=init_from,
+    )
+    content = read_checkpoint(path)
+    changes = compare(path, content)
+    present = last_checkpoint(folder, prefix)
+    if present is not None and present.resolve() != path.resolve():
+        compare(present, read_checkpoint(present))
+    if changes:
+        LOGGER.info("%s: continues with %s", path, ", ".join(map(str, changes)))
+    if any(change.key == "epochs" for change in changes) and experiment.peract.lr_cos_dec:
+        LOGGER.info(
+            "the learning rate follows the cosine of %d epochs from here on, not the old one",
+            experiment.epochs,
+        )
+    return content
 
 
 @contextmanager
@@ -92,25 +156,49 @@ def _naming(path: str | Path, remedy: str) -> Iterator[None]:
         raise WeightsError(f"{path}: {remedy}. {error}") from error
 
 
-def resume_run(trainer: Trainer, path: Path) -> None:
-    """Continue a run from its last checkpoint."""
+def resume_run(trainer: Trainer, path: Path, content: dict[str, Any]) -> None:
+    """Continue a run from its checkpoint `path` with `content`."""
     LOGGER.info("resuming %s", path)
+    check_demonstrations(path, content, trainer.data.fingerprints)
     with _naming(path, "use another exp_name, remove that run, or restore its configuration"):
-        trainer.resume(read_checkpoint(path))
+        trainer.resume(content)
 
 
-def start_from_weights(trainer: Trainer, path: str | Path) -> None:
-    """Take only the weights of a checkpoint."""
+def start_from_weights(trainer: Trainer, path: Path) -> None:
+    """Take only the weights of a checkpoint; what its run saw otherwise is logged."""
+    content = read_checkpoint(path)
     with _naming(path, "its network configuration must equal that of this run"):
-        report = trainer.start_from(read_checkpoint(path))
-    LOGGER.info("starting from the weights of %s: %s", path, report)
+        report = trainer.start_from(content)
+    _log_start(trainer, path, report, weights_differ_in(path, content, *_request(trainer)))
 
 
-def start_stage_two(trainer: Trainer, path: str | Path) -> None:
-    """Take the weights of a stage-1 checkpoint; the memory starts fresh."""
+def start_stage_two(trainer: Trainer, path: Path, *, same_run: bool) -> None:
+    """Take the weights of a stage-1 checkpoint; the memory starts fresh.
+
+    Args:
+        trainer: of stage 2.
+        path: the checkpoint.
+        same_run: the user did not name it, it is that of the run folder.
+
+    Raises:
+        ConfigError: the network, what it sees or (`same_run`) the tasks differ.
+    """
+    content = read_checkpoint(path)
+    changes = check_stage_one(path, content, *_request(trainer), same_run=same_run)
     with _naming(path, "use the network values of stage 1"):
-        report = trainer.start_from(read_checkpoint(path), stage_one=True)
-    LOGGER.info("starting from stage 1, %s: %s", path, report)
+        report = trainer.start_from(content, stage_one=True)
+    _log_start(trainer, path, report, changes)
+
+
+def _request(trainer: Trainer) -> tuple[ExperimentConfig, NetworkConfig]:
+    return trainer.bundle.experiment, trainer.bundle.network
+
+
+def _log_start(trainer: Trainer, path: Path, report: LoadReport, changes: list[Difference]) -> None:
+    trainer.started_from = str(path.resolve())
+    LOGGER.info("starting from the weights of %s: %s", path, report)
+    if changes:
+        LOGGER.warning("their run had other values: %s", ", ".join(map(str, changes)))
 
 
 def prepare_memory(trainer: Trainer, batches: int = 2) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from html import escape
 from pathlib import Path
+
+from sam2act.files import replacing
 
 STYLE = """
 :root { color-scheme: light; font-family: system-ui, sans-serif; color: #20262e; }
@@ -147,17 +148,15 @@ class Page:
 
     def write(self, path: Path) -> None:
         """Write atomically."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(path.name + ".part")
-        partial.write_text(
+        text = (
             '<!doctype html><html lang="en"><head><meta charset="utf-8">'
             '<meta name="viewport" content="width=device-width, initial-scale=1">'
             f"<title>{escape(self.title)}</title><style>{STYLE}</style></head><body>"
             + "\n".join(self.parts)
-            + "</body></html>\n",
-            encoding="utf-8",
+            + "</body></html>\n"
         )
-        os.replace(partial, path)
+        with replacing(path) as partial:
+            partial.write_text(text, encoding="utf-8")
 
 
 def _cell(tag: str, text: str, kind: str) -> str:

@@ -15,7 +15,14 @@ import pytest
 from sam2act.data.demo_folders import episodes_folder
 from sam2act.data.demos import image_path, read_images
 from sam2act.data.rlbench_types import DemoError, dump_published
-from sam2act.data.store import INDEX_FILE, ImageForm, KeyframeStore, StoreError, TaskStore
+from sam2act.data.store import (
+    INDEX_FILE,
+    ImageForm,
+    KeyframeStore,
+    StoreError,
+    TaskStore,
+    read_index,
+)
 from sam2act.data.store_builder import StoreRequest, ensure_store, open_store
 from tests.data.synthetic_demos import (
     CAMERAS,
@@ -189,7 +196,11 @@ def test_missing_demos_leave_nothing_behind(request_: StoreRequest, tasks: list[
 def test_store_to_restore_serves_without_its_demos(request_: StoreRequest, tmp_path: Path) -> None:
     _build(request_)
     request_.folder(TASK).rename(request_.folder(TASK).with_name(f".{TASK}.replaced"))
-    assert len(_build(dataclasses.replace(request_, data_folder=tmp_path / "nowhere")).valid)
+    assert len(
+        _build(
+            dataclasses.replace(request_, data_folder=tmp_path / "nowhere", store_alone=True)
+        ).valid
+    )
 
 
 def test_fewer_demos_than_requested_warns_with_the_count(request_: StoreRequest, caplog) -> None:
@@ -226,7 +237,7 @@ def test_named_episodes_only_are_built(request_: StoreRequest) -> None:
 def test_absent_named_episode_is_an_error(request_: StoreRequest, tmp_path: Path, moved) -> None:
     _build(request_)
     folder = tmp_path / "nowhere" if moved else request_.data_folder
-    named = dataclasses.replace(request_, numbers=(0, 7, 99), data_folder=folder)
+    named = dataclasses.replace(request_, numbers=(0, 7, 99), data_folder=folder, store_alone=moved)
     with pytest.raises(DemoError, match=r"no episode 7, 99.*--episodes.*0, 1, 2") as raised:
         _build(named)
     assert "demo_start" not in str(raised.value)
@@ -236,7 +247,9 @@ def test_store_without_its_demos_warns_with_the_count(
     request_: StoreRequest, tmp_path: Path, caplog
 ) -> None:
     _build(request_)
-    _build(dataclasses.replace(request_, demo=5, data_folder=tmp_path / "nowhere"))
+    _build(
+        dataclasses.replace(request_, demo=5, data_folder=tmp_path / "nowhere", store_alone=True)
+    )
     assert "3 of 5 requested demos" in caplog.text
 
 
@@ -282,7 +295,10 @@ def test_skipped_episodes_are_listed_on_every_start(
     (_episode(request_, 1) / "low_dim_obs.pkl").write_bytes(b"broken")
     _build(request_, skip_bad_episodes=True)
     before = _built_at(request_)
-    for request in (request_, dataclasses.replace(request_, data_folder=tmp_path / "nowhere")):
+    for request in (
+        request_,
+        dataclasses.replace(request_, data_folder=tmp_path / "nowhere", store_alone=True),
+    ):
         caplog.clear()
         _build(request, skip_bad_episodes=True)
         assert caplog.text.count("episode 1 was left out") == 1
@@ -328,7 +344,7 @@ def test_store_of_a_build_killed_while_replacing_is_restored(request_: StoreRequ
 
 def test_store_serves_without_its_demos(request_: StoreRequest, tmp_path: Path) -> None:
     _build(request_)
-    moved = dataclasses.replace(request_, data_folder=tmp_path / "nowhere")
+    moved = dataclasses.replace(request_, data_folder=tmp_path / "nowhere", store_alone=True)
     assert len(_build(moved).valid)
     with pytest.raises(StoreError, match="image_size"):
         _build(dataclasses.replace(moved, image_size=32))
@@ -402,3 +418,46 @@ def test_damaged_stores_say_how_to_repair(request_: StoreRequest) -> None:
     with pytest.raises(StoreError, match=r"build_store\.py"):
         KeyframeStore.open(request_.store_folder, "val", [TASK])
     assert len(_build(request_).valid)  # a damaged index is simply built again
+
+
+def test_store_does_not_stand_in_for_a_mistyped_folder(
+    request_: StoreRequest, tmp_path: Path
+) -> None:
+    _build(request_)
+    mistyped = dataclasses.replace(request_, data_folder=tmp_path / "nowhere")
+    with pytest.raises(DemoError, match="nowhere: no such folder.*built from .*demos"):
+        _build(mistyped)
+    (tmp_path / "nowhere" / "train" / "other_task" / "all_variations" / "episodes").mkdir(
+        parents=True
+    )
+    with pytest.raises(DemoError, match="holds the tasks other_task"):
+        _build(mistyped)
+
+
+def test_store_of_other_demos_is_neither_used_nor_replaced(
+    request_: StoreRequest, tmp_path: Path
+) -> None:
+    _build(request_)
+    before = _built_at(request_)
+    write_synthetic_task(tmp_path / "others", task=TASK, episodes=3, seed=50, cameras=CAMERAS)
+    others = dataclasses.replace(request_, data_folder=tmp_path / "others")
+    with pytest.raises(StoreError, match=r"was built from .*demos.*others.*--refresh_replay"):
+        _build(others)
+    assert _built_at(request_) == before
+    _build(others, refresh=True)
+    assert read_index(request_.folder(TASK))["data_folder"] == str(tmp_path / "others")
+
+
+def test_moved_demos_are_the_same_demos(request_: StoreRequest, tmp_path: Path) -> None:
+    _build(request_)
+    before = _built_at(request_)
+    moved = Path(request_.data_folder).rename(tmp_path / "moved")
+    _build(dataclasses.replace(request_, data_folder=moved))
+    assert _built_at(request_) == before
+
+
+def test_fingerprints_tell_demonstrations_apart(request_: StoreRequest) -> None:
+    all_of_them = _build(request_).fingerprints()
+    assert _build(request_).fingerprints() == all_of_them
+    first = dataclasses.replace(request_, demo=1)
+    assert open_store(first, [TASK]).fingerprints() != all_of_them

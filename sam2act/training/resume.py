@@ -1,0 +1,311 @@
+"""What an earlier run left, compared with what is asked for now.
+
+A checkpoint of this project records its configuration, its demonstrations and the number of
+processes; of a released one the yaml files beside it tell what they name. A run continues only
+where all of that agrees with the request, except for the keys of `MAY_CHANGE`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sam2act.config.load import (
+    from_dict,
+    keys_of,
+    load_experiment,
+    load_network,
+    to_dict,
+)
+from sam2act.config.schema import ConfigError, ExperimentConfig, NetworkConfig
+from sam2act.config.tasks import RLBENCH_TASKS
+
+# Keys of the experiment and of the network config that may differ from those of the checkpoint
+# that a run continues from. A key that is not listed must stay: so must every new one.
+MAY_CHANGE = (
+    *("exp_id", "exp_name", "resume"),  # where the run lies; which file it continues from
+    *("data_folder", "store_folder", "replay_folder"),  # the demonstrations are compared themselves
+    *("language.weights_path", "language.cache", "sam2_ckpt"),  # places of files
+    *("num_workers", "wandb", "log_every", "validation.every"),  # how it runs and is watched
+    "epochs",  # compared with the updates that are done: `_check_epochs`
+    *("bs", "peract.grad_accumulation"),  # samples per update are compared: `_check_samples`
+    # The same function computed otherwise, up to rounding.
+    *("peract.compile", "peract.amp_dtype", "peract.skip_dead_lora"),
+    *("activation_checkpointing", "memory_checkpointing", "attention_backend", "xops"),
+    "renderer.backend",
+    "eval.*",  # training does not read them
+    *("agent", "peract_official.*", "decoder_dropout", "final_dim"),  # nothing reads them
+)
+# Keys of the network config that may also differ between the two stages.
+MAY_CHANGE_IN_STAGE_TWO = (
+    *("use_memory", "num_maskmem", "memory_*", "frozen_eval", "stage_two_freeze_skip_convs"),
+    *("attn_dropout", "wpt_img_aug", "st_wpt_loc_*", "img_aug_2", "data.points"),  # noise
+    *("heatmap_half", "target_projection", "skip_convs", "lora_finetune", "encoder_trainable"),
+)
+# Keys of the experiment config that decide what the network sees.
+SEEN_BY_THE_NETWORK = (
+    *("cameras", "scene_bounds", "language.encoder", "peract.num_rotation_classes"),
+    *("rvt.place_with_mean", "rvt.move_pc_in_bound"),
+)
+_MOST_NAMES = 10
+_NEW_RUN = (
+    "restore the old values to continue that run, take another exp_name for a new one, or another "
+    "exp_name with --init-from FILE for a new one that starts from its weights"
+)
+
+
+class Difference(NamedTuple):
+    """A key whose value changed."""
+
+    key: str
+    before: Any
+    now: Any
+
+    def __str__(self) -> str:
+        return f"{self.key} {_shown(self.before)} -> {_shown(self.now)}"
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What is known about the run that wrote a checkpoint.
+
+    Attributes:
+        values: dotted key -> value, of both configs; only keys that are really recorded.
+        processes: their number, None if unknown.
+        started_from: file that its weights came from, "" if from none; None if unknown.
+        fingerprints: task -> digest of its demonstrations; empty if unknown.
+        updates: that are done; None if unknown.
+    """
+
+    values: Mapping[str, Any]
+    processes: int | None = None
+    started_from: str | None = None
+    fingerprints: Mapping[str, str] | None = None
+    updates: int | None = None
+
+
+def recorded(path: Path, content: Mapping[str, Any]) -> Recorded:
+    """What the checkpoint `path` with `content`, or the yaml files beside it, tell about its run.
+
+    Raises:
+        ConfigError: a recorded configuration is unknown to this version.
+    """
+    extra = content.get("extra", {})
+    if "experiment" in extra:
+        experiment = from_dict(ExperimentConfig, extra["experiment"])
+        network = from_dict(NetworkConfig, extra["network"])
+        return Recorded(
+            requested(experiment, network),
+            processes=extra.get("processes"),
+            started_from=extra.get("started_from"),
+            fingerprints=extra.get("demonstrations"),
+            updates=extra.get("step"),
+        )
+    values: dict[str, Any] = {}
+    suffix = "_plus" if "plus" in path.stem else ""
+    loaders = (("exp_cfg", load_experiment), ("mvt_cfg", load_network))
+    for name, load in loaders:
+        file = path.parent / f"{name}{suffix}.yaml"
+        if file.is_file():
+            named = keys_of(file)
+            values |= {k: v for k, v in flat(to_dict(load(file))).items() if k in named}
+    if "tasks" in values:
+        values["tasks"] = _task_list(values["tasks"])
+    return Recorded(values)
+
+
+def requested(experiment: ExperimentConfig, network: NetworkConfig) -> dict[str, Any]:
+    """Dotted key -> value of both configs."""
+    values = flat(to_dict(experiment)) | flat(to_dict(network))
+    return values | {"tasks": _task_list(experiment.tasks)}
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested sections as dotted keys."""
+    leaves: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            leaves |= flat(value, f"{prefix}{key}.")
+        else:
+            leaves[f"{prefix}{key}"] = value
+    return leaves
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Difference]:
+    """The keys of `before` whose value is another one in `now`."""
+    return [Difference(k, v, now[k]) for k, v in before.items() if k in now and now[k] != v]
+
+
+def check_resume(
+    path: Path,
+    content: Mapping[str, Any],
+    experiment: ExperimentConfig,
+    network: NetworkConfig,
+    *,
+    processes: int,
+    init_from: str = "",
+) -> list[Difference]:
+    """Compare a request with the checkpoint that it would continue.
+
+    Args:
+        path: the checkpoint.
+        content: of it.
+        experiment: asked for now.
+        network: asked for now.
+        processes: that train now.
+        init_from: file whose weights are asked for; "" = none.
+
+    Returns:
+        What differs and may.
+
+    Raises:
+        ConfigError: something differs that may not; the message names it and the ways on.
+    """
+    known = recorded(path, content)
+    found = differences(known.values, requested(experiment, network))
+    refused = [item for item in found if not _matches(item.key, MAY_CHANGE)]
+    refused += _check_samples(known, experiment, processes)
+    if refused:
+        raise ConfigError(f"{path}: was trained with other values: {_listed(refused)}; {_NEW_RUN}")
+    _check_epochs(path, known, experiment, processes)
+    start = str(Path(init_from).resolve()) if init_from else ""
+    if start and known.started_from is not None and start != known.started_from:
+        raise ConfigError(
+            f"{path}: this run started from {known.started_from or 'fresh weights'}, not from "
+            f"--init-from {init_from}; leave the flag out to continue it, or take another exp_name"
+        )
+    return [item for item in found if item.key not in ("exp_id", "exp_name", "resume")]
+
+
+def _check_samples(
+    known: Recorded, experiment: ExperimentConfig, processes: int
+) -> list[Difference]:
+    """The factors of the number of samples per update, if their product differs."""
+    factors = {
+        "bs": experiment.bs,
+        "peract.grad_accumulation": experiment.peract.grad_accumulation,
+        "processes": processes,
+    }
+    before = {key: known.values.get(key, now) for key, now in factors.items()}
+    before["processes"] = known.processes or processes
+    if math.prod(before.values()) == math.prod(factors.values()):
+        return []
+    return differences(before, factors)
+
+
+def _check_epochs(
+    path: Path, known: Recorded, experiment: ExperimentConfig, processes: int
+) -> None:
+    """Raise `ConfigError` if fewer epochs are asked for than are done."""
+    samples = experiment.bs * experiment.peract.grad_accumulation * processes
+    per_epoch = max(1, experiment.train_iter // samples)
+    if known.updates is not None and known.updates > experiment.epochs * per_epoch:
+        raise ConfigError(
+            f"{path}: {known.updates} updates of {per_epoch} per epoch are done, more than epochs "
+            f"{experiment.epochs} asks for; raise epochs, continue an earlier checkpoint "
+            "(resume FILE), or take another exp_name"
+        )
+
+
+def check_demonstrations(
+    path: Path, content: Mapping[str, Any], fingerprints: Mapping[str, str]
+) -> None:
+    """Raise `ConfigError` if the run `path` was trained on other demonstrations than there are now.
+
+    Args:
+        path: a checkpoint.
+        content: of it.
+        fingerprints: task -> digest of its demonstrations now.
+    """
+    before = content.get("extra", {}).get("demonstrations") or fingerprints
+    changed = sorted(task for task, digest in fingerprints.items() if before.get(task) != digest)
+    if changed:
+        raise ConfigError(
+            f"{path}: was trained on other demonstrations of {', '.join(changed)} than data_folder "
+            f"and store_folder hold now; give it the old ones, or {_NEW_RUN.partition(', ')[2]}"
+        )
+
+
+def check_stage_one(
+    path: Path,
+    content: Mapping[str, Any],
+    experiment: ExperimentConfig,
+    network: NetworkConfig,
+    *,
+    same_run: bool,
+) -> list[Difference]:
+    """Compare a request for stage 2 with the stage-1 checkpoint that it would start from.
+
+    Args:
+        path: the checkpoint.
+        content: of it.
+        experiment: asked for now.
+        network: asked for now.
+        same_run: the file was not named by the user, it is that of the run folder; then it must
+            have been trained on the tasks, too.
+
+    Returns:
+        What else differs in what the network sees or in the tasks.
+
+    Raises:
+        ConfigError: the network, its inputs or the tasks differ.
+    """
+    known = recorded(path, content).values
+    free = (*MAY_CHANGE, *MAY_CHANGE_IN_STAGE_TWO)
+    network_keys = flat(to_dict(network))
+    found = differences(known, requested(experiment, network))
+    refused = [
+        item
+        for item in found
+        if _matches(item.key, SEEN_BY_THE_NETWORK)
+        or (item.key in network_keys and not _matches(item.key, free))
+    ]
+    for item in found:
+        if same_run and item.key == "tasks" and not _task_set(item.now) <= _task_set(item.before):
+            refused.append(item)
+    if refused:
+        raise ConfigError(
+            f"{path}: stage 1 was trained with other values: {_listed(refused)}; use its values, "
+            "or name the stage-1 checkpoint to start from with --init-from (its tasks may differ)"
+        )
+    return [item for item in found if item.key in ("tasks", "image_size")]
+
+
+def weights_differ_in(
+    path: Path,
+    content: Mapping[str, Any],
+    experiment: ExperimentConfig,
+    network: NetworkConfig,
+) -> list[Difference]:
+    """What the network of a checkpoint saw or was otherwise than that of a run starting from it."""
+    found = differences(recorded(path, content).values, requested(experiment, network))
+    keys = {*flat(to_dict(network)), *SEEN_BY_THE_NETWORK, "tasks", "image_size"}
+    return [item for item in found if item.key in keys and not _matches(item.key, MAY_CHANGE)]
+
+
+def _task_list(tasks: str) -> str:
+    return ",".join(name.strip() for name in tasks.split(",") if name.strip())
+
+
+def _task_set(tasks: str) -> set[str]:
+    names = set(tasks.split(","))
+    return set(RLBENCH_TASKS) if "all" in names else names
+
+
+def _matches(key: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatch(key, pattern) for pattern in patterns)
+
+
+def _listed(found: Sequence[Difference]) -> str:
+    names = ", ".join(map(str, found[:_MOST_NAMES]))
+    return names + (f" and {len(found) - _MOST_NAMES} more" if len(found) > _MOST_NAMES else "")
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return f"[{','.join(map(str, value))}]"
+    return repr(value) if value == "" else str(value)
