@@ -153,11 +153,19 @@ def test_loaded_policy_has_the_averaged_weights(folder: Path) -> None:
         ("peract.optimizer_type lamb peract.bnb True", "peract.optimizer_type lamb"),
     ],
 )
-def test_resuming_with_another_optimiser_is_refused(folder: Path, saved: str, changed: str) -> None:
-    content = read_checkpoint(_saved(folder, f"optimiser{len(saved)}", saved))
-    trainer = tiny_run.build_trainer(folder, WORLD, changed)
+def test_resuming_with_another_optimiser_is_refused(
+    folder: Path, capsys, saved: str, changed: str
+) -> None:
+    name = _saved(folder, f"optimiser{len(saved)}", saved).parent.name.removeprefix("tiny_")
+    assert tiny_run.run(folder, f"exp_name {name} epochs 2 {changed}") == 2
+    assert "--init-from" in capsys.readouterr().err
+
+
+def test_moments_of_other_parameters_are_refused(folder: Path) -> None:
+    content = read_checkpoint(_saved(folder, "moments"))
+    content["optimizer_state"]["param_groups"][0]["params"].pop()
     with pytest.raises(CheckpointError, match="--init-from"):
-        trainer.resume(content)
+        tiny_run.build_trainer(folder, WORLD).resume(content)
 
 
 def test_resuming_keeps_the_hyper_parameters_of_this_run(folder: Path) -> None:
