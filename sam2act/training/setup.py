@@ -110,7 +110,7 @@ def read_run_to_resume(
 
     Args:
         path: the checkpoint to continue from.
-        folder: run folder; a run that lies there already is compared, too.
+        folder: run folder; for a `path` elsewhere the run that lies here is compared, too.
         prefix: start of the checkpoint names.
         experiment: asked for now.
         network: asked for now.
@@ -131,7 +131,7 @@ def read_run_to_resume(
     content = read_checkpoint(path)
     changes = compare(path, content)
     present = last_checkpoint(folder, prefix)
-    if present is not None and present.resolve() != path.resolve():
+    if present is not None and path.resolve().parent != folder.resolve():
         compare(present, read_checkpoint(present))
     if changes:
         LOGGER.info("%s: continues with %s", path, ", ".join(map(str, changes)))
@@ -187,16 +187,25 @@ def start_stage_two(trainer: Trainer, path: Path, *, same_run: bool) -> None:
     changes = check_stage_one(path, content, *_request(trainer), same_run=same_run)
     with _naming(path, "use the network values of stage 1"):
         report = trainer.start_from(content, stage_one=True)
-    _log_start(trainer, path, report, changes)
+    _log_start(trainer, path, report, changes, stage_one=True)
 
 
 def _request(trainer: Trainer) -> tuple[ExperimentConfig, NetworkConfig]:
     return trainer.bundle.experiment, trainer.bundle.network
 
 
-def _log_start(trainer: Trainer, path: Path, report: LoadReport, changes: list[Difference]) -> None:
+def _log_start(
+    trainer: Trainer,
+    path: Path,
+    report: LoadReport,
+    changes: list[Difference],
+    *,
+    stage_one: bool = False,
+) -> None:
     trainer.started_from = str(path.resolve())
-    LOGGER.info("starting from the weights of %s: %s", path, report)
+    LOGGER.info(
+        "starting from %s%s: %s", "stage 1, " if stage_one else "the weights of ", path, report
+    )
     if changes:
         LOGGER.warning("their run had other values: %s", ", ".join(map(str, changes)))
 
