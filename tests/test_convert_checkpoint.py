@@ -330,7 +330,7 @@ def test_crash_leaves_the_old_file(
     output.write_text("precious")
 
     def crash(*_: object) -> None:
-        raise OSError("disk full")
+        raise OSError(28, "disk full")
 
     monkeypatch.setattr(torch, "save", crash)
     assert run(script, tiny_file, "--to", "published", "--output", output, "--force") == 1
