@@ -85,7 +85,7 @@ def test_full_disk_leaves_the_old_checkpoint_and_nothing_else(tmp_path: Path) ->
         (8, "", "frames.u8: File too large"),
         (60, "", "model_0.pth: File too large"),
         (10**6, "store_folder {}/file", "file: is a file where a folder is needed"),
-        (10**6, "exp_name " + "x" * 300, "File name too long"),
+        (10**6, "store_folder {}/" + "x" * 300, "File name too long"),
     ],
 )
 def test_training_says_in_one_line_what_cannot_be_written(
