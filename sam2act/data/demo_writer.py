@@ -14,6 +14,7 @@ from PIL import Image
 
 from sam2act.data.demos import DESCRIPTIONS_FILE, LOW_DIM_FILE, VARIATION_FILE, image_path
 from sam2act.data.rlbench_types import Demo, Observation, dump_published
+from sam2act.files import naming
 from sam2act.geometry.cameras import encode_depth
 
 # zlib levels: photographs gain little from more, depth codes nothing.
@@ -42,13 +43,14 @@ def write_episode(
     partial = folder.with_name(f"{folder.name}.part-{os.getpid()}")
     partial.mkdir(parents=True)
     try:
-        for frame, observation in enumerate(demo):
-            _write_images(partial, frame, observation, cameras)
-        dump_published(_without_images(demo), partial / LOW_DIM_FILE)
-        dump_published(list(descriptions), partial / DESCRIPTIONS_FILE)
-        dump_published(int(demo.variation_number), partial / VARIATION_FILE)
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(partial, folder)
+        with naming(folder):
+            for frame, observation in enumerate(demo):
+                _write_images(partial, frame, observation, cameras)
+            dump_published(_without_images(demo), partial / LOW_DIM_FILE)
+            dump_published(list(descriptions), partial / DESCRIPTIONS_FILE)
+            dump_published(int(demo.variation_number), partial / VARIATION_FILE)
+            shutil.rmtree(folder, ignore_errors=True)
+            os.replace(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

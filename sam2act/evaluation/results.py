@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from sam2act.evaluation.environment import SWITCHES
+from sam2act.files import naming, replacing
 
 FORMAT = 1
 DESCRIPTION_FILE = "evaluation.json"
@@ -99,7 +100,7 @@ class RowWriter:
         """Append `row` as one line; what an interruption left of another one is removed."""
         self._before()
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with open(self.path, "ab+") as stream:
+        with naming(self.path), open(self.path, "ab+") as stream:
             stream.seek(0)
             whole = stream.read().rpartition(b"\n")
             stream.truncate(len(whole[0]) + len(whole[1]))
@@ -263,7 +264,5 @@ def read_description(folder: Path) -> dict[str, Any]:
 
 def write_text(path: Path, text: str) -> None:
     """Write a file atomically."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.part")  # of several processes
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
+    with replacing(path, shared=True) as partial:
+        partial.write_text(text, encoding="utf-8")

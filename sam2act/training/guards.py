@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from sam2act.files import naming
 from sam2act.policy.contracts import SampleIdentity
 
 
@@ -64,7 +65,8 @@ class NonFiniteGuard:
         values = {name: float(value) for name, value in entry.values.items()}
         path = self.folder / f"non_finite_loss_step_{entry.step}.json"
         samples = [identity._asdict() for identity in entry.identities]
-        path.write_text(json.dumps({"step": entry.step, "values": values, "samples": samples}))
+        with naming(path):
+            path.write_text(json.dumps({"step": entry.step, "values": values, "samples": samples}))
         named = "; ".join(
             f"{item.task} episode {item.episode} frame {item.frame}" for item in entry.identities
         )
