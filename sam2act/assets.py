@@ -158,7 +158,7 @@ def verify(asset: Asset, path: Path, output: Path) -> None:
         AssetError: they differ.
     """
     record = output / CHECKSUMS_NAME
-    known = json.loads(record.read_text()) if record.exists() else {}
+    known = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {}
     expected = asset.sha256 or known.get(asset.place, "")
     actual = sha256_of(path)
     if expected and actual != expected:
@@ -169,7 +169,7 @@ def verify(asset: Asset, path: Path, output: Path) -> None:
     if known.get(asset.place) != actual:
         text = json.dumps({**known, asset.place: actual}, indent=2, sort_keys=True) + "\n"
         with replacing(record) as part:
-            part.write_text(text)
+            part.write_text(text, encoding="utf-8")
 
 
 def sha256_of(path: Path) -> str:

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from sam2act import generation_log
+from sam2act.data.demo_images import IMAGE_KINDS, check_png, image_path
 from sam2act.data.demo_writer import write_episode
-from sam2act.data.demos import IMAGE_KINDS, check_png, image_path, read_episode
+from sam2act.data.demos import read_episode
 from sam2act.data.keyframes import demo_keyframes, frames_with_images
 from sam2act.data.rlbench_types import DemoError
 from sam2act.envs.base import CAMERAS, IMAGE_POLICIES, POLICY_CAMERAS, EnvConfig, EnvError

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 
+from sam2act.compat.console import make_output_safe
 from sam2act.diagnosis import PACKAGES, Finding, examine, examine_system
 
 
@@ -29,6 +30,7 @@ def as_table(findings: Sequence[Finding]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prints the report; 0 if everything that the core needs is there, else 1."""
+    make_output_safe()
     parser = argparse.ArgumentParser(prog="python -m sam2act.doctor", description=__doc__)
     parser.add_argument("--json", action="store_true", help="print the findings as JSON")
     options = parser.parse_args(arguments)

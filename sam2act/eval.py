@@ -25,6 +25,7 @@ from pathlib import Path
 
 import torch
 
+from sam2act.compat.console import make_output_safe
 from sam2act.envs.base import BACKENDS
 from sam2act.envs.registry import MissingSimulatorError
 from sam2act.evaluation.checkpoints import CheckpointChoiceError
@@ -216,6 +217,7 @@ def print_lost(lost: Sequence[EpisodeRow]) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; the exit status: 1 if the simulator lost episodes, 2 after a user's error."""
+    make_output_safe()
     args = build_parser().parse_args(argv)
     try:
         with distributed_world(device_name(args.device)) as world:

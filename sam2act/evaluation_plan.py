@@ -23,11 +23,11 @@ from sam2act.data.rlbench_types import DemoError
 from sam2act.envs.base import EnvConfig
 from sam2act.envs.registry import check_task, perturbed_by
 from sam2act.evaluation import results
-from sam2act.evaluation.actors import Actor, keyframe_actions
+from sam2act.evaluation.actors import Actor
 from sam2act.evaluation.environment import environment_of, settings_of
 from sam2act.evaluation.results import EpisodeRow, RowWriter
 from sam2act.evaluation.runner import Runner, RunOptions
-from sam2act.evaluation.scene_checks import DemoCheck, usable_scenes
+from sam2act.evaluation.scene_checks import Check, DemoCheck, usable_scenes
 from sam2act.evaluation.scenes import Scene, demo_scenes, fresh_scenes, recorded_backend
 from sam2act.evaluation.simulator import Simulator
 from sam2act.evaluation.tables import table_text, write_published_table
@@ -52,7 +52,13 @@ class Plan:
     """One repeat: all episodes of all tasks, and the folder of their results."""
 
     def __init__(
-        self, args: argparse.Namespace, world: World, tasks: list[str], name: str, repeat: int
+        self,
+        args: argparse.Namespace,
+        world: World,
+        tasks: list[str],
+        name: str,
+        repeat: int,
+        also: Check | None = None,
     ) -> None:
         """Find the scenes and look at all their demos.
 
@@ -62,6 +68,7 @@ class Plan:
             tasks: names of tasks.
             name: log name, folder below eval/.
             repeat: number of the repeat; fresh scenes are those of `--seed` plus this.
+            also: what else must be possible with the demos.
 
         Raises:
             OptionError, SceneError: the flags do not fit the demos, or a demo cannot be used.
@@ -73,7 +80,7 @@ class Plan:
         self._backend = self._choose_backend()
         self._check_backend()
         self._perturbed = self._acting_factors()
-        check = DemoCheck(self._backend, also=keyframe_actions if args.ground_truth else None)
+        check = DemoCheck(self._backend, also=also)
         self._scenes, self._skipped = usable_scenes(
             self._scenes, check, skip_bad=args.skip_bad_episodes, progress=world.is_main
         )

@@ -15,7 +15,13 @@ from typing import Any
 from sam2act.config.load import load_experiment, load_network, to_dict
 from sam2act.config.schema import ExperimentConfig, NetworkConfig
 from sam2act.config.tasks import MEMORYBENCH_TASKS, RLBENCH_TASKS
-from sam2act.evaluation.actors import Actor, DemoActor, PolicyActor
+from sam2act.evaluation.actors import (
+    Actor,
+    DemoActor,
+    KeyframeReader,
+    PolicyActor,
+    keyframe_actions,
+)
 from sam2act.evaluation.aggregate import average_tasks
 from sam2act.evaluation.checkpoints import file_digest, find_checkpoints
 from sam2act.evaluation.results import EpisodeRow
@@ -71,7 +77,10 @@ def evaluate(args: argparse.Namespace, world: World) -> Outcome:
     check_options(args)
     tasks = task_list(args.tasks)
     targets = find_targets(args)
-    plans = [Plan(args, world, tasks, name, repeat) for repeat, name in enumerate(log_names(args))]
+    also = _keyframe_reader(_ground_truth_configs(args)[0]) if args.ground_truth else None
+    plans = [
+        Plan(args, world, tasks, name, repeat, also) for repeat, name in enumerate(log_names(args))
+    ]
     # Kept for one target: of several, each is loaded once to be checked and once to act.
     load = functools.lru_cache(maxsize=1)(functools.partial(_make_actor, args, world))
     for target in targets:
@@ -161,7 +170,7 @@ def _make_actor(
         experiment, network = _ground_truth_configs(args)
         grid = {"img_size": network.img_size, "st_sca": network.st_sca, "num_rot": network.num_rot}
         identity = {"name": GROUND_TRUTH, **grid, "config": config_digest(experiment, network)}
-        return DemoActor(IdealDecoder(experiment, network)), identity
+        return DemoActor(IdealDecoder(experiment, network), _keyframe_reader(experiment)), identity
     bundle = load_policy(
         target.checkpoint,
         device=world.device,
@@ -180,6 +189,15 @@ def _make_actor(
     return PolicyActor(SingleExecutor(policy), policy.spec), identity
 
 
+def _keyframe_reader(experiment: ExperimentConfig) -> KeyframeReader:
+    """How the keyframes of demos are read under `experiment`."""
+    return functools.partial(
+        keyframe_actions,
+        gripper_threshold=experiment.gripper_threshold,
+        assume_ignore_collisions=experiment.assume_ignore_collisions,
+    )
+
+
 def _ground_truth_configs(args: argparse.Namespace) -> tuple[ExperimentConfig, NetworkConfig]:
     """The configs as given, else of the run folder, else the published ones."""
     given = (args.exp_cfg_path, args.mvt_cfg_path)
@@ -188,7 +206,10 @@ def _ground_truth_configs(args: argparse.Namespace) -> tuple[ExperimentConfig, N
         path or (str(file) if file.is_file() else "")
         for path, file in zip(given, of_run, strict=True)
     )
-    return load_experiment(experiment), load_network(network or "configs/mvt/sam2act.yaml")
+    return (
+        load_experiment(experiment, args.exp_cfg_opts),
+        load_network(network or "configs/mvt/sam2act.yaml"),
+    )
 
 
 def config_digest(experiment: ExperimentConfig, network: NetworkConfig) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from sam2act.data.demo_folders import EPISODES_FOLDER
+from sam2act.data.demo_folders import EPISODES_FOLDER, episodes_in
 from sam2act.files import naming, replacing
 
 LOG_FILE = "generation.jsonl"
@@ -70,7 +70,7 @@ def read_rows(output: Path, task: str, options: Mapping[str, Any]) -> dict[int, 
     """
     path = output / task / LOG_FILE
     if not path.exists():
-        if any((output / task / EPISODES_FOLDER).glob("episode*")):
+        if episodes_in(output / task / EPISODES_FOLDER):
             raise GenerationError(
                 f"{path}: no such file, although there are demos beside it: they come from "
                 "elsewhere; choose another output folder"
@@ -110,7 +110,7 @@ def append_row(output: Path, row: Row, options: Mapping[str, Any]) -> None:
         lines.insert(0, json.dumps({"options": dict(options)}))
     elif not path.read_bytes().endswith(b"\n"):
         lines.insert(0, "")  # ends a line that an interruption cut off
-    with naming(path), path.open("a") as stream:
+    with naming(path), path.open("a", encoding="utf-8") as stream:
         stream.write("\n".join(lines) + "\n")
 
 
@@ -128,7 +128,7 @@ def _read(path: Path) -> tuple[dict[str, Any] | None, dict[int, Row]]:
 
 
 def _json_lines(path: Path) -> Iterator[dict[str, Any]]:
-    for line in path.read_text().splitlines():
+    for line in path.read_text(encoding="utf-8").splitlines():
         with contextlib.suppress(json.JSONDecodeError):  # a line cut off by an interruption
             yield json.loads(line)
 
@@ -179,7 +179,8 @@ def write_summary(output: Path, summaries: Mapping[str, Mapping[str, Any]]) -> P
     content: dict[str, Any] = {}
     if path.exists():
         with contextlib.suppress(json.JSONDecodeError):
-            content = json.loads(path.read_text())
+            content = json.loads(path.read_text(encoding="utf-8"))
     with replacing(path, shared=True) as partial:
-        partial.write_text(json.dumps(content | dict(summaries), indent=1) + "\n")
+        text = json.dumps(content | dict(summaries), indent=1)
+        partial.write_text(text + "\n", encoding="utf-8")
     return path

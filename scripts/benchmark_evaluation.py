@@ -23,6 +23,7 @@ from benchmarking import Row, build_parser, median_seconds, report
 from random_samples import random_batch
 
 from sam2act import eval as evaluation
+from sam2act.compat.console import make_output_safe
 from sam2act.config.load import load_experiment, load_network
 from sam2act.policy.checkpoint import PolicyBundle, build_policy, config_extra, save_checkpoint
 
@@ -43,6 +44,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def main(arguments: list[str] | None = None) -> int:
     """Measures and reports."""
+    make_output_safe()
     args = parse_arguments(arguments)
     bundle = build_policy(
         load_experiment("configs/tiny.yaml"), load_network("configs/mvt/tiny.yaml")

@@ -24,8 +24,10 @@ import torch
 from benchmarking import Row, build_parser, report
 from rank_processes import measure_ranks
 
+from sam2act.compat.console import make_output_safe
 from sam2act.data.dataset import KeyframeDataset, make_loader
-from sam2act.data.demos import episodes_folder, read_images
+from sam2act.data.demo_folders import episode_folders
+from sam2act.data.demo_images import read_images
 from sam2act.data.samplers import build_sampler
 from sam2act.data.store_builder import StoreRequest, ensure_store
 from sam2act.training.allocator import keep_freed_memory
@@ -54,6 +56,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def main(arguments: list[str] | None = None) -> int:
     """Measures and reports."""
+    make_output_safe()
     options = parse_arguments(arguments)
     keep_freed_memory()  # as training on a CPU does
     source = "recorded" if options.data_folder else "made-up"
@@ -119,7 +122,7 @@ def _memory_growth(dataset: KeyframeDataset, options: argparse.Namespace) -> flo
     """Resident memory of this process after many batches over that after a few."""
 
     def resident() -> int:
-        fields = Path("/proc/self/statm").read_text().split()
+        fields = Path("/proc/self/statm").read_text(encoding="utf-8").split()
         return int(fields[1]) - int(fields[2])  # without pages of files, such as the store's
 
     _batch_rate(dataset, options)
@@ -189,11 +192,11 @@ def _decoding_rate(
     dataset: KeyframeDataset, request: StoreRequest, options: argparse.Namespace
 ) -> float:
     """Images only, straight from the PNGs."""
-    root = episodes_folder(request.data_folder, request.split, options.task)
+    folders = episode_folders(request.data_folder, request.split, options.task)
     started = time.perf_counter()
     for step in range(DECODED_BATCHES):
         for sample in dataset.batch(step).identities:
-            folder = root / f"episode{sample.episode}"
+            folder = folders[sample.episode]
             read_images(folder, [sample.frame], request.cameras, request.image_size)
     return options.bs * DECODED_BATCHES / (time.perf_counter() - started)
 

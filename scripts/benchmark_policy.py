@@ -33,6 +33,7 @@ from benchmarking import (
 )
 from random_samples import random_batch
 
+from sam2act.compat.console import make_output_safe
 from sam2act.config.load import load_experiment, load_network
 from sam2act.config.schema import COMPILE_MODES
 from sam2act.models import linear
@@ -60,6 +61,7 @@ QUICK = Sizes("sam2_ckpt '' depth 2 sam2_config sam2.1_hiera_t.yaml", 32, 2, 256
 
 def main(arguments: list[str] | None = None) -> int:
     """Measures and reports."""
+    make_output_safe()
     parser = build_parser(__doc__)
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument(

@@ -19,6 +19,7 @@ import torch
 from benchmarking import Row, build_parser, compare_seconds, copy_rate, report
 from torch import Tensor
 
+from sam2act.compat.console import make_output_safe
 from sam2act.rendering.backends import FASTEST, works
 from sam2act.rendering.grid_argmax import grid_argmax
 from sam2act.rendering.heatmaps import gaussian_heatmaps
@@ -66,6 +67,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def main(arguments: list[str] | None = None) -> int:
     """Measures and reports."""
+    make_output_safe()
     options = parse_arguments(arguments)
     sizes = QUICK if options.quick else FULL
     if options.device == "cpu":

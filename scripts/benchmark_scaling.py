@@ -20,6 +20,7 @@ from random_samples import random_batch
 from scaling_processes import process_series
 from scaling_series import Series, draw
 
+from sam2act.compat.console import make_output_safe
 from sam2act.config.load import load_experiment, load_network
 from sam2act.models.memory.bank import MemoryBank
 from sam2act.models.sam2act_plus import SAM2ActPlusNetwork
@@ -35,6 +36,7 @@ QUICK_NETWORK = "depth 2 sam2_config sam2.1_hiera_t.yaml"
 
 def main(arguments: list[str] | None = None) -> int:
     """Measures, reports and draws."""
+    make_output_safe()
     parser = build_parser(__doc__)
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--charts", type=Path, help="folder for one SVG per chart")

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from benchmarking import Row, build_parser, median_seconds, report
 
+from sam2act.compat.console import make_output_safe
 from sam2act.demo_generation import Request, generate
 from sam2act.envs.base import CAMERAS, POLICY_CAMERAS, EnvConfig
 from sam2act.envs.embedded.sim import EmbeddedEnv
@@ -33,6 +34,7 @@ ONE_RAY = "one ray at a time"
 
 def main(arguments: list[str] | None = None) -> int:
     """Measures and reports."""
+    make_output_safe()
     options = build_parser(__doc__).parse_args(arguments)
     torch.set_num_threads(1)
     repeats, seeds, demos = (3, 1, 2) if options.quick else (30, 8, 100)

@@ -23,6 +23,7 @@ import torch
 from benchmarking import Row, build_parser, gigaflops_of, matrix_rate, median_seconds, report
 from random_samples import random_batch
 
+from sam2act.compat.console import make_output_safe
 from sam2act.config.load import load_experiment, load_network
 from sam2act.policy.checkpoint import build_policy
 from sam2act.policy.targets import LossDraws
@@ -63,6 +64,7 @@ COMPILED = Variant("skip_dead_lora, compiled", f"{DEAD.experiment_opts} peract.c
 
 def main(arguments: list[str] | None = None) -> int:
     """Measures and reports."""
+    make_output_safe()
     args = parse_arguments(arguments)
     if args.variant:
         variant = next(v for v in (*VARIANTS, *STAGE_TWO, COMPILED) if v.name == args.variant)
@@ -136,7 +138,7 @@ def in_own_process(variant: Variant, args: argparse.Namespace) -> tuple[float, f
     command = [sys.executable, __file__, "--variant", variant.name, "--device", args.device]
     command += ["--bs", str(args.bs), "--repeats", str(args.repeats)]
     command += ["--quick"] * args.quick
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace")
     if done.returncode != 0:
         raise RuntimeError(f"{variant.name}: {done.stderr}")
     seconds, gigabytes, gigaflops = json.loads(done.stdout.splitlines()[-1])

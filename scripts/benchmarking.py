@@ -126,7 +126,7 @@ def report(title: str, rows: Sequence[Row], path: Path | None) -> None:
         "rows": [dataclasses.asdict(row) | {"ratio": row.ratio} for row in rows],
     }
     partial = path.with_name(path.name + ".part")
-    partial.write_text(json.dumps(content, indent=1) + "\n")
+    partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     os.replace(partial, path)
 
 
@@ -137,7 +137,8 @@ def machine() -> dict[str, object]:
         ["git", "rev-parse", "--short", "HEAD"],
         cwd=Path(__file__).parent,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
+        errors="replace",
     ).stdout.strip()
     return {
         "date": datetime.date.today().isoformat(),
@@ -155,7 +156,7 @@ def machine() -> dict[str, object]:
 
 def _processor() -> str:
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return platform.processor()
     return next((line.split(":")[1].strip() for line in lines if "model name" in line), "unknown")

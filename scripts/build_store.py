@@ -9,8 +9,16 @@ import sys
 import time
 from pathlib import Path
 
-from sam2act.data.demo_folders import EPISODES_FOLDER, why_absent
+from sam2act.compat.console import make_output_safe
+from sam2act.data.demo_folders import (
+    EPISODES_FOLDER,
+    listed,
+    tasks_below,
+    visible_folders,
+    why_absent,
+)
 from sam2act.data.published_replay import ReplayRequest, import_replay
+from sam2act.data.replay_files import replays_below
 from sam2act.data.store import KeyframeStore
 from sam2act.data.store_builder import StoreRequest, ensure_store
 from sam2act.files import report_error
@@ -24,6 +32,8 @@ FLAGS = {
     "demo and demo_start": "--demo and --demo-start",
     "image_size": "--image-size",
     "set gripper_threshold to": "pass --gripper-threshold",
+    "assume_ignore_collisions to": "--assume-ignore-collisions",
+    "assume_ignore_collisions": "--assume-ignore-collisions",
     "the key cameras": "--cameras",
     "(validation.split or --split)": "by --split",
     "change the task": "change --tasks",
@@ -74,6 +84,11 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         help="recorded gripper states above it are open; without it they must be 0 or 1",
     )
     parser.add_argument(
+        "--assume-ignore-collisions",
+        choices=("True", "False"),
+        help="label of demos without ignore_collisions (upstream RLBench, The Colosseum)",
+    )
+    parser.add_argument(
         "--refresh", action="store_true", help="build again even if nothing has changed"
     )
     parser.add_argument(
@@ -86,6 +101,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def main(arguments: list[str] | None = None) -> int:
     """Builds or imports, and prints what the stores hold."""
+    make_output_safe()
     options = parse_arguments(arguments)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     try:
@@ -111,9 +127,10 @@ def with_flags(message: str) -> str:
 def _build(options: argparse.Namespace) -> KeyframeStore:
     cameras = tuple(options.cameras.split(","))
     if options.replay_folder is not None:
-        tasks = _tasks(options.tasks, options.replay_folder)
+        source = options.replay_folder
+        tasks = _tasks(options.tasks, source, replays_below(source), "<number>.replay")
         replay = ReplayRequest(
-            options.replay_folder,
+            source,
             options.store_folder,
             split=options.split,
             cameras=cameras,
@@ -123,7 +140,7 @@ def _build(options: argparse.Namespace) -> KeyframeStore:
     demos = options.data_folder / options.split
     if not demos.is_dir():
         raise ValueError(why_absent(options.data_folder, options.split, options.tasks or "<task>"))
-    tasks = _tasks(options.tasks, demos)
+    tasks = _tasks(options.tasks, demos, tasks_below(demos), EPISODES_FOLDER)
     request = StoreRequest(
         options.data_folder,
         options.store_folder,
@@ -133,20 +150,26 @@ def _build(options: argparse.Namespace) -> KeyframeStore:
         cameras=cameras,
         image_size=options.image_size,
         gripper_threshold=options.gripper_threshold,
+        assume_ignore_collisions={"True": True, "False": False}.get(
+            options.assume_ignore_collisions
+        ),
     )
     return ensure_store(
         request, tasks, refresh=options.refresh, skip_bad_episodes=options.skip_bad_episodes
     )
 
 
-def _tasks(names: str, folder: Path) -> list[str]:
+def _tasks(names: str, folder: Path, found: list[str], sign: str) -> list[str]:
+    """The tasks named, else those `found` in `folder`, which are told by their `sign`."""
     if names:
-        return names.split(",")
+        return [name.strip() for name in names.split(",") if name.strip()]
     if not folder.is_dir():
         raise ValueError(f"{folder}: no such folder; check --replay-folder")
-    found = sorted(path.name for path in folder.iterdir() if path.is_dir())
     if not found:
-        raise ValueError(f"{folder}: holds no task folders")
+        raise ValueError(f"{folder}: no folder in it holds {sign}; it holds no tasks")
+    others = [path.name for path in visible_folders(folder) if path.name not in found]
+    if others:
+        logging.warning("%s: without %s, hence no tasks: %s", folder, sign, listed(others))
     return found
 
 

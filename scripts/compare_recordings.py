@@ -25,15 +25,10 @@ from arguments import positive_number
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
-from sam2act.data.demo_folders import episodes_folder
-from sam2act.data.demos import (
-    Episode,
-    camera_arrays,
-    episode_keyframes,
-    list_episodes,
-    read_episode,
-    read_images,
-)
+from sam2act.compat.console import make_output_safe
+from sam2act.data.demo_folders import episode_folders, episodes_folder
+from sam2act.data.demo_images import read_images
+from sam2act.data.demos import Episode, camera_arrays, episode_keyframes, read_episode
 from sam2act.data.rlbench_types import DemoError
 from sam2act.envs.embedded import panda, parts
 from sam2act.envs.embedded.camera import RayCamera
@@ -129,7 +124,7 @@ def read_recordings(root: Path, split: str) -> list[Episode]:
         DemoError: there are none, or they were made here.
     """
     folder = episodes_folder(root, split, TASK)
-    episodes = [read_episode(folder / f"episode{n}") for n in list_episodes(root, split, TASK)]
+    episodes = [read_episode(path) for path in episode_folders(root, split, TASK).values()]
     recorded = [e for e in episodes if e.demo[0].misc.get("backend") != "embedded"]
     if not recorded:
         raise DemoError(f"{folder}: no episodes recorded in RLBench; set --data and --split")
@@ -156,6 +151,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; the exit status."""
+    make_output_safe()
     args = build_parser().parse_args(argv)
     counts = {camera: np.zeros(2) for camera in CAMERAS}
     columns = []
@@ -175,7 +171,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.output:
         Image.fromarray(np.concatenate(columns, axis=1)).save(args.output)
     if args.json:
-        args.json.write_text(json.dumps(shares, indent=1) + "\n")
+        args.json.write_text(json.dumps(shares, indent=1) + "\n", encoding="utf-8")
     return 0
 
 

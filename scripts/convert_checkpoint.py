@@ -33,6 +33,7 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from sam2act.compat.console import make_output_safe
 from sam2act.config.load import load_experiment, load_network  # noqa: E402
 from sam2act.config.schema import ConfigError, ExperimentConfig, NetworkConfig  # noqa: E402
 from sam2act.files import report_error  # noqa: E402
@@ -74,6 +75,7 @@ class Source:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Reports on a file and converts it; 0 if done, 1 if refused with a message."""
+    make_output_safe()
     parser = build_parser()
     options = parser.parse_args(arguments)
     if not options.dry_run and not (options.to and options.output):

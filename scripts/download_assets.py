@@ -25,6 +25,7 @@ from sam2act.assets import (  # noqa: E402
     instructions,
     select,
 )
+from sam2act.compat.console import make_output_safe  # noqa: E402
 from sam2act.config.weights import assets_folders  # noqa: E402
 from sam2act.files import report_error  # noqa: E402
 
@@ -34,6 +35,7 @@ BY_HAND = 2  # exit code: something must be placed by hand
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Fetches the named assets; 0 if all are there, 1 if one is wrong, 2 if one is left to you."""
+    make_output_safe()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", help=f"default: {' '.join(DEFAULT_NAMES)}")
     parser.add_argument("--list", action="store_true", help="show what is known and stop")

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from sam2act.compat.console import make_output_safe
 from sam2act.envs.base import EnvConfig
 from sam2act.envs.registry import embedded_tasks, make_env
 from sam2act.visualization.contact_sheet import Strip, contact_sheet
@@ -33,6 +34,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; the exit status."""
+    make_output_safe()
     args = build_parser().parse_args(argv)
     tasks = embedded_tasks()
     pictures = {}

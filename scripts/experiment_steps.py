@@ -127,5 +127,5 @@ def note_duration(path: Path, title: str, seconds: float) -> None:
     """Add a line to the table of durations and show it."""
     line = f"{title}\t{seconds:.0f} seconds"
     print(line, flush=True)
-    with open(path, "a") as stream:
+    with open(path, "a", encoding="utf-8") as stream:
         stream.write(line + "\n")

@@ -26,7 +26,8 @@ from arguments import positive_number
 from PIL import Image
 from tqdm import tqdm
 
-from sam2act.data.demos import image_path
+from sam2act.compat.console import make_output_safe
+from sam2act.data.demo_images import image_path
 from sam2act.demo_generation import Request, generate, missing_jobs
 from sam2act.envs.base import IMAGE_POLICIES
 from sam2act.envs.registry import (
@@ -96,6 +97,7 @@ def _cores() -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; the exit status."""
+    make_output_safe()
     parser = build_parser()
     args = parser.parse_args(argv)
     if not args.list and (not args.tasks or args.output is None):

@@ -23,6 +23,7 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from sam2act.compat.console import make_output_safe  # noqa: E402
 from sam2act.config.load import load_experiment, load_network  # noqa: E402
 from sam2act.language.text_encoder import (  # noqa: E402
     ClipTextEncoder,
@@ -46,6 +47,7 @@ FLOOR = 1e-8  # probability of a target map far from its peak
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prints the differences; 0."""
+    make_output_safe()
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

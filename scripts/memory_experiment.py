@@ -26,6 +26,8 @@ from pathlib import Path
 
 from experiment_steps import Step, run_steps
 
+from sam2act.compat.console import make_output_safe
+
 # Only the standard library is imported: quickstart.sh asks this script before anything is there.
 TASKS = ("put_block_back", "rearrange_block", "reopen_drawer")
 # Demonstrations of the embedded reopen_drawer have 8 keyframes, as those of its first version.
@@ -235,6 +237,7 @@ def describe(experiment: Experiment) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; the exit status, 3 if the time was up, 130 if interrupted."""
+    make_output_safe()
     args = build_parser().parse_args(argv)
     problem = check(args)
     if problem:

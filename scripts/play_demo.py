@@ -24,6 +24,7 @@ import torch
 from arguments import positive_number
 from tqdm import tqdm
 
+from sam2act.compat.console import make_output_safe
 from sam2act.data.demos import read_episode
 from sam2act.envs.base import POLICY_CAMERAS, EnvConfig, EnvError
 from sam2act.envs.policy_inputs import policy_observation
@@ -155,6 +156,7 @@ def open_scene(args: argparse.Namespace) -> EmbeddedEnv:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; the exit status."""
+    make_output_safe()
     args = build_parser().parse_args(argv)
     try:
         check_video_path(args.output)

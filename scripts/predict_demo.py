@@ -26,6 +26,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
+from sam2act.compat.console import make_output_safe
 from sam2act.config.schema import ExperimentConfig
 from sam2act.config.tasks import data_folder, store_folder, task_names
 from sam2act.data.dataset import gather_batch
@@ -81,6 +82,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; the exit status."""
+    make_output_safe()
     args = build_parser().parse_args(argv)
     configure_console()
     try:
@@ -177,6 +179,7 @@ def open_episodes(
         cameras=experiment.cameras,
         image_size=experiment.image_size,
         gripper_threshold=experiment.gripper_threshold,
+        assume_ignore_collisions=experiment.assume_ignore_collisions,
         store_alone=True,  # the run's; for other demos `predict` has looked for them
     )
     return ensure_store(request, [task])
@@ -266,6 +269,7 @@ def write_errors(path: Path, reports: Sequence[KeyframeReport]) -> None:
             for report in reports
         ],
     }
+    path.write_text(json.dumps(content, indent=1), encoding="utf-8")
     with naming(path):
         path.write_text(json.dumps(content, indent=1))
 

@@ -18,14 +18,16 @@ def measure_ranks(measure: Callable[[int], float], ranks: int) -> list[float]:
     """
     with tempfile.TemporaryDirectory() as folder:
         torch.multiprocessing.spawn(_run_rank, (ranks, Path(folder), measure), nprocs=ranks)
-        return [float(_result(Path(folder), rank).read_text()) for rank in range(ranks)]
+        return [
+            float(_result(Path(folder), rank).read_text(encoding="utf-8")) for rank in range(ranks)
+        ]
 
 
 def _run_rank(rank: int, ranks: int, folder: Path, measure: Callable[[int], float]) -> None:
     torch.set_num_threads(1)
     meeting = f"file://{folder}/meeting"
     torch.distributed.init_process_group("gloo", init_method=meeting, rank=rank, world_size=ranks)
-    _result(folder, rank).write_text(str(measure(rank)))
+    _result(folder, rank).write_text(str(measure(rank)), encoding="utf-8")
     torch.distributed.barrier()  # nobody's clock runs while another one shuts down
     torch.distributed.destroy_process_group()
 

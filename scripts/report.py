@@ -24,6 +24,7 @@ from report_results import add_results, default_title, headline
 from report_training import add_training
 from report_videos import add_videos
 
+from sam2act.compat.console import make_output_safe
 from sam2act.config.schema import ConfigError
 from sam2act.evaluation.methods import Source, collect_methods
 from sam2act.evaluation.results import ResultsError
@@ -68,6 +69,7 @@ def source(text: str) -> Source:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; the exit status."""
+    make_output_safe()
     args = build_parser().parse_args(argv)
     output = args.output or args.runs[0].folder / "report.html"
     try:

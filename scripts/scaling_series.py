@@ -46,4 +46,4 @@ def draw(every: Sequence[Series], folder: Path) -> None:
         unit = members[0].unit
         chart = line_chart(curves, x_label=quantity, y_label=unit, width=560, height=260)
         name = f"performance_{kind}_by_{quantity}.svg".replace(" ", "_")
-        (folder / name).write_text(standalone(chart))
+        (folder / name).write_text(standalone(chart), encoding="utf-8")

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from sam2act.data.demos import IMAGE_KINDS, list_episodes, read_episode
+from sam2act.data.demo_images import IMAGE_KINDS
+from sam2act.data.demos import list_episodes, read_episode
 from sam2act.data.store_builder import StoreRequest, ensure_store
 from sam2act.demo_generation import Request, generate, missing_jobs
 from sam2act.envs.base import CAMERAS, POLICY_CAMERAS, DemoError
@@ -128,6 +129,12 @@ def test_other_options_are_not_mixed(tmp_path: Path) -> None:
     list(generate(request(tmp_path, 1, images="none"), workers=1))
     with pytest.raises(GenerationError, match="another output folder"):
         list(generate(request(tmp_path, 2, images="none", seed=1), workers=1))
+
+
+def test_what_a_killed_first_episode_left_is_no_foreign_demo(tmp_path: Path) -> None:
+    (tmp_path / TASK / "all_variations/episodes/episode0.part-99").mkdir(parents=True)
+    (tmp_path / TASK / "all_variations/episodes/.ipynb_checkpoints").mkdir()
+    assert len(list(generate(request(tmp_path, 1, images="none"), workers=1))) == 1
 
 
 def test_foreign_demos_are_not_touched(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "policy": ("geometry", "rendering", "models"),
     "policy.contracts": ("geometry",),
     "policy.rules": ("policy.contracts",),
-    "data": ("geometry", "policy.contracts", "policy.rules"),
+    "data": ("geometry", "policy.contracts", "policy.rules", "language.instructions"),
     "training": ("geometry", "rendering", "models", "policy", "data"),
     "language": (),
     "config": (),

@@ -1,1 +1,1 @@
-"""Work-arounds for third-party packages."""
+"""Work-arounds for third-party packages and for terminals."""

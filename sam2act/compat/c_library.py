@@ -80,7 +80,7 @@ def cache_folder(environment: Mapping[str, str] = os.environ) -> Path:
 def _flags() -> tuple[str, ...]:
     """The flags, with wider vectors where this processor has them."""
     try:
-        processor = Path("/proc/cpuinfo").read_text()
+        processor = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return FLAGS
     return (*FLAGS, "-mavx2") if " avx2 " in processor else FLAGS
@@ -102,7 +102,7 @@ def _compile(command: tuple[str, ...], source: Path, library: Path) -> None:
     with tempfile.TemporaryDirectory(dir=library.parent) as folder:
         partial = Path(folder) / library.name
         words = [*command, str(source), "-o", str(partial), "-lm"]
-        done = subprocess.run(words, capture_output=True, text=True)
+        done = subprocess.run(words, capture_output=True, encoding="utf-8", errors="replace")
         if done.returncode != 0:
             raise CompilerError(f"{' '.join(words)} failed: {done.stderr.strip()[-500:]}")
         os.replace(partial, library)

@@ -209,6 +209,7 @@ class ExperimentConfig:
     replay_folder: str = ""  # released replay pickles; none = never look for any
     cameras: tuple[str, ...] = ("front", "left_shoulder", "right_shoulder", "wrist")
     image_size: int = 128
+    assume_ignore_collisions: bool | None = None  # label of demos that do not record the flag
     scene_bounds: tuple[float, ...] = (-0.3, -0.5, 0.6, 0.7, 0.5, 1.6)  # metres, world frame
     gripper_threshold: float | None = None  # recorded states above it are open; None = 0 or 1
     peract: PeractConfig = field(default_factory=PeractConfig)
@@ -233,6 +234,8 @@ class ExperimentConfig:
             require(getattr(self, key) >= 1, f"{key} must be at least 1")
         for key in ("num_workers", "demo_start", "seed"):
             require(getattr(self, key) >= 0, f"{key} must not be negative")
+        assumed = self.assume_ignore_collisions
+        require_choice("assume_ignore_collisions", assumed, (None, True, False))
         require(len(self.cameras) >= 1, "cameras needs at least one camera name")
         require(len(set(self.cameras)) == len(self.cameras), "cameras: a name appears twice")
         bounds = self.scene_bounds

@@ -1,13 +1,27 @@
-"""Where demos lie below a data folder, and what to say where some or all are absent."""
+"""Where demos lie below a data folder, and what to say where some or all are absent.
+
+One rule for every command: `<split>/<task>/all_variations/episodes/episode<N>`. A task is a folder
+that holds `all_variations/episodes`. An episode is a folder called episode<N>; episode_<N>,
+episode-<N> and leading zeros mean the same number. What systems and editors put between them
+(.DS_Store, .ipynb_checkpoints, __MACOSX, @eaDir, ...) is hidden, and files are no folders: both are
+left alone, as is a folder of any other name.
+"""
 
 from __future__ import annotations
 
 import difflib
 import logging
+import re
+import shlex
 from pathlib import Path
+
+from sam2act.data.rlbench_types import DemoError
 
 logger = logging.getLogger(__name__)
 EPISODES_FOLDER = "all_variations/episodes"
+EPISODE_NAME = "episode<N>"
+_EPISODE = re.compile(r"episode[_-]?0*([0-9]{1,9})")
+_HIDDEN = (".", "__", "@", "$")
 _MOST_NAMES = 25
 
 
@@ -16,11 +30,89 @@ def episodes_folder(root: str | Path, split: str, task: str) -> Path:
     return Path(root) / split / task / EPISODES_FOLDER
 
 
-def tasks_below(folder: Path) -> list[str]:
-    """Names of the tasks with demos in `folder`, sorted; empty where there is no such folder."""
+def is_hidden(path: Path) -> bool:
+    """Whether a system or an editor keeps its own things there."""
+    return path.name.startswith(_HIDDEN)
+
+
+def lies_hidden(path: Path, root: Path) -> bool:
+    """Whether `path`, or a folder around it below `root`, is hidden."""
+    return any(is_hidden(Path(part)) for part in path.relative_to(root).parts)
+
+
+def visible_folders(folder: Path) -> list[Path]:
+    """The folders directly in `folder` that are not hidden, sorted; none where it is absent."""
     if not folder.is_dir():
         return []
-    return sorted(path.name for path in folder.iterdir() if (path / EPISODES_FOLDER).is_dir())
+    return sorted(path for path in folder.iterdir() if not is_hidden(path) and path.is_dir())
+
+
+def tasks_below(folder: Path) -> list[str]:
+    """Names of the tasks with demos in `folder`, sorted; empty where there is no such folder."""
+    return [path.name for path in visible_folders(folder) if (path / EPISODES_FOLDER).is_dir()]
+
+
+def episode_number(folder: Path) -> int | None:
+    """The number of an episode folder; None if its name is none of an episode."""
+    match = _EPISODE.fullmatch(folder.name)
+    return int(match.group(1)) if match else None
+
+
+def episodes_in(folder: Path) -> dict[int, Path]:
+    """Number -> folder of the episodes in `folder`, by increasing number.
+
+    Raises:
+        DemoError: two folders have the same number.
+    """
+    found: dict[int, Path] = {}
+    for path in visible_folders(folder):
+        number = episode_number(path)
+        if number is None:
+            continue
+        if number in found:
+            raise DemoError(
+                f"{folder}: {found[number].name} and {path.name} are both episode {number}; rename "
+                "one of them to a free number, or move it away"
+            )
+        found[number] = path
+    return dict(sorted(found.items()))
+
+
+def episode_folders(root: str | Path, split: str, task: str) -> dict[int, Path]:
+    """Number -> folder of the episodes of `task`, by increasing number.
+
+    Raises:
+        DemoError: the folder of the task is absent, holds no episode, or two of the same number.
+    """
+    folder = episodes_folder(root, split, task)
+    if not folder.is_dir():
+        raise DemoError(why_absent(root, split, task))
+    found = episodes_in(folder)
+    if not found:
+        others = [path.name for path in visible_folders(folder)]
+        remedy = "record or copy demos there"
+        if others:
+            remedy = f"rename those there, e.g. {rename_command(folder / others[0])}"
+        raise DemoError(f"{folder}: holds no folder called {EPISODE_NAME}; {remedy}")
+    return found
+
+
+def rename_command(folder: Path) -> str:
+    """The command that makes `folder` episode 0."""
+    return f"`mv {shlex.quote(str(folder))} {shlex.quote(str(folder.with_name('episode0')))}`"
+
+
+def warn_of_strays(root: str | Path, split: str, task: str) -> None:
+    """Logs which folders between the episodes of `task` are left alone."""
+    folder = episodes_folder(root, split, task)
+    strays = [path.name for path in visible_folders(folder) if episode_number(path) is None]
+    if strays:
+        logger.warning("%s: not called %s and left alone: %s", folder, EPISODE_NAME, listed(strays))
+
+
+def listed(names: list[str]) -> str:
+    """Names for a message; a long list is cut."""
+    return ", ".join(names[:_MOST_NAMES]) + (", ..." if len(names) > _MOST_NAMES else "")
 
 
 def warn_of_absent(split: str, task: str, present: int, requested: int) -> None:
@@ -55,7 +147,7 @@ def _other_split(root: Path, split: str, remedy: str) -> str:
             parent = root.resolve().parent
             return f"{root} is the folder of split {split} itself: set data_folder to {parent}"
         return f"{root} holds tasks, not splits; {remedy}"
-    splits = sorted(path.name for path in root.iterdir() if tasks_below(path))
+    splits = [path.name for path in visible_folders(root) if tasks_below(path)]
     if not splits:
         return remedy
     return (
@@ -70,5 +162,4 @@ def _other_task(folder: Path, task: str, remedy: str) -> str:
         return f"{folder} holds no tasks; {remedy}"
     nearest = difflib.get_close_matches(task, tasks, n=1)
     question = f"did you mean {nearest[0]}? " if nearest else ""
-    names = ", ".join(tasks[:_MOST_NAMES]) + (", ..." if len(tasks) > _MOST_NAMES else "")
-    return f"{question}{folder} holds the tasks {names}: change the task, or {remedy}"
+    return f"{question}{folder} holds the tasks {listed(tasks)}: change the task, or {remedy}"

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from sam2act.data.demos import DESCRIPTIONS_FILE, LOW_DIM_FILE, VARIATION_FILE, image_path
+from sam2act.data.demo_images import image_path
+from sam2act.data.demos import DESCRIPTIONS_FILE, LOW_DIM_FILE, VARIATION_FILE
 from sam2act.data.rlbench_types import Demo, Observation, dump_published
 from sam2act.files import naming
 from sam2act.geometry.cameras import encode_depth

@@ -1,33 +1,35 @@
-"""Reading episode folders in the RLBench layout.
+"""Reading the pickles of episode folders in the RLBench layout.
 
-`<root>/<split>/<task>/all_variations/episodes/episode<N>/` holds `<camera>_rgb/<frame>.png`,
-`<camera>_depth/<frame>.png` and three pickles. `read_episode` touches the pickles only; images are
-read by frame number, so episodes may lack the ones that nobody asks for.
+`<root>/<split>/<task>/all_variations/episodes/episode<N>/` holds three pickles and the images of
+each camera, which `demo_images.py` reads.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from sam2act.data.demo_folders import episodes_folder, why_absent
+from sam2act.data.demo_folders import (
+    EPISODE_NAME,
+    episode_folders,
+    episode_number,
+    rename_command,
+)
 from sam2act.data.keyframes import find_keyframes
 from sam2act.data.recorded_rules import Source, check_poses, flags, gripper_states
 from sam2act.data.rlbench_types import Demo, DemoError, load_restricted
 from sam2act.data.transitions import FrameLabels
+from sam2act.language.instructions import LanguageError, described
 
 LOW_DIM_FILE = "low_dim_obs.pkl"
 DESCRIPTIONS_FILE = "variation_descriptions.pkl"
 VARIATION_FILE = "variation_number.pkl"
+_MARK = "_camera_intrinsics"  # by which misc shows that it knows a camera
 PICKLE_FILES = (LOW_DIM_FILE, DESCRIPTIONS_FILE, VARIATION_FILE)
-IMAGE_KINDS = ("rgb", "depth")
-_DECODER_THREADS = 4
 
 
 class CameraArrays(NamedTuple):
@@ -59,13 +61,9 @@ def list_episodes(root: str | Path, split: str, task: str) -> list[int]:
     """The episode numbers present on disk, increasing.
 
     Raises:
-        DemoError: the folder of the task is absent.
+        DemoError: the folder of the task is absent, holds no episode, or two of the same number.
     """
-    folder = episodes_folder(root, split, task)
-    if not folder.is_dir():
-        raise DemoError(why_absent(root, split, task))
-    matches = (re.fullmatch(r"episode(\d+)", entry.name) for entry in folder.iterdir())
-    return sorted(int(match.group(1)) for match in matches if match)
+    return list(episode_folders(root, split, task))
 
 
 def read_episode(folder: str | Path) -> Episode:
@@ -75,9 +73,12 @@ def read_episode(folder: str | Path) -> Episode:
         DemoError: a pickle is absent, damaged or holds something else than a demo.
     """
     folder = Path(folder)
-    match = re.fullmatch(r"episode(\d+)", folder.name)
-    if match is None:
-        raise DemoError(f"{folder}: an episode folder is named episode<number>")
+    number = episode_number(folder)
+    if number is None:
+        raise DemoError(
+            f"{folder}: an episode folder is called {EPISODE_NAME}; rename it, e.g. "
+            f"{rename_command(folder)}"
+        )
     demo = load_restricted(folder / LOW_DIM_FILE)
     if not isinstance(demo, Demo) or not isinstance(getattr(demo, "_observations", None), list):
         raise DemoError(
@@ -87,7 +88,7 @@ def read_episode(folder: str | Path) -> Episode:
     descriptions = _read_descriptions(folder / DESCRIPTIONS_FILE)
     return Episode(
         folder=folder,
-        number=int(match.group(1)),
+        number=number,
         demo=demo,
         instruction=descriptions[0],
         descriptions=descriptions,
@@ -96,10 +97,10 @@ def read_episode(folder: str | Path) -> Episode:
 
 
 def _read_descriptions(path: Path) -> tuple[str, ...]:
-    content = load_restricted(path)
-    if not isinstance(content, (list, tuple)) or not content or not isinstance(content[0], str):
-        raise DemoError(f"{path}: needs a list with at least one instruction")
-    return tuple(content)
+    try:
+        return described(load_restricted(path))
+    except LanguageError as error:
+        raise DemoError(f"{path}: {error}") from error
 
 
 def _read_variation(path: Path) -> int:
@@ -109,12 +110,17 @@ def _read_variation(path: Path) -> int:
     return int(content)
 
 
-def frame_labels(episode: Episode, gripper_threshold: float | None = None) -> FrameLabels:
+def frame_labels(
+    episode: Episode,
+    gripper_threshold: float | None = None,
+    assume_ignore_collisions: bool | None = None,
+) -> FrameLabels:
     """Gripper and collision data of every frame.
 
     Args:
         episode: a demo.
         gripper_threshold: gripper states above it are open; None = they are 0 or 1.
+        assume_ignore_collisions: the flag of frames that have none.
 
     Raises:
         DemoError: a frame lacks one of the fields, or breaks a rule about its values.
@@ -126,9 +132,7 @@ def frame_labels(episode: Episode, gripper_threshold: float | None = None) -> Fr
         gripper_open=_gripper_states(episode, gripper_threshold),
         finger_joints=_field(episode, "gripper_joint_positions", (2,)),
         gripper_pose=poses,
-        ignore_collisions=flags(
-            source, "ignore_collisions", _field(episode, "ignore_collisions", ())
-        ),
+        ignore_collisions=_collision_flags(episode, assume_ignore_collisions),
     )
 
 
@@ -139,6 +143,20 @@ def _low_dim_source(episode: Episode) -> Source:
 def _gripper_states(episode: Episode, threshold: float | None) -> np.ndarray:
     states = _field(episode, "gripper_open", ())
     return gripper_states(_low_dim_source(episode), states, threshold)
+
+
+def _collision_flags(episode: Episode, assumed: bool | None) -> np.ndarray:
+    """(T,) float64: 1 = the planner ignored collisions."""
+    name = "ignore_collisions"
+    recorded = [getattr(observation, name, None) for observation in episode.demo]
+    absent = next((frame for frame, flag in enumerate(recorded) if flag is None), None)
+    if assumed is None and absent is not None:
+        raise DemoError(
+            f"{episode.folder / LOW_DIM_FILE}: frame {absent} has no {name}, which the RLBench of "
+            "PerAct records, but neither upstream RLBench nor The Colosseum; set "
+            "assume_ignore_collisions to False (every motion avoids collisions) or True (none does)"
+        )
+    return flags(_low_dim_source(episode), name, _field(episode, name, (), assumed))
 
 
 def episode_keyframes(episode: Episode, gripper_threshold: float | None = None) -> list[int]:
@@ -161,10 +179,13 @@ def episode_keyframes(episode: Episode, gripper_threshold: float | None = None) 
     return keyframes
 
 
-def _field(episode: Episode, name: str, shape: tuple[int, ...] | None) -> np.ndarray:
+def _field(
+    episode: Episode, name: str, shape: tuple[int, ...] | None, default: float | None = None
+) -> np.ndarray:
     """(T, *shape) float64: one attribute of all frames; shape None accepts any."""
+    recorded = [getattr(observation, name, None) for observation in episode.demo]
     try:
-        values = np.stack([np.asarray(getattr(o, name), np.float64) for o in episode.demo])
+        values = np.stack([np.asarray(default if v is None else v, np.float64) for v in recorded])
     except (AttributeError, TypeError, ValueError) as error:
         raise DemoError(
             f"{episode.folder / LOW_DIM_FILE}: {name} is missing or malformed in a frame ({error})"
@@ -212,87 +233,11 @@ def _calibration(episode: Episode, misc: Any, frame: int, camera: str) -> dict[s
         key = f"{camera}_camera_{kind}"
         value = misc.get(key) if isinstance(misc, dict) else None
         if value is None or np.shape(value) != shape:
+            known = sorted(str(k).removesuffix(_MARK) for k in misc or () if str(k).endswith(_MARK))
             raise DemoError(
                 f"{episode.folder / LOW_DIM_FILE}: misc of frame {frame} has no usable {key!r}; "
-                "record the episode with this camera or take it out of the key cameras"
+                f"cameras with matrices there: {', '.join(known) or 'none'}. Name only such ones "
+                "in the key cameras, or record the episode with this one too"
             )
         values[kind] = np.asarray(value, np.float64)
     return values
-
-
-def image_path(folder: Path, camera: str, kind: str, frame: int) -> Path:
-    """The PNG of one camera and frame; `kind` is "rgb", "depth" or "mask"."""
-    return folder / f"{camera}_{kind}" / f"{frame}.png"
-
-
-def read_images(
-    folder: str | Path, frames: Sequence[int], cameras: Sequence[str], image_size: int
-) -> np.ndarray:
-    """Colour and depth images of `frames`, (F, 2, K, H, W, 3) uint8.
-
-    Axis 1: colour, then the 24-bit depth code (high byte first). PNGs of other frames may be
-    absent.
-
-    Raises:
-        DemoError: a PNG is absent, damaged or has another size than `image_size`.
-    """
-    folder = Path(folder)
-    paths = [
-        image_path(folder, camera, kind, frame)
-        for frame in frames
-        for kind in IMAGE_KINDS
-        for camera in cameras
-    ]
-    images = np.empty((len(paths), image_size, image_size, 3), np.uint8)
-
-    def read_into(index: int) -> None:
-        images[index] = _read_png(paths[index], image_size)
-
-    with ThreadPoolExecutor(_DECODER_THREADS) as pool:  # decoding releases the interpreter lock
-        list(pool.map(read_into, range(len(paths))))
-    return images.reshape(len(frames), 2, len(cameras), image_size, image_size, 3)
-
-
-def check_png(path: Path, image_size: int) -> None:
-    """Compare size and checksums of a PNG without decoding it.
-
-    Raises:
-        DemoError: it is absent, damaged or has another size than `image_size`.
-    """
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            size = image.size
-            image.verify()
-    except (OSError, SyntaxError, ValueError) as error:
-        raise DemoError(f"{path}: absent or damaged ({error})") from error
-    if size != (image_size, image_size):
-        raise DemoError(f"{path}: {size[0]} x {size[1]} pixels instead of {image_size}")
-
-
-def _read_png(path: Path, image_size: int) -> np.ndarray:
-    """(H, W, 3) uint8 pixels of one PNG."""
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            if image.size != (image_size, image_size):
-                raise DemoError(
-                    f"{path}: the image has {image.size[0]} x {image.size[1]} pixels, but "
-                    f"image_size is {image_size}; set it to the size of the recorded images"
-                )
-            if image.mode not in ("RGB", "RGBA"):
-                raise DemoError(
-                    f"{path}: mode {image.mode} instead of 8-bit RGB; record the episode again"
-                )
-            return np.asarray(image.convert("RGB"))
-    except FileNotFoundError as error:
-        raise DemoError(
-            f"{path}: this frame is needed for training but absent; copy the episode completely "
-            "(frame 0, every tenth frame and the keyframes of every camera)"
-        ) from error
-    except (OSError, SyntaxError) as error:
-        raise DemoError(
-            f"{path}: the image is damaged ({error}); copy or record the episode again"
-        ) from error

@@ -22,7 +22,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sam2act.data.demos import LOW_DIM_FILE, CameraArrays, image_path
+from sam2act.data.demo_images import image_path
+from sam2act.data.demos import LOW_DIM_FILE, CameraArrays
 from sam2act.data.rlbench_types import DemoError
 from sam2act.data.store import (
     CALIBRATION,
@@ -229,7 +230,7 @@ def _calibration(store: TaskStore) -> CameraArrays:
 def _remembered(path: Path, digest: str) -> dict[str, dict[str, list]]:
     """Bounds -> fields of `Unseen`, of earlier checks of the same store, if there are any."""
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
         return content["unseen"] if content["store"] == digest else {}
     except (OSError, ValueError, TypeError, KeyError):
         return {}
@@ -239,7 +240,7 @@ def _remember(path: Path, digest: str, known: dict[str, dict[str, list]]) -> Non
     """Saves the checks; a folder that cannot be written costs another check next time."""
     building = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        building.write_text(json.dumps({"store": digest, "unseen": known}))
+        building.write_text(json.dumps({"store": digest, "unseen": known}), encoding="utf-8")
         building.replace(path)
     except OSError as error:
         logger.info("%s: not saved (%s)", path, error)

@@ -52,6 +52,7 @@ from sam2act.data.store_writer import (
     writing_task_store,
 )
 from sam2act.data.transitions import PADDING, TRANSITION_DTYPE, UNKNOWN_COLLISION
+from sam2act.language.instructions import LanguageError, described
 
 logger = logging.getLogger(__name__)
 ORIGIN = "published replay"
@@ -129,7 +130,7 @@ def _is_current(request: ReplayRequest, task: str, fingerprint: str) -> bool:
     except StoreError:
         return False
     expected = request.settings(task)._asdict() | {"cameras": list(request.cameras)}
-    same_settings = all(index[key] == value for key, value in expected.items())
+    same_settings = all(index.get(key) == value for key, value in expected.items())
     return same_settings and index["episodes"][0].get("source") == fingerprint
 
 
@@ -181,7 +182,7 @@ def _episode(
                 )
                 images.append(pixels)
                 calibrations.append(calibration)
-            instruction = str(np.asarray(record["lang_goal"]).reshape(-1)[0])
+            instruction = _instruction(record, path)
             row = _table_row(record, number, initial, position, frames[shown])
             rows.append(_labelled(row, read_labels(record, path)))
         if chain.padding is not None:
@@ -200,6 +201,13 @@ def _episode(
     }
     calibration = CameraArrays(*(np.stack(parts) for parts in zip(*calibrations, strict=True)))
     return StoredEpisode(entry, table, pixels, calibration)
+
+
+def _instruction(record: dict[str, Any], path: Path) -> str:
+    try:
+        return described(np.asarray(record["lang_goal"], object).reshape(-1))[0]
+    except LanguageError as error:
+        raise ReplayError(f"{path}: lang_goal: {error}") from error
 
 
 def _table_row(

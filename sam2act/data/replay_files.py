@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from sam2act.data.colours import ColourReader
+from sam2act.data.demo_folders import visible_folders
 from sam2act.data.demos import CameraArrays
 from sam2act.data.frame_clouds import frames_without_points
 from sam2act.data.recorded_rules import Source, check_cameras
@@ -49,13 +50,22 @@ class Chain(NamedTuple):
     padding: int | None
 
 
+def replays_below(folder: Path) -> list[str]:
+    """Names of the folders in `folder` that hold records, sorted."""
+    return [path.name for path in visible_folders(folder) if _numbered(path)]
+
+
+def _numbered(folder: Path) -> list[int]:
+    return sorted(int(path.stem) for path in folder.glob("*.replay") if path.stem.isdigit())
+
+
 def record_numbers(folder: Path) -> list[int]:
     """The numbers of the records in `folder`: 0, 1, ... without gaps.
 
     Raises:
         ReplayError: there are none, or some are absent.
     """
-    numbers = sorted(int(path.stem) for path in folder.glob("*.replay") if path.stem.isdigit())
+    numbers = _numbered(folder)
     if not numbers:
         raise ReplayError(
             f"{folder}: holds no <number>.replay files; set replay_folder to the folder that holds "

@@ -81,7 +81,7 @@ def read_index(folder: str | Path) -> dict[str, Any]:
     if not path.is_file():
         raise StoreError(f"{path}: there is no frame store here; {_REBUILD}")
     try:
-        index = json.loads(path.read_text())
+        index = json.loads(path.read_text(encoding="utf-8"))
         version = index["format"], index["version"]
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise StoreError(f"{path}: damaged ({error}); {_REBUILD} --refresh") from error

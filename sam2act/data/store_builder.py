@@ -9,18 +9,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sam2act.data.demo_folders import episodes_folder, warn_of_absent, why_absent
+from sam2act.data.demo_folders import (
+    episode_folders,
+    episode_number,
+    episodes_folder,
+    warn_of_absent,
+    warn_of_strays,
+    why_absent,
+)
+from sam2act.data.demo_images import IMAGE_KINDS, image_path, read_images
 from sam2act.data.demos import (
-    IMAGE_KINDS,
     LOW_DIM_FILE,
     PICKLE_FILES,
     camera_arrays,
     episode_keyframes,
     frame_labels,
-    image_path,
-    list_episodes,
     read_episode,
-    read_images,
 )
 from sam2act.data.frame_clouds import require_live_cameras, require_points
 from sam2act.data.recorded_rules import Source, check_cameras
@@ -54,6 +58,7 @@ class StoreRequest:
     cameras: tuple[str, ...] = ("front", "left_shoulder", "right_shoulder", "wrist")
     image_size: int = 128
     gripper_threshold: float | None = None
+    assume_ignore_collisions: bool | None = None
     numbers: tuple[int, ...] | None = None  # these episodes instead of a range; all must be there
     store_alone: bool = False  # a finished store serves where the demos are absent
 
@@ -69,6 +74,7 @@ class StoreRequest:
         return StoreSettings(
             *(task, self.split, tuple(self.cameras), self.image_size, ORIGIN),
             gripper_threshold=self.gripper_threshold,
+            assume_ignore_collisions=self.assume_ignore_collisions,
         )
 
     def folder(self, task: str) -> Path:
@@ -145,7 +151,8 @@ def _wanted_episodes(request: StoreRequest, task: str) -> list[int] | None:
             f"{request.folder(task)}, {_built_from(request.folder(task))}; training uses it alone "
             "where no data folder is given)"
         )
-    present = list_episodes(request.data_folder, request.split, task)
+    present = list(_folders(request, task))
+    warn_of_strays(request.data_folder, request.split, task)
     return _present_episodes(request, task, present, folder)
 
 
@@ -177,12 +184,17 @@ def _present_episodes(
     elif not wanted:
         first = request.demo_start
         raise DemoError(
-            f"{folder}: holds none of the episodes {first} to {first + request.demo - 1}; "
-            "check demo and demo_start"
+            f"{folder}: holds none of the episodes {first} to {first + request.demo - 1}, but "
+            f"{len(present)} from {min(present)} to {max(present)}; check demo and demo_start"
         )
     else:
         warn_of_absent(request.split, task, len(wanted), request.demo)
     return wanted
+
+
+def _folders(request: StoreRequest, task: str) -> dict[int, Path]:
+    """Number -> folder of the recorded episodes of `task`."""
+    return episode_folders(request.data_folder, request.split, task)
 
 
 def _rebuild_reason(
@@ -224,7 +236,7 @@ def _settings_change(
 ) -> str:
     """Which setting of the store is another one than requested; empty if none is."""
     for name, value in request.settings(task)._asdict().items():
-        stored = tuple(index[name]) if name == "cameras" else index[name]
+        stored = tuple(index[name]) if name == "cameras" else index.get(name)
         if stored != value and name not in ignore:
             return f"{name} changed from {stored} to {value}"
     return ""
@@ -240,14 +252,12 @@ def _source_change(
         return f"episode {gone[0]} is gone"
     if skip_bad:
         known.update({int(number): entry for number, entry in index["skipped"].items()})
-    root = episodes_folder(request.data_folder, request.split, task)
+    folders = _folders(request, task)
     for number in wanted:
         entry = known.get(number)
         if entry is None:
             return f"episode {number} is not in the store"
-        if entry["source"] != _fingerprint(
-            root / f"episode{number}", request.cameras, entry["frames"]
-        ):
+        if entry["source"] != _fingerprint(folders[number], request.cameras, entry["frames"]):
             return f"the files of episode {number} have changed"
     return ""
 
@@ -275,18 +285,17 @@ def _build(
     """Writes the store of `task`: the wanted episodes and those it already serves to others."""
     from tqdm import tqdm
 
-    if wanted is None:
-        list_episodes(request.data_folder, request.split, task)  # raises with the remedy
-    root = episodes_folder(request.data_folder, request.split, task)
+    folders = _folders(request, task)  # raises with the remedy where there are none
     required = set(wanted or ())
     numbers = sorted(required | _other_stored_episodes(request, task))
     folder, settings = request.folder(task), request.settings(task)
     with writing_task_store(folder, settings, request.data_folder) as writer:
         bar = tqdm(numbers, f"{request.split}/{task}", unit="demo", disable=not progress)
         for number in bar:
-            _add_episode(writer, root / f"episode{number}", skip_bad or number not in required)
+            _add_episode(writer, folders[number], skip_bad or number not in required)
         if not required - {int(number) for number in writer.skipped}:
             reasons = "; ".join(entry["reason"] for entry in writer.skipped.values())
+            root = episodes_folder(request.data_folder, request.split, task)
             raise DemoError(f"{root}: every requested episode is broken: {reasons}")
 
 
@@ -304,7 +313,7 @@ def _other_stored_episodes(request: StoreRequest, task: str) -> set[int]:
     except StoreError:
         return set()
     stored = {entry["episode"] for entry in index["episodes"]} - set(request.episodes)
-    return stored & set(list_episodes(request.data_folder, request.split, task))
+    return stored & _folders(request, task).keys()
 
 
 def _add_episode(writer: TaskStoreWriter, folder: Path, skip_bad: bool) -> None:
@@ -316,17 +325,18 @@ def _add_episode(writer: TaskStoreWriter, folder: Path, skip_bad: bool) -> None:
         episode = read_episode(folder)
         keyframes = episode_keyframes(episode, threshold)
         frames = shown_frames(len(episode.demo), keyframes)
-        table = build_transitions(episode.number, frame_labels(episode, threshold), keyframes)
+        labels = frame_labels(episode, threshold, writer.settings.assume_ignore_collisions)
+        table = build_transitions(episode.number, labels, keyframes)
         calibration = camera_arrays(episode, frames, cameras)
+        images = read_images(folder, frames, cameras, image_size)
         source = Source.frames(folder / LOW_DIM_FILE, frames)
         check_cameras(source, cameras, image_size, *calibration)
-        images = read_images(folder, frames, cameras, image_size)
         require_live_cameras(str(folder), images, cameras)
         require_points(folder, frames, images, calibration, cameras)
     except DemoError as error:
         if not skip_bad:
             raise DemoError(f"{error} (--skip-bad-episodes leaves such episodes out)") from error
-        writer.skipped[folder.name.removeprefix("episode")] = {
+        writer.skipped[str(episode_number(folder))] = {
             "reason": str(error),
             "frames": frames,
             "source": _fingerprint(folder, cameras, frames),

@@ -36,6 +36,7 @@ class StoreSettings(NamedTuple):
     image_size: int
     origin: str  # "demos" | "published replay"
     gripper_threshold: float | None = None  # states above it are open; None = recorded as 0 or 1
+    assume_ignore_collisions: bool | None = None  # label of frames without the flag
 
     @property
     def form(self) -> ImageForm:
@@ -100,7 +101,7 @@ class TaskStoreWriter:
             "skipped": self.skipped,
         }
         with naming(self.folder / INDEX_FILE):
-            (self.folder / INDEX_FILE).write_text(json.dumps(index, indent=1))
+            (self.folder / INDEX_FILE).write_text(json.dumps(index, indent=1), encoding="utf-8")
         for path in (*self.folder.iterdir(), self.folder):
             with naming(path):
                 flush(path)
@@ -145,7 +146,7 @@ def has_store(folder: Path) -> bool:
 def building_lock(folder: Path) -> Iterator[None]:
     """Lets one process at a time build `folder`, where the file system supports locks."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with open(folder.parent / f".{folder.name}.lock", "w") as stream:
+    with open(folder.parent / f".{folder.name}.lock", "wb") as stream:
         try:
             import fcntl
 

@@ -5,7 +5,7 @@ Several episodes run at once; each is named by an id and is at its own step.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -71,6 +71,9 @@ class PolicyActor:
         return list(chunk.values[:, 0].double().cpu().numpy())
 
 
+KeyframeReader = Callable[[Episode], tuple[np.ndarray, np.ndarray, np.ndarray]]
+
+
 class DemoActor:
     """Replays the keyframes of each scene's demo as a perfect network would predict them.
 
@@ -81,15 +84,17 @@ class DemoActor:
     cameras: tuple[str, ...] = ()
     image_size = 128
 
-    def __init__(self, decoder: IdealDecoder) -> None:
+    def __init__(self, decoder: IdealDecoder, read: KeyframeReader | None = None) -> None:
+        """Replays what `read` finds in a demo, `keyframe_actions` by default."""
         self._decoder = decoder
+        self._read = read or keyframe_actions
         self._actions: dict[int, np.ndarray] = {}
 
     def begin(self, env_id: int, scene: Scene) -> None:
         """Read the keyframes of the scene's demo."""
         if scene.demo is None:
             raise SceneError("ground truth needs recorded demos: leave --seed out")
-        poses, gripper, ignore = keyframe_actions(read_stored(scene.demo))
+        poses, gripper, ignore = self._read(read_stored(scene.demo))
         self._actions[env_id] = self._decoder.actions(poses, gripper, ignore)
 
     def act(
@@ -107,9 +112,17 @@ class DemoActor:
         return chosen
 
 
-def keyframe_actions(episode: Episode) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Poses (K, 7), gripper states (K,) and collision flags (K,) of a demo's keyframes."""
-    labels, keyframes = frame_labels(episode), np.array(episode_keyframes(episode))
+def keyframe_actions(
+    episode: Episode,
+    gripper_threshold: float | None = None,
+    assume_ignore_collisions: bool | None = None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Poses (K, 7), gripper states (K,) and collision flags (K,) of a demo's keyframes.
+
+    For the options see the keys of their names.
+    """
+    labels = frame_labels(episode, gripper_threshold, assume_ignore_collisions)
+    keyframes = np.array(episode_keyframes(episode, gripper_threshold))
     return (
         labels.gripper_pose[keyframes],
         labels.gripper_open[keyframes],

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sam2act.data.demo_folders import lies_hidden
 from sam2act.evaluation.results import (
     DESCRIPTION_FILE,
     FORMAT,
@@ -154,7 +155,8 @@ def find_evaluations(run: Path) -> list[Evaluation]:
     """
     if not run.is_dir():
         raise ResultsError(f"{run}: no such run folder")
-    folders = {path.parent for path in (run / "eval").rglob("episodes*.csv")}
+    tables = (run / "eval").rglob("episodes*.csv")
+    folders = {path.parent for path in tables if not lies_hidden(path, run)}
     found = [_read(run, folder) for folder in sorted(folders, key=_natural)]
     finished = [evaluation for evaluation in found if evaluation.rows]
     if not finished:

@@ -8,8 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sam2act.data.demo_folders import EPISODES_FOLDER, tasks_below
-from sam2act.data.demos import Episode, list_episodes, read_episode
+from sam2act.data.demo_folders import (
+    EPISODES_FOLDER,
+    episode_folders,
+    listed,
+    tasks_below,
+    visible_folders,
+)
+from sam2act.data.demos import Episode, read_episode
 from sam2act.data.rlbench_types import Observation
 from sam2act.envs.base import Env
 from sam2act.envs.recorded import check_plain_seed, recorded_origin
@@ -100,11 +106,13 @@ def demo_scenes(
 
     Raises:
         SceneError: there are none, or fewer, or numbers between them are missing.
+        DemoError: no folder is called as an episode, or two have the same number.
     """
     episodes = folder / task / EPISODES_FOLDER
     if not episodes.is_dir():
         raise SceneError(_absent(folder, task))
-    numbers = list_episodes(folder, ".", task)
+    found = episode_folders(folder, ".", task)
+    numbers = list(found)
     if start + count > len(numbers):
         raise SceneError(_too_few(folder / task, start, count, len(numbers)))
     chosen = numbers[start : start + count]
@@ -113,11 +121,11 @@ def demo_scenes(
         names = ", ".join(f"episode{number}" for number in missing[:_MOST_NAMES])
         raise SceneError(
             f"{episodes}: {names} missing ({len(missing)} in all), so that demo {start} is "
-            f"episode{chosen[0]}; copy the demos again, or pass {SKIP_FLAG} to count those "
+            f"{found[chosen[0]].name}; copy the demos again, or pass {SKIP_FLAG} to count those "
             "that are there"
         )
     return [
-        Scene(task, start + i, demo=episodes / f"episode{number}", restore=restore)
+        Scene(task, start + i, demo=found[number], restore=restore)
         for i, number in enumerate(chosen)
     ]
 
@@ -146,11 +154,11 @@ def _absent(folder: Path, task: str) -> str:
     )
     found = tasks_below(folder)
     if not found:
-        splits = [child for child in sorted(folder.glob("*/")) if tasks_below(child)]
+        splits = [child for child in visible_folders(folder) if tasks_below(child)]
         hint = f"; did you mean {splits[0]}?" if splits else "."
         return f"{wanted}{hint} {remedy}"
     near = difflib.get_close_matches(task, found, 1)
-    hint = f"did you mean {near[0]}?" if near else f"{folder} holds {', '.join(found)}."
+    hint = f"did you mean {near[0]}?" if near else f"{folder} holds {listed(found)}."
     return f"{wanted}; {hint} {remedy}"
 
 

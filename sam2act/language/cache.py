@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from sam2act.files import replacing
-from sam2act.language.text_encoder import LanguageError, TextEncoder
+from sam2act.language.instructions import LanguageError, as_instructions
+from sam2act.language.text_encoder import TextEncoder
 
 logger = logging.getLogger(__name__)
 
@@ -34,8 +35,10 @@ class LanguageCache:
         processes, let one call this first: the others then only read.
 
         Raises:
-            LanguageError: the file is damaged, or weights are needed and absent.
+            LanguageError: the file is damaged, weights are needed and absent, or a text cannot be
+                encoded.
         """
+        texts = as_instructions(texts)
         stored = self._read()
         name = self._encoder_name(stored, texts, encoder)
         keys = [_key(text, name) for text in texts]
@@ -80,6 +83,27 @@ class LanguageCache:
 
         with replacing(self.path, shared=True) as draft:
             save_file({key: value.clone() for key, value in entries.items()}, draft)
+
+
+def warn_of_equal(texts: Sequence[str], features: Tensor) -> None:
+    """Logs which different instructions a policy cannot tell apart.
+
+    Args:
+        texts: N instructions.
+        features: (N, L, D) theirs.
+    """
+    groups: dict[bytes, list[str]] = {}
+    for text, row in zip(texts, features.cpu(), strict=True):
+        digest = hashlib.sha256(row.contiguous().numpy().tobytes()).digest()
+        groups.setdefault(digest, []).append(text)
+    for group in groups.values():
+        different = list(dict.fromkeys(group))
+        if len(different) > 1:
+            names = ", ".join(repr(text[:60]) for text in different[:5])
+            logger.warning(
+                "%d instructions get the same features, so the policy cannot tell them apart: %s",
+                *(len(different), names),
+            )
 
 
 def _key(text: str, encoder_name: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
+import unicodedata
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -19,17 +20,17 @@ from torch import Tensor
 
 from sam2act.config.schema import ConfigError, LanguageConfig
 from sam2act.config.weights import find_weights, how_to_get
+from sam2act.language.instructions import LanguageError, as_instructions
 from sam2act.models.weight_files import WeightFileError, read_weight_file
 from sam2act.models.weight_names import WeightsError, misfit, require_finite, unwrapped
 
 CLIP_MODEL = "RN50-quickgelu"  # the plain "RN50" would run OpenAI's weights with another GELU
 CLIP_LENGTH, CLIP_WIDTH = 77, 512
 CLIP_DEFAULT_WEIGHTS = "RN50.pt"
+# The pieces that the hashed encoder tells apart: words; signs and symbols; points, commas, colons
+# and dashes where they belong to a number.
+_PIECE = re.compile(r"[\w']+|[^\w\s'.,;:!?\"()\[\]{}…“”„«»‘’–—-]|[.,:–-](?=\d)|-(?=\s+\d)")
 _CLIP_METADATA = ("input_resolution", "context_length", "vocab_size")
-
-
-class LanguageError(ValueError):
-    """Instructions cannot be encoded as configured."""
 
 
 class TextEncoder(Protocol):
@@ -54,15 +55,21 @@ class HashedTextEncoder:
     """One fixed pseudo-random unit-variance vector per word, zeros behind the last word.
 
     Needs no weights and gives the same features on every machine. It tells instructions apart but
-    carries no meaning, so it suits small experiments and tests.
+    carries no meaning, so it suits small experiments and tests. Signs and symbols count as words;
+    capital letters, brackets, quotation marks and the punctuation of sentences do not matter.
     """
 
     def __init__(self, length: int, width: int) -> None:
         self.length, self.width = length, width
-        self.family = self.name = f"hashed-v1-{length}x{width}"
+        self.family = self.name = f"hashed-v2-{length}x{width}"
 
     def encode(self, texts: Sequence[str]) -> Tensor:
-        """(N, L, D) float32; the last position stands for all remaining words."""
+        """(N, L, D) float32; the last position stands for all remaining words.
+
+        Raises:
+            LanguageError: a text is none, or has no word in it.
+        """
+        texts = as_instructions(texts)
         features = np.zeros((len(texts), self.length, self.width), np.float32)
         for row, text in enumerate(texts):
             for position, word in enumerate(self._split(text)):
@@ -71,7 +78,7 @@ class HashedTextEncoder:
 
     def _split(self, text: str) -> list[str]:
         """At most L pieces: words, and the rest of a long text as one piece."""
-        words = re.findall(r"[\w']+", text.lower())
+        words = _PIECE.findall(unicodedata.normalize("NFC", text).lower())
         head, rest = words[: self.length - 1], words[self.length - 1 :]
         return [*head, " ".join(rest)] if rest else head
 
@@ -128,8 +135,10 @@ class ClipTextEncoder:
         """(N, 77, 512) float32, on the CPU.
 
         Raises:
-            LanguageError: open_clip is not installed, or the weights are absent or no CLIP RN50.
+            LanguageError: open_clip is not installed, the weights are absent or no CLIP RN50, or a
+                text is none, has no word in it, or is too long.
         """
+        texts = as_instructions(texts)
         if self._model is None:
             path = self._path  # before the tower is built, which takes seconds
             model = build_clip_text_tower()
@@ -139,8 +148,21 @@ class ClipTextEncoder:
 
 
 def clip_tokens(texts: Sequence[str]) -> Tensor:
-    """(N, 77) int64 token numbers of CLIP's tokenizer, zero padded."""
-    return _import_open_clip().get_tokenizer(CLIP_MODEL)(list(texts))
+    """(N, 77) int64 token numbers of CLIP's tokenizer, zero padded.
+
+    Raises:
+        LanguageError: a text is longer; like CLIP's own tokenizer, this cuts nothing off.
+    """
+    tokenizer = _import_open_clip().get_tokenizer(CLIP_MODEL)
+    for text in texts:
+        count = len(tokenizer.encode(text)) + 2  # the start and the end are tokens too
+        if count > CLIP_LENGTH:
+            raise LanguageError(
+                f"the instruction {text[:60]!r}... has {count} CLIP tokens, but CLIP reads "
+                f"{CLIP_LENGTH}; shorten it in the demos (variation_descriptions.pkl), or set "
+                "language.encoder to hashed"
+            )
+    return tokenizer(list(texts))
 
 
 def clip_token_features(model: Any, tokens: Tensor) -> Tensor:

@@ -95,7 +95,8 @@ def export_adapter(network: nn.Module, folder: str | Path) -> None:
     save_file(tensors, partial, metadata={"format": "pt"})
     os.replace(partial, weights)
     partial = config.with_name(config.name + ".part")
-    partial.write_text(json.dumps(adapter_config(_rank(state)), indent=2) + "\n")
+    text = json.dumps(adapter_config(_rank(state)), indent=2)
+    partial.write_text(text + "\n", encoding="utf-8")
     os.replace(partial, config)
 
 
@@ -138,7 +139,7 @@ def _factor(config: Mapping[str, Any]) -> float:
 
 def _read_config(path: Path) -> dict[str, Any]:
     try:
-        config = json.loads(path.read_text())
+        config = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise AdapterError(f"no adapter configuration {path}") from error
     except ValueError as error:

@@ -132,7 +132,11 @@ def unused_tensors(config: NetworkConfig) -> dict[str, Tensor]:
     """
     if config.encoder != "sam2":
         return {}
-    text = resources.files("sam2act.models").joinpath("published_unused.json").read_text()
+    text = (
+        resources.files("sam2act.models")
+        .joinpath("published_unused.json")
+        .read_text(encoding="utf-8")
+    )
     shapes: dict[str, list[int]] = json.loads(text)
     shapes[MEMORY_TABLE] = [config.num_maskmem, *shapes[MEMORY_TABLE][1:]]
     features = 3 * config.token_width // 8
@@ -299,7 +303,7 @@ def _released_order() -> dict[str, Any]:
 
     `*` stands for the numbers of a list of modules.
     """
-    text = resources.files("sam2act.models").joinpath("published_order.json").read_text()
+    text = resources.files("sam2act.models").joinpath("published_order.json").read_text("utf-8")
     tree: dict[str, Any] = json.loads(text)
     return tree
 

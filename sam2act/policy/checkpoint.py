@@ -269,7 +269,7 @@ def config_extra(bundle: PolicyBundle) -> dict[str, Any]:
 def write_config(path: Path, values: Mapping[str, Any]) -> None:
     """Write a yaml file atomically."""
     with replacing(path) as partial:
-        partial.write_text(yaml.safe_dump(dict(values), sort_keys=False))
+        partial.write_text(yaml.safe_dump(dict(values), sort_keys=False), encoding="utf-8")
 
 
 def _is_state(content: Mapping[str, Any]) -> bool:

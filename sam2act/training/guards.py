@@ -65,8 +65,9 @@ class NonFiniteGuard:
         values = {name: float(value) for name, value in entry.values.items()}
         path = self.folder / f"non_finite_loss_step_{entry.step}.json"
         samples = [identity._asdict() for identity in entry.identities]
+        text = json.dumps({"step": entry.step, "values": values, "samples": samples})
         with naming(path):
-            path.write_text(json.dumps({"step": entry.step, "values": values, "samples": samples}))
+            path.write_text(text, encoding="utf-8")
         named = "; ".join(
             f"{item.task} episode {item.episode} frame {item.frame}" for item in entry.identities
         )

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
+from sam2act.compat.console import make_output_safe
 from sam2act.config.load import load_experiment, load_network, to_dict
 from sam2act.config.schema import ExperimentConfig, NetworkConfig
 from sam2act.files import report_error
@@ -68,6 +69,7 @@ def build_parser(stage: Stage) -> argparse.ArgumentParser:
 
 def run_stage(stage: Stage, args: argparse.Namespace) -> int:
     """One training run from its command line; the exit status."""
+    make_output_safe()
     try:
         experiment = load_experiment(args.exp_cfg_path, args.exp_cfg_opts, args.task_cfg_path)
         network = load_network(args.mvt_cfg_path, args.mvt_cfg_opts, args.task_cfg_path)

@@ -29,7 +29,7 @@ from sam2act.data.samplers import (
 from sam2act.data.store import KeyframeStore
 from sam2act.data.store_builder import StoreRequest, ensure_store, open_store
 from sam2act.data.store_checks import keep_targets_inside
-from sam2act.language.cache import LanguageCache
+from sam2act.language.cache import LanguageCache, warn_of_equal
 from sam2act.language.text_encoder import build_text_encoder
 from sam2act.policy.contracts import Batch
 from sam2act.training.distributed import World
@@ -115,6 +115,7 @@ def _store_request(
         image_size=experiment.image_size,
         gripper_threshold=experiment.gripper_threshold,
         store_alone=not experiment.data_folder,
+        assume_ignore_collisions=experiment.assume_ignore_collisions,
     )
 
 
@@ -169,7 +170,7 @@ def language_table(
     encoder = build_text_encoder(settings, network.lang_len, network.lang_dim)
     cache = LanguageCache(Path(path))
     if world.is_main:
-        cache.table(instructions, encoder)
+        warn_of_equal(instructions, cache.table(instructions, encoder))
     world.barrier()
     return cache.table(instructions, encoder).to(world.device)
 

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from sam2act.data.demo_folders import episodes_folder
-from sam2act.data.demos import image_path
+from sam2act.data.demo_images import image_path
 from sam2act.data.keyframes import find_keyframes
 from sam2act.data.rlbench_types import Demo, Observation, dump_published
 from sam2act.data.transitions import START_EVERY

@@ -11,8 +11,9 @@ import pytest
 import torch
 from PIL import Image
 
+from sam2act.data.demo_images import image_path, read_images
 from sam2act.data.demo_writer import write_episode
-from sam2act.data.demos import camera_arrays, image_path, read_episode, read_images
+from sam2act.data.demos import camera_arrays, read_episode
 from sam2act.data.rlbench_types import Demo, Observation
 from sam2act.geometry.cameras import decode_depth
 

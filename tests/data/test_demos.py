@@ -8,14 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sam2act.data.demo_images import image_path, read_images
 from sam2act.data.demos import (
     camera_arrays,
     episode_keyframes,
     frame_labels,
-    image_path,
     list_episodes,
     read_episode,
-    read_images,
 )
 from sam2act.data.rlbench_types import Demo, DemoError, Observation, dump_published
 from sam2act.data.transitions import shown_frames

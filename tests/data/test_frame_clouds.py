@@ -12,7 +12,8 @@ from PIL import Image
 
 from sam2act.data import frame_clouds
 from sam2act.data.demo_folders import episodes_folder
-from sam2act.data.demos import CameraArrays, image_path
+from sam2act.data.demo_images import image_path
+from sam2act.data.demos import CameraArrays
 from sam2act.data.frame_clouds import (
     frames_without_points,
     keep_points_inside,

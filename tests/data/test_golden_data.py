@@ -17,13 +17,13 @@ from scipy.spatial.transform import Rotation
 
 from sam2act.config.schema import ExperimentConfig
 from sam2act.data.dataset import gather_batch
+from sam2act.data.demo_folders import episodes_folder
+from sam2act.data.demo_images import read_images
 from sam2act.data.demos import (
     camera_arrays,
     episode_keyframes,
-    episodes_folder,
     frame_labels,
     read_episode,
-    read_images,
 )
 from sam2act.data.published_replay import ReplayRequest, import_replay
 from sam2act.data.samplers import build_sampler

@@ -13,6 +13,7 @@ from types import ModuleType
 import pytest
 
 from sam2act.data.demo_folders import episodes_folder
+from sam2act.data.rlbench_types import dump_published, load_restricted
 from sam2act.data.store import KeyframeStore
 from tests.data.published_replay_writer import write_replay
 from tests.data.synthetic_demos import CAMERAS, IMAGE_SIZE, write_synthetic_task
@@ -47,6 +48,36 @@ def test_build_store_takes_every_task(tmp_path: Path, capsys) -> None:
     assert set(store.table["episode"]) == {0, 1}
 
 
+def test_build_store_takes_no_other_folder_for_a_task(tmp_path: Path, caplog) -> None:
+    write_synthetic_task(tmp_path / "demos", task="open", episodes=2)
+    split = tmp_path / "demos" / "train"
+    for name in (".ipynb_checkpoints", "__MACOSX", "notes"):
+        (split / name).mkdir()
+    (split / ".DS_Store").write_bytes(b"x")
+    (episodes_folder(tmp_path / "demos", "train", "open") / "episode0 (copy)").mkdir()
+    folders = ["--data-folder", str(tmp_path / "demos"), "--store-folder", str(tmp_path / "store")]
+    assert _script("build_store").main([*folders, *FORM, "--demo", "2"]) == 0
+    assert sorted(p.name for p in (tmp_path / "store/train").glob("[!.]*")) == ["open"]
+    assert "without all_variations/episodes, hence no tasks: notes" in caplog.text
+    assert "left alone: episode0 (copy)" in caplog.text
+
+
+def test_build_store_assumes_the_collision_flag(tmp_path: Path, capsys) -> None:
+    write_synthetic_task(tmp_path / "demos", task="open", episodes=1)
+    path = episodes_folder(tmp_path / "demos", "train", "open") / "episode0" / "low_dim_obs.pkl"
+    demo = load_restricted(path)
+    for observation in demo:
+        observation.ignore_collisions = None
+    dump_published(demo, path)
+    folders = ["--data-folder", str(tmp_path / "demos"), "--store-folder", str(tmp_path / "store")]
+    assert _script("build_store").main([*folders, *FORM]) == 1
+    said = capsys.readouterr().err
+    assert "set --assume-ignore-collisions False (" in said and "assume_ignore" not in said
+    assert _script("build_store").main([*folders, *FORM, "--assume-ignore-collisions", "True"]) == 0
+    table = KeyframeStore.open(tmp_path / "store", "train", ["open"]).table
+    assert (table["collision_next"] == 1).all()
+
+
 def test_build_store_reports_errors_without_traceback(tmp_path: Path, capsys) -> None:
     write_synthetic_task(tmp_path / "demos", task="open", episodes=1)
     script = _script("build_store")
@@ -78,6 +109,7 @@ def test_build_store_imports_replays(tmp_path: Path) -> None:
     assert script.main([*demos, *FORM]) == 0
     original = KeyframeStore.open(tmp_path / "store", "train", ["open"])
     write_replay(tmp_path / "replay" / "open", original)
+    (tmp_path / "replay" / "logs").mkdir()
     replay = ["--replay-folder", str(tmp_path / "replay"), "--store-folder", str(tmp_path / "new")]
     assert script.main([*replay, *FORM]) == 0
     assert len(KeyframeStore.open(tmp_path / "new" / "replay", "train", ["open"])) == len(original)

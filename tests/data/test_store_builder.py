@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from sam2act.data.demo_folders import episodes_folder
-from sam2act.data.demos import image_path, read_images
+from sam2act.data.demo_images import image_path, read_images
 from sam2act.data.rlbench_types import DemoError, dump_published
 from sam2act.data.store import (
     INDEX_FILE,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,14 @@ def test_rows_of_all_processes_count(tmp_path: Path) -> None:
     write_rows(folder, episodes("1111")[2:], rank=1)
     (evaluation,) = find_evaluations(tmp_path)
     assert [row.success for row in evaluation.rows] == [1, 0, 1, 1]
+
+
+def test_copies_of_editors_are_no_evaluations(tmp_path: Path) -> None:
+    folder = write_evaluation(tmp_path, "model_last", "10")
+    copies = folder / ".ipynb_checkpoints"
+    copies.mkdir()
+    shutil.copy(folder / "episodes.csv", copies / "episodes-checkpoint.csv")
+    assert [evaluation.folder for evaluation in find_evaluations(tmp_path)] == [folder]
 
 
 @pytest.mark.parametrize(

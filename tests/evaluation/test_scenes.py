@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sam2act.data.demo_folders import episodes_folder
 from sam2act.data.demo_writer import write_episode
 from sam2act.data.demos import VARIATION_FILE, read_episode
-from sam2act.data.rlbench_types import dump_published
+from sam2act.data.rlbench_types import DemoError, dump_published
 from sam2act.demo_generation import Request, generate
 from sam2act.envs.base import EnvConfig
 from sam2act.envs.registry import make_env
+from sam2act.evaluation.actors import keyframe_actions
 from sam2act.evaluation.scenes import (
     Scene,
     SceneError,
@@ -38,6 +40,32 @@ def test_demos_are_taken_in_natural_order(demos: Path) -> None:
     assert [scene.demo.name for scene in scenes if scene.demo] == [
         f"episode{number}" for number in range(1, 11)
     ]
+
+
+def test_stray_folders_are_no_demos_and_other_writings_are(demos: Path, tmp_path: Path) -> None:
+    folder = episodes_folder(tmp_path, "test", TASK)
+    for number, name in enumerate(("episode002", "episode_0", "episode1", "episode2 (copy)")):
+        source = episodes_folder(demos.parent, demos.name, TASK) / f"episode{number}"
+        shutil.copytree(source, folder / name)
+    (folder / ".ipynb_checkpoints").mkdir()
+    scenes = demo_scenes(tmp_path / "test", TASK, 0, 3, restore=True)
+    assert [scene.demo for scene in scenes] == [
+        folder / name for name in ("episode_0", "episode1", "episode002")
+    ]
+    assert all(recorded_backend(scene) == "embedded" for scene in scenes)
+
+
+def test_upstream_demos_are_replayed_with_the_assumed_flag(demos: Path) -> None:
+    (scene,) = demo_scenes(demos, TASK, 3, 1, restore=True)
+    assert scene.demo is not None
+    episode = read_episode(scene.demo)
+    for observation in episode.demo:
+        del observation.ignore_collisions
+    with pytest.raises(DemoError, match="set assume_ignore_collisions"):
+        keyframe_actions(episode)
+    for assumed in (True, False):
+        ignore = keyframe_actions(episode, assume_ignore_collisions=assumed)[2]
+        assert set(ignore) == {float(assumed)}
 
 
 def test_a_demo_restores_its_scene(demos: Path) -> None:

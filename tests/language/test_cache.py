@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sam2act.language.cache import LanguageCache
+from sam2act.language.cache import LanguageCache, warn_of_equal
 from sam2act.language.text_encoder import HashedTextEncoder, LanguageError
 
 
@@ -26,7 +26,7 @@ class _Counting(HashedTextEncoder):
 
 
 class _WithoutWeights:
-    family = "hashed-v1"
+    family = "hashed-v2"
 
     @property
     def name(self) -> str:
@@ -62,6 +62,31 @@ def test_cached_texts_need_no_weights(tmp_path: Path, caplog) -> None:
     assert "without its weights" in caplog.text
     with pytest.raises(LanguageError, match="weights are absent"):
         cache.table(["open", "never seen"], _WithoutWeights())
+
+
+def test_entries_of_an_older_rule_are_not_used(tmp_path: Path) -> None:
+    """Features of version 1 of the hashed encoder, which did not see signs, stay where they are."""
+    cache, encoder = LanguageCache(tmp_path / "language.safetensors"), _Counting()
+    encoder.name = "hashed-v1-3x4"
+    cache.table(["move +5 cm"], encoder)
+    again = _Counting()
+    cache.table(["move +5 cm"], again)
+    assert again.name == "hashed-v2-3x4" and again.asked == ["move +5 cm"]
+
+
+def test_equal_features_are_named(caplog) -> None:
+    texts = ["open the drawer", "Open the drawer.", "close it", "open the drawer"]
+    warn_of_equal(texts, HashedTextEncoder(4, 8).encode(texts))
+    assert len(caplog.records) == 1
+    assert "2 instructions get the same features" in caplog.text
+    assert "'open the drawer', 'Open the drawer.'" in caplog.text and "close" not in caplog.text
+
+
+def test_texts_are_checked_before_the_file_is_touched(tmp_path: Path) -> None:
+    cache = LanguageCache(tmp_path / "language.safetensors")
+    with pytest.raises(LanguageError, match="no word in it"):
+        cache.table(["open", "  "], _Counting())
+    assert not cache.path.exists()
 
 
 def test_damaged_cache_says_what_to_do(tmp_path: Path) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 import warnings
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -22,6 +24,7 @@ from sam2act.language.text_encoder import (
     clip_token_features,
     clip_tokens,
 )
+from tests.language.wordings import WORDINGS
 
 needs_open_clip = pytest.mark.skipif(
     find_spec("open_clip") is None, reason="open_clip is not installed (extra clip)"
@@ -52,6 +55,51 @@ def test_hashed_has_unit_scale() -> None:
 def test_hashed_ignores_case_and_punctuation() -> None:
     encoder = HashedTextEncoder(5, 8)
     assert torch.equal(*encoder.encode(["Open the drawer.", "open the  drawer"]))
+
+
+def test_hashed_features_of_the_tasks_never_change() -> None:
+    """Checkpoints were trained with them; the digest is that of the first version."""
+    features = HashedTextEncoder(40, 16).encode(WORDINGS)
+    digest = hashlib.sha256(features.numpy().tobytes()).hexdigest()
+    assert digest == "583e1b9bc73b7e79cf2620cdbb16d0d461f18995991873ff5483e0a3c50ad1b9"
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("move +5 cm", "move -5 cm"),
+        ("move +5 cm", "move 5 cm"),
+        ("move - 5 cm", "move 5 cm"),
+        ("move \u22125 cm", "move 5 cm"),
+        ("move 0.5 cm", "move 0 5 cm"),
+        ("move 1,5 cm", "move 1.5 cm"),
+        ("turn 50 %", "turn 50"),
+        ("turn 50°", "turn 50"),
+        ("press a+b", "press a b"),
+        ("wait 1:30", "wait 1 30"),
+        ("push the \u2660 card", "push the \u2665 card"),
+    ],
+)
+def test_hashed_signs_and_symbols_count(one: str, other: str) -> None:
+    features = HashedTextEncoder(8, 16).encode([one, other])
+    assert not torch.equal(features[0], features[1])
+
+
+def test_encoders_refuse_what_is_no_instruction(tmp_path: Path) -> None:
+    for encoder in (HashedTextEncoder(5, 8), ClipTextEncoder(str(tmp_path / "none.pt"))):
+        for texts, reason in ((["open", " "], "no word"), ([None], "NoneType"), ("open", "a list")):
+            with pytest.raises(LanguageError, match=reason):
+                encoder.encode(texts)
+    read = HashedTextEncoder(5, 8).encode([b"open it", np.str_("open it")])
+    assert torch.equal(read[0], read[1])
+
+
+@needs_open_clip
+def test_clip_cuts_nothing_off() -> None:
+    fits = " ".join(["open"] * 75)
+    assert clip_tokens([fits]).shape == (1, 77) and (clip_tokens([fits]) != 0).all()
+    with pytest.raises(LanguageError, match=r"has 78 CLIP tokens, but CLIP reads 77; shorten it"):
+        clip_tokens(["short", fits + " it"])
 
 
 def test_hashed_long_texts_stay_distinct() -> None:
