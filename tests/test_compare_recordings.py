@@ -34,4 +34,4 @@ def test_missing_demos_are_named(tmp_path: Path) -> None:
     assert done.returncode == 2 and "open_drawer" in done.stderr
     (tmp_path / "train" / "open_drawer" / "all_variations" / "episodes").mkdir(parents=True)
     done = run("--data", tmp_path, "--output", tmp_path / "x.png")
-    assert done.returncode == 2 and "holds no folder called episode<N>" in done.stderr
+    assert done.returncode == 2 and "holds no episode<N>" in done.stderr

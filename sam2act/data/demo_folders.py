@@ -93,7 +93,7 @@ def episode_folders(root: str | Path, split: str, task: str) -> dict[int, Path]:
         remedy = "record or copy demos there"
         if others:
             remedy = f"rename those there, e.g. {rename_command(folder / others[0])}"
-        raise DemoError(f"{folder}: holds no folder called {EPISODE_NAME}; {remedy}")
+        raise DemoError(f"{folder}: holds no {EPISODE_NAME}; {remedy}")
     return found
 
 

@@ -16,7 +16,7 @@ from sam2act.data.demo_folders import (
     visible_folders,
 )
 from sam2act.data.demos import Episode, read_episode
-from sam2act.data.rlbench_types import Observation
+from sam2act.data.rlbench_types import DemoError, Observation
 from sam2act.envs.base import Env
 from sam2act.envs.recorded import check_plain_seed, recorded_origin
 from sam2act.envs.seeding import episode_seed, episode_variation
@@ -105,13 +105,16 @@ def demo_scenes(
         gaps: take the demos that are there, although numbers between them are missing.
 
     Raises:
-        SceneError: there are none, or fewer, or numbers between them are missing.
-        DemoError: no folder is called as an episode, or two have the same number.
+        SceneError: there are none, or fewer, numbers between them are missing, or two folders have
+            the same number.
     """
     episodes = folder / task / EPISODES_FOLDER
     if not episodes.is_dir():
         raise SceneError(_absent(folder, task))
-    found = episode_folders(folder, ".", task)
+    try:
+        found = episode_folders(folder, ".", task)
+    except DemoError as error:
+        raise SceneError(f"{error}, or evaluate on {_FRESH}") from error
     numbers = list(found)
     if start + count > len(numbers):
         raise SceneError(_too_few(folder / task, start, count, len(numbers)))
@@ -131,11 +134,6 @@ def demo_scenes(
 
 
 def _too_few(folder: Path, start: int, count: int, there: int) -> str:
-    if not there:
-        return (
-            f"{folder / EPISODES_FOLDER}: holds no episode<N>; copy or record demos, or evaluate "
-            f"on {_FRESH}"
-        )
     if start >= there:
         return (
             f"{folder}: there are {there} demos, none from number {start} on; lower --start-episode"

@@ -121,7 +121,7 @@ def test_hidden_folders_are_no_tasks_and_no_splits(demos: Path) -> None:
 def test_other_names_come_with_the_command_that_renames(tmp_path: Path) -> None:
     folder = _episodes(tmp_path, "demo 0", "demo 1")
     message = _error(tmp_path, "train", "lift")
-    assert "holds no folder called episode<N>" in message
+    assert "holds no episode<N>" in message
     assert f"`mv '{folder / 'demo 0'}' {folder / 'episode0'}`" in message
     with pytest.raises(DemoError, match="called episode<N>; rename it, e.g. `mv "):
         read_episode(folder / "demo 0")
