@@ -269,9 +269,8 @@ def write_errors(path: Path, reports: Sequence[KeyframeReport]) -> None:
             for report in reports
         ],
     }
-    path.write_text(json.dumps(content, indent=1), encoding="utf-8")
     with naming(path):
-        path.write_text(json.dumps(content, indent=1))
+        path.write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 
 def write_page(path: Path, checkpoint: Path, reports: Sequence[KeyframeReport]) -> None:

@@ -93,8 +93,10 @@ def test_threshold_belongs_to_the_store(request_: StoreRequest, tmp_path: Path, 
     caplog.set_level("INFO")
     _build(dataclasses.replace(request_, gripper_threshold=0.5))
     assert "gripper_threshold changed from None to 0.5" in caplog.text
-    moved = dataclasses.replace(request_, gripper_threshold=0.7, data_folder=tmp_path / "nowhere")
-    with pytest.raises(StoreError, match=r"built with gripper_threshold 0\.5 instead of 0\.7"):
+    moved = dataclasses.replace(
+        request_, gripper_threshold=0.7, data_folder=tmp_path / "nowhere", store_alone=True
+    )
+    with pytest.raises(StoreError, match=r"gripper_threshold changed from 0\.5 to 0\.7"):
         _build(moved)
 
 
