@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from sam2act.config.load import load_experiment, load_network, to_dict
-from sam2act.config.schema import ExperimentConfig, NetworkConfig
+from sam2act.config.network import NetworkConfig
+from sam2act.config.schema import ExperimentConfig
 from sam2act.config.tasks import MEMORYBENCH_TASKS, RLBENCH_TASKS
 from sam2act.evaluation.actors import (
     Actor,

@@ -16,7 +16,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from sam2act.config.schema import ConfigError, ExperimentConfig, NetworkConfig
+from sam2act.config.network import NetworkConfig
+from sam2act.config.schema import ConfigError, ExperimentConfig
 from sam2act.policy.checkpoint import CheckpointError
 from sam2act.training.loop import Trainer
 from sam2act.training.run import Stage, build_parser, run_stage

@@ -35,7 +35,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from sam2act.compat.console import make_output_safe
 from sam2act.config.load import load_experiment, load_network  # noqa: E402
-from sam2act.config.schema import ConfigError, ExperimentConfig, NetworkConfig  # noqa: E402
+from sam2act.config.network import NetworkConfig  # noqa: E402
+from sam2act.config.schema import ConfigError, ExperimentConfig  # noqa: E402
 from sam2act.files import report_error  # noqa: E402
 from sam2act.models.published_weights import (  # noqa: E402
     MEMORY_TABLE,

@@ -39,7 +39,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "visualization": ("geometry", "rendering", "policy"),
 }
 # `assets` is the table of public files, `config.weights` the rule by which they are found.
-FOR_ALL = ("compat", "files", "config.schema", "config.weights", "assets")
+FOR_ALL = ("compat", "files", "config.schema", "config.network", "config.weights", "assets")
 # Single modules that need more, each with its reason.
 EXCEPTIONS: dict[str, tuple[str, ...]] = {
     "policy.checkpoint": ("config.load",),  # a checkpoint carries its own configuration

@@ -16,7 +16,8 @@ import yaml
 from yacs.config import CfgNode
 
 from sam2act.config.files import find_config, read_mapping
-from sam2act.config.schema import ConfigError, ExperimentConfig, NetworkConfig
+from sam2act.config.network import NetworkConfig
+from sam2act.config.schema import ConfigError, ExperimentConfig
 from sam2act.config.values import WEIGHTS, read_value, unquoted
 from sam2act.config.weights import named_beside
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from sam2act.config.schema import NetworkConfig
+from sam2act.config.network import NetworkConfig
 from sam2act.models.heads import ActionHead, ActionLogits
 from sam2act.models.image_encoder import FeaturePyramid
 from sam2act.models.multiview_transformer import MultiViewTransformer, Tokenizer

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from einops import rearrange, reduce
 from torch import Tensor, nn
 
-from sam2act.config.schema import NetworkConfig
+from sam2act.config.network import NetworkConfig
 from sam2act.models.linear import Linear
 from sam2act.rendering.heatmaps import sample_inverse_distance
 

@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sam2act.config.schema import ConfigError, NetworkConfig
+from sam2act.config.network import NetworkConfig
+from sam2act.config.schema import ConfigError
 from sam2act.config.weights import find_weights, how_to_get
 from sam2act.models.hiera import Hiera, WindowAttention
 from sam2act.models.lora import LoRAQKV, adapter_parameters

@@ -11,7 +11,7 @@ from einops import rearrange, repeat
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from sam2act.config.schema import NetworkConfig
+from sam2act.config.network import NetworkConfig
 from sam2act.models.attention import Attention, GatedFeedForward, TransformerLayer
 from sam2act.models.image_encoder import LEAKY_SLOPE
 from sam2act.models.linear import Linear

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sam2act.config.schema import NetworkConfig
+from sam2act.config.network import NetworkConfig
 from sam2act.models.weight_names import (
     WeightsError,
     describe_misfit,

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from sam2act.config.schema import ConfigError, NetworkConfig
+from sam2act.config.network import NetworkConfig
+from sam2act.config.schema import ConfigError
 from sam2act.models.branch import BranchOutput
 from sam2act.models.image_encoder import FeaturePyramid, Sam2ImageEncoder
 from sam2act.models.memory.bank import MemoryBank

@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sam2act.config.schema import ConfigError, NetworkConfig
+from sam2act.config.network import NetworkConfig
+from sam2act.config.schema import ConfigError
 from sam2act.models.branch import Branch, BranchOutput
 from sam2act.models.image_encoder import FeaturePyramid, ImageEncoder, build_encoders
 from sam2act.rendering.backends import SOFT, works

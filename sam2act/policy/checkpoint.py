@@ -19,7 +19,8 @@ import yaml
 from torch import Tensor
 
 from sam2act.config.load import changed, from_dict, load_experiment, load_network, to_dict
-from sam2act.config.schema import ConfigError, ExperimentConfig, NetworkConfig
+from sam2act.config.network import NetworkConfig
+from sam2act.config.schema import ConfigError, ExperimentConfig
 from sam2act.files import replacing
 from sam2act.models.published_weights import (
     MEMORY_TABLE,

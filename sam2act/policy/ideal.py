@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from sam2act.config.schema import ExperimentConfig, NetworkConfig
+from sam2act.config.network import NetworkConfig
+from sam2act.config.schema import ExperimentConfig
 from sam2act.geometry.rotations import (
     bins_from_quaternion,
     canonical_quaternion,

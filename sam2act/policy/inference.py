@@ -16,7 +16,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from sam2act.config.schema import ExperimentConfig, NetworkConfig
+from sam2act.config.network import NetworkConfig
+from sam2act.config.schema import ExperimentConfig
 from sam2act.geometry.scene_bounds import SceneBounds
 from sam2act.models.memory.bank import MemoryBank
 from sam2act.models.sam2act_plus import SAM2ActPlusNetwork

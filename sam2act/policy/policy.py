@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from sam2act.config.schema import GRAPH_MODES, ConfigError, ExperimentConfig, NetworkConfig
+from sam2act.config.network import NetworkConfig
+from sam2act.config.schema import GRAPH_MODES, ConfigError, ExperimentConfig
 from sam2act.geometry.augmentation import AugmentationDraws, apply_se3, jitter_colors
 from sam2act.geometry.rotations import (
     bins_from_quaternion,

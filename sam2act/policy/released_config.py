@@ -12,7 +12,8 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
-from sam2act.config.schema import ConfigError, ExperimentConfig, NetworkConfig
+from sam2act.config.network import NetworkConfig
+from sam2act.config.schema import ConfigError, ExperimentConfig
 from sam2act.models.weight_names import listing
 
 EXPERIMENT_KEYS = (

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,10 +37,11 @@ from sam2act.training.excess import (
     largest_excess,
 )
 from sam2act.training.guards import NonFiniteGuard, StopRequest
+from sam2act.training.meter import Meter, mean_output
 from sam2act.training.optimizer import build_optimizer
 from sam2act.training.optimizer_state import restore_optimizer
 from sam2act.training.plan import RunPlan
-from sam2act.training.run_log import PACKAGE_LOGGER, RunLog, as_numbers
+from sam2act.training.run_log import PACKAGE_LOGGER, RunLog
 from sam2act.training.schedule import WarmupCosine
 from sam2act.training.seeding import seed_step, step_generator
 from sam2act.training.validation import ValidationData, validation_losses
@@ -161,7 +161,7 @@ class Trainer:
         self, batches: Iterator[Batch], log: RunLog, progress: tqdm, stop: StopRequest
     ) -> bool:
         """Updates until the end of the epoch; False if any process was asked to stop."""
-        meter = _Meter(self.plan.samples_per_update)
+        meter = Meter(self.plan.samples_per_update)
         every = self.experiment.log_every
         while True:
             meter.add(self.update(batches))
@@ -196,7 +196,7 @@ class Trainer:
         if self.world.device.type == "cpu":
             self.guard.check()  # costs nothing here; a GPU would have to be waited for
         self._step_optimizer()
-        return _mean_output(outputs)
+        return mean_output(outputs)
 
     def _loss(self, batch: Batch, number: int) -> LossOutput:
         batch = batch.to(self.world.device)
@@ -381,37 +381,3 @@ class Trainer:
             part.load_state_dict(state)
         except ValueError as error:
             raise CheckpointError(str(error)) from error
-
-
-class _Meter:
-    """Means of the losses since the last reading, summed on the device."""
-
-    def __init__(self, samples_per_update: int) -> None:
-        self._samples = samples_per_update
-        self._clear()
-
-    def _clear(self) -> None:
-        self._start, self._count = time.perf_counter(), 0
-        self._sums: dict[str, Tensor] = {}
-
-    def add(self, output: LossOutput) -> None:
-        """Add one update."""
-        self._count += 1
-        for name, value in {"total_loss": output.total.detach(), **output.terms}.items():
-            self._sums[name] = self._sums[name] + value if name in self._sums else value.clone()
-
-    def read(self) -> dict[str, float]:
-        """Means and samples per second since the last call; waits for the device."""
-        values = as_numbers({name: value / self._count for name, value in self._sums.items()})
-        seconds = time.perf_counter() - self._start
-        values["samples_per_second"] = self._samples * self._count / seconds
-        self._clear()
-        return values
-
-
-def _mean_output(outputs: list[LossOutput]) -> LossOutput:
-    names = outputs[0].terms
-    return LossOutput(
-        torch.stack([output.total.detach() for output in outputs]).mean(),
-        {name: torch.stack([output.terms[name] for output in outputs]).mean() for name in names},
-    )

@@ -21,7 +21,8 @@ from sam2act.config.load import (
     load_network,
     to_dict,
 )
-from sam2act.config.schema import ConfigError, ExperimentConfig, NetworkConfig
+from sam2act.config.network import NetworkConfig
+from sam2act.config.schema import ConfigError, ExperimentConfig
 from sam2act.config.tasks import RLBENCH_TASKS
 
 # Keys of the experiment and of the network config that may differ from those of the checkpoint

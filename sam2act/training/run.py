@@ -11,7 +11,8 @@ import torch
 
 from sam2act.compat.console import make_output_safe
 from sam2act.config.load import load_experiment, load_network, to_dict
-from sam2act.config.schema import ExperimentConfig, NetworkConfig
+from sam2act.config.network import NetworkConfig
+from sam2act.config.schema import ExperimentConfig
 from sam2act.files import report_error
 from sam2act.policy.checkpoint import build_policy
 from sam2act.training.allocator import keep_freed_memory

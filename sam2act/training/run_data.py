@@ -10,7 +10,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from sam2act.config.schema import ConfigError, ExperimentConfig, NetworkConfig
+from sam2act.config.network import NetworkConfig
+from sam2act.config.schema import ConfigError, ExperimentConfig
 from sam2act.config.tasks import (
     data_folder,
     lies_in_package,

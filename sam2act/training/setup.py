@@ -14,7 +14,8 @@ import torch
 from torch import nn
 
 from sam2act.config.load import to_dict
-from sam2act.config.schema import ConfigError, ExperimentConfig, NetworkConfig
+from sam2act.config.network import NetworkConfig
+from sam2act.config.schema import ConfigError, ExperimentConfig
 from sam2act.config.tasks import run_name
 from sam2act.data.rlbench_types import DemoError
 from sam2act.data.samplers import SamplingError

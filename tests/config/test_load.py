@@ -15,7 +15,8 @@ from sam2act.config.load import (
     load_network,
     to_dict,
 )
-from sam2act.config.schema import ConfigError, ExperimentConfig, NetworkConfig
+from sam2act.config.network import NetworkConfig
+from sam2act.config.schema import ConfigError, ExperimentConfig
 from sam2act.config.tasks import RLBENCH_TASKS, data_folder, store_folder, task_names
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"

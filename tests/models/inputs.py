@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from sam2act.config.schema import NetworkConfig
+from sam2act.config.network import NetworkConfig
 from sam2act.models.two_stage import Cloud, Guidance
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from sam2act.config.load import load_network
-from sam2act.config.schema import NetworkConfig
+from sam2act.config.network import NetworkConfig
 from sam2act.models import linear
 from sam2act.models.branch import round_to_half
 from sam2act.models.multiview_transformer import MultiViewTransformer

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from sam2act import train
 from sam2act.config.load import load_experiment, load_network
-from sam2act.config.schema import ExperimentConfig, NetworkConfig
+from sam2act.config.network import NetworkConfig
+from sam2act.config.schema import ExperimentConfig
 from sam2act.policy.checkpoint import PolicyBundle, build_policy
 from sam2act.training.distributed import World
 from sam2act.training.loop import Trainer

@@ -12,7 +12,7 @@ import torch
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
-from sam2act.config.schema import NetworkConfig
+from sam2act.config.network import NetworkConfig
 from sam2act.models.memory.attention import MemoryAttention
 from sam2act.models.memory.bank import MemoryBank
 from sam2act.models.memory.encoder import MemoryEncoder, mask_from_heatmap
