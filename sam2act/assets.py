@@ -6,7 +6,6 @@ for the rest the project page and the destination are named.
 
 from __future__ import annotations
 
-import hashlib
 import http.client
 import json
 import os
@@ -17,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from sam2act.files import naming, replacing
+from sam2act.files import naming, replacing, sha256_of
 
 CHECKSUMS_NAME = "checksums.json"
 CHUNK = 1 << 20  # bytes per read
@@ -170,15 +169,6 @@ def verify(asset: Asset, path: Path, output: Path) -> None:
         text = json.dumps({**known, asset.place: actual}, indent=2, sort_keys=True) + "\n"
         with replacing(record) as part:
             part.write_text(text, encoding="utf-8")
-
-
-def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file in hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _download(asset: Asset, part: Path, progress: Progress) -> None:

@@ -24,9 +24,10 @@ from sam2act.evaluation.actors import (
     keyframe_actions,
 )
 from sam2act.evaluation.aggregate import average_tasks
-from sam2act.evaluation.checkpoints import file_digest, find_checkpoints
+from sam2act.evaluation.checkpoints import find_checkpoints
 from sam2act.evaluation.results import EpisodeRow
 from sam2act.evaluation_plan import OptionError, Plan, batch_size
+from sam2act.files import sha256_of
 from sam2act.language.text_encoder import build_text_encoder
 from sam2act.policy.checkpoint import load_policy
 from sam2act.policy.executor import SingleExecutor
@@ -158,7 +159,7 @@ def find_targets(args: argparse.Namespace) -> list[Target]:
     if args.ground_truth:
         return [Target(GROUND_TRUTH)]
     return [
-        Target(path.stem, path, {"name": path.name, "sha256": file_digest(path)})
+        Target(path.stem, path, {"name": path.name, "sha256": sha256_of(path)})
         for path in find_checkpoints(args.model_folder, args.model_name)
     ]
 

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and refusals of the operating system in one line.
+"""Files that appear whole or not at all, their digests, and refusals of the system in one line.
 
 Standard library only, so that every part of the package and every script may use it.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import re
 import sys
@@ -38,6 +39,7 @@ _NUMBERED = re.compile(r"\(os error (\d+)\)")
 _TORCH_WRITER = ("inline_container", "PytorchStreamWriter", "iostream error")
 _PARTIAL = ".part"  # ends the names of files that are being written
 _LONGEST_NAME = 200  # characters of a path that a message shows
+_BLOCK = 1 << 20  # bytes per read
 
 
 def is_refusal(error: BaseException) -> bool:
@@ -142,6 +144,15 @@ def replacing(path: str | Path, *, shared: bool = False) -> Iterator[Path]:
             with contextlib.suppress(OSError):
                 partial.unlink()
             raise
+
+
+def sha256_of(path: str | Path) -> str:
+    """The SHA-256 of the content of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as stream:
+        while block := stream.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def flush(path: Path) -> None:

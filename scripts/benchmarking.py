@@ -20,6 +20,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 import sam2act
+from sam2act.files import replacing
 from sam2act.models.linear import Linear
 
 
@@ -125,9 +126,8 @@ def report(title: str, rows: Sequence[Row], path: Path | None) -> None:
         "machine": machine(),
         "rows": [dataclasses.asdict(row) | {"ratio": row.ratio} for row in rows],
     }
-    partial = path.with_name(path.name + ".part")
-    partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    with replacing(path) as partial:
+        partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def machine() -> dict[str, object]:

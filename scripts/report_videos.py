@@ -11,6 +11,7 @@ from sam2act.evaluation.aggregate import tasks_of
 from sam2act.evaluation.methods import Evaluation, Method, evaluation_command
 from sam2act.evaluation.results import EpisodeRow
 from sam2act.visualization.page import Page
+from sam2act.wording import listing
 
 MEDIA_TYPES = {".mp4": "video/mp4", ".gif": "image/gif", ".webp": "image/webp"}
 MEGABYTE = 1_000_000
@@ -50,10 +51,9 @@ def add_videos(page: Page, methods: Sequence[Method], limit: int) -> None:
             used += size
             show(page, film)
     if left_out:
-        more = f" and {len(left_out) - NAMED} more" if len(left_out) > NAMED else ""
         page.text(
             f"Left out, to keep the films of this page below {limit / MEGABYTE:g} MB "
-            f"(--video-megabytes): {', '.join(left_out[:NAMED])}{more}."
+            f"(--video-megabytes): {listing(left_out, NAMED)}."
         )
 
 

@@ -30,6 +30,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "config": (),
     "compat": (),
     "files": (),
+    "wording": (),
     "envs": ("geometry", "policy.contracts", "data.rlbench_types"),
     # Of the data only the stored state of demos: evaluation reads no images.
     "evaluation": (
@@ -39,7 +40,10 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "visualization": ("geometry", "rendering", "policy"),
 }
 # `assets` is the table of public files, `config.weights` the rule by which they are found.
-FOR_ALL = ("compat", "files", "config.schema", "config.network", "config.weights", "assets")
+FOR_ALL = (
+    *("compat", "files", "wording"),
+    *("config.schema", "config.network", "config.weights", "assets"),
+)
 # Single modules that need more, each with its reason.
 EXCEPTIONS: dict[str, tuple[str, ...]] = {
     "policy.checkpoint": ("config.load",),  # a checkpoint carries its own configuration

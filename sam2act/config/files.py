@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from sam2act.config.schema import ConfigError
+from sam2act.wording import listing
 
 # Every kind of scalar that yaml would turn into something else than its text.
 SCALAR_TAGS = ("str", "int", "float", "bool", "null", "timestamp", "value", "merge")
@@ -44,7 +45,7 @@ def find_config(path: str | Path) -> Path:
         if os.path.isfile(candidate):
             return candidate
     if os.path.isdir(path):
-        inside = ", ".join(sorted(file.name for file in path.glob("*.yaml"))[:10])
+        inside = listing(sorted(file.name for file in path.glob("*.yaml")))
         raise ConfigError(f"{path} is a folder; name a yaml file in it ({inside or 'it has none'})")
     raise ConfigError(f"no config file {path}; looked for {', '.join(map(str, tried))}")
 

@@ -69,15 +69,18 @@ def keys_of(file: Path) -> set[str]:
     Raises:
         ConfigError: the file is no yaml mapping.
     """
+    return set(flat(read_mapping(file)))
 
-    def names(values: Mapping[str, Any], prefix: str) -> set[str]:
-        found: set[str] = set()
-        for key, value in values.items():
-            nested = isinstance(value, Mapping)
-            found |= names(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}"}
-        return found
 
-    return names(read_mapping(file), "")
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested sections as dotted keys."""
+    leaves: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            leaves |= flat(value, f"{prefix}{key}.")
+        else:
+            leaves[f"{prefix}{key}"] = value
+    return leaves
 
 
 def changed(config: Section, opts: str) -> Section:

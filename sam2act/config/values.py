@@ -66,7 +66,7 @@ def _scalar(value: Any, kind: type) -> Any:
             return value
         try:
             return _from_text(value, kind)
-        except ValueError:
+        except (ValueError, OverflowError):
             raise complaint from None
     whole = isinstance(value, int) and not isinstance(value, bool)
     if kind is float and (whole or isinstance(value, float)) and math.isfinite(value):

@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -32,6 +31,7 @@ from sam2act.data.store import (
     TaskStore,
     frame_labels_of,
 )
+from sam2act.files import replacing
 from sam2act.geometry.cameras import measured_depth, unproject
 from sam2act.geometry.scene_bounds import SceneBounds
 
@@ -238,10 +238,9 @@ def _remembered(path: Path, digest: str) -> dict[str, dict[str, list]]:
 
 def _remember(path: Path, digest: str, known: dict[str, dict[str, list]]) -> None:
     """Saves the checks; a folder that cannot be written costs another check next time."""
-    building = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        building.write_text(json.dumps({"store": digest, "unseen": known}), encoding="utf-8")
-        building.replace(path)
+        with replacing(path, shared=True) as partial:
+            partial.write_text(json.dumps({"store": digest, "unseen": known}), encoding="utf-8")
     except OSError as error:
         logger.info("%s: not saved (%s)", path, error)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -49,12 +48,3 @@ def natural_key(path: Path) -> list[tuple[int, int, str]]:
     """Sorts `model_2.pth` before `model_10.pth`."""
     parts = [part for part in _NUMBER.split(path.name) if part]
     return [(0, int(p), "") if p.isdigit() else (1, 0, p) for p in parts]
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file, which tells a checkpoint from another one of the same name."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as stream:
-        for block in iter(lambda: stream.read(1 << 20), b""):
-            digest.update(block)
-    return digest.hexdigest()

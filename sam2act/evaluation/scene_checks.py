@@ -13,9 +13,9 @@ from sam2act.data.rlbench_types import DemoError
 from sam2act.envs.recorded import check_origin, check_plain_seed, restore_random_state
 from sam2act.envs.registry import variation_count
 from sam2act.evaluation.scenes import SKIP_FLAG, Scene, SceneError, read_stored
+from sam2act.wording import listing
 
 _FEW = 50  # demos that are looked at without a progress bar
-_MOST_NAMES = 10
 
 Check = Callable[[Episode], object]  # raises DemoError
 
@@ -61,11 +61,8 @@ def _summary(bad: dict[Scene, str], count: int) -> str:
     first, *others = bad
     if not others:
         return bad[first]
-    names = ", ".join(
-        f"{scene.task}/{scene.demo.name}" for scene in others[:_MOST_NAMES] if scene.demo
-    )
-    more = f" and {len(others) - _MOST_NAMES} more" if len(others) > _MOST_NAMES else ""
-    return f"{bad[first]} ({len(bad)} of {count} demos cannot be used, also {names}{more})"
+    names = listing(f"{scene.task}/{scene.demo.name}" for scene in others if scene.demo)
+    return f"{bad[first]} ({len(bad)} of {count} demos cannot be used, also {names})"
 
 
 class DemoCheck:

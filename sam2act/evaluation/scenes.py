@@ -20,10 +20,10 @@ from sam2act.data.rlbench_types import DemoError, Observation
 from sam2act.envs.base import Env
 from sam2act.envs.recorded import check_plain_seed, recorded_origin
 from sam2act.envs.seeding import episode_seed, episode_variation
+from sam2act.wording import listing
 
 SKIP_FLAG = "--skip-bad-episodes"  # of eval.py
 _FRESH = "fresh scenes of the embedded simulator with --backend embedded --seed N"
-_MOST_NAMES = 10
 
 
 class SceneError(ValueError):
@@ -121,10 +121,10 @@ def demo_scenes(
     chosen = numbers[start : start + count]
     missing = sorted(set(range(numbers[0], chosen[-1])) - set(numbers))
     if missing and not gaps:
-        names = ", ".join(f"episode{number}" for number in missing[:_MOST_NAMES])
+        names = listing(f"episode{number}" for number in missing)
         raise SceneError(
-            f"{episodes}: {names} missing ({len(missing)} in all), so that demo {start} is "
-            f"{found[chosen[0]].name}; copy the demos again, or pass {SKIP_FLAG} to count those "
+            f"{episodes}: {names} missing, so that demo {start} is {found[chosen[0]].name}; "
+            f"copy the demos again, or pass {SKIP_FLAG} to count those "
             "that are there"
         )
     return [

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from sam2act.config.schema import ConfigError, LanguageConfig
 from sam2act.config.weights import find_weights, how_to_get
+from sam2act.files import sha256_of
 from sam2act.language.instructions import LanguageError, as_instructions
 from sam2act.models.weight_files import WeightFileError, read_weight_file
 from sam2act.models.weight_names import WeightsError, misfit, require_finite, unwrapped
@@ -115,11 +116,7 @@ class ClipTextEncoder:
         Raises:
             LanguageError: the file is absent.
         """
-        digest = hashlib.sha256()
-        with open(self._path, "rb") as stream:
-            while block := stream.read(1 << 20):
-                digest.update(block)
-        return f"{self.family}-{digest.hexdigest()[:16]}"
+        return f"{self.family}-{sha256_of(self._path)[:16]}"
 
     @cached_property
     def _path(self) -> Path:

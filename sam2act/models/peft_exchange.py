@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sam2act.files import replacing
 from sam2act.models.lora import LoRAQKV
 from sam2act.models.weight_files import WeightFileError, read_weight_file
 from sam2act.models.weight_names import WeightsError, misfit, require_finite
@@ -89,15 +89,11 @@ def export_adapter(network: nn.Module, folder: str | Path) -> None:
     state = adapter_state(network)
     tensors = {name: value.detach().cpu().contiguous() for name, value in state.items()}
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    weights, config = folder / WEIGHTS_FILE, folder / CONFIG_FILE
-    partial = weights.with_name(weights.name + ".part")
-    save_file(tensors, partial, metadata={"format": "pt"})
-    os.replace(partial, weights)
-    partial = config.with_name(config.name + ".part")
+    with replacing(folder / WEIGHTS_FILE) as partial:
+        save_file(tensors, partial, metadata={"format": "pt"})
     text = json.dumps(adapter_config(_rank(state)), indent=2)
-    partial.write_text(text + "\n", encoding="utf-8")
-    os.replace(partial, config)
+    with replacing(folder / CONFIG_FILE) as partial:
+        partial.write_text(text + "\n", encoding="utf-8")
 
 
 @torch.no_grad()

@@ -103,7 +103,7 @@ class LoadReport:
             f"{len(self.absent)} unused ones absent"
         ]
         if self.fresh:
-            lines.append(f"{len(self.fresh)} start fresh: {listing(self.fresh)}")
+            lines.append(f"{len(self.fresh)} start fresh: {listing(sorted(self.fresh))}")
         return "\n".join([*lines, *([self.explanation] if self.explanation else [])])
 
 

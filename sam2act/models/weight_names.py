@@ -5,24 +5,19 @@ Messages list at most ten names and then a count.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-LISTED = 10
+from sam2act.wording import listing
+
+EXAMPLES = 10  # names that are looked at for a common prefix
 
 
 class WeightsError(ValueError):
     """A file does not fit the network, or its values are no weights; the message names tensors."""
-
-
-def listing(names: Iterable[str]) -> str:
-    """Up to ten names in order, then how many more there are."""
-    names = sorted(names)
-    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-    return ", ".join(names[:LISTED]) + more
 
 
 # ---------------------------------------------------------------------------------------- names
@@ -64,7 +59,7 @@ def prefix_hint(found: Collection[str], expected: Collection[str]) -> str:
 
 def _common_prefix(names: list[str], targets: set[str]) -> str:
     """A prefix without which more than half of `names` are in `targets`."""
-    for example in names[:LISTED]:
+    for example in names[:EXAMPLES]:
         start = example.find(".") + 1
         while start:
             prefix = example[:start]
@@ -106,7 +101,7 @@ def describe_misfit(
     complaints: Mapping[str, list[str]], found: Collection[str], expected: Collection[str]
 ) -> str:
     """Names by kind of complaint, at most ten of each, and the prefix that explains them."""
-    parts = [f"{len(x)} {title}: {listing(x)}" for title, x in complaints.items() if x]
+    parts = [f"{len(x)} {title}: {listing(sorted(x))}" for title, x in complaints.items() if x]
     hint = prefix_hint(found, expected) if parts else ""
     return "; ".join([*([hint] if hint else []), *parts])
 
@@ -127,7 +122,7 @@ def require_finite(tensors: Mapping[str, Any]) -> None:
         seen.add(place)
     if bad:
         tensors_are = "1 tensor holds" if len(bad) == 1 else f"{len(bad)} tensors hold"
-        raise WeightsError(f"{tensors_are} NaN or infinite values: {listing(bad)}")
+        raise WeightsError(f"{tensors_are} NaN or infinite values: {listing(sorted(bad))}")
 
 
 def _finite(value: Tensor) -> bool:

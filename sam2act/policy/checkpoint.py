@@ -34,9 +34,10 @@ from sam2act.models.published_weights import (
 from sam2act.models.sam2act_plus import SAM2ActPlusNetwork
 from sam2act.models.two_stage import TwoStageNetwork
 from sam2act.models.weight_files import WeightFileError, read_weight_file
-from sam2act.models.weight_names import listing, misfit, require_finite, unwrapped
+from sam2act.models.weight_names import misfit, require_finite, unwrapped
 from sam2act.policy.plus import SAM2ActPlusPolicy
 from sam2act.policy.policy import PolicySettings, SAM2ActPolicy
+from sam2act.wording import listing
 
 
 class CheckpointError(ValueError):
@@ -150,7 +151,7 @@ def _read_sound(path: Path) -> dict[str, Any]:
     if isinstance(content, dict) and "model_state" not in content and _is_state(content):
         content = {"model_state": content}
     if not isinstance(content, dict) or not isinstance(content.get("model_state"), Mapping):
-        entries = f", but {listing(map(str, content))}" if isinstance(content, dict) else ""
+        entries = f", but {listing(sorted(map(str, content)))}" if isinstance(content, dict) else ""
         raise CheckpointError(f"{path} has no entry `model_state`{entries}")
     try:
         state = unwrapped(content["model_state"])

@@ -14,7 +14,7 @@ from typing import Any
 
 from sam2act.config.network import NetworkConfig
 from sam2act.config.schema import ConfigError, ExperimentConfig
-from sam2act.models.weight_names import listing
+from sam2act.wording import listing
 
 EXPERIMENT_KEYS = (
     *("agent", "tasks", "exp_id", "exp_name", "resume", "bs", "epochs", "num_workers"),
@@ -90,7 +90,7 @@ def released_configs(
         foreign.append(("st_sca", network.st_sca, "a whole number"))
     if foreign:
         text = listing(
-            f"{key} {_plain(value)} (there: {_plain(only)})" for key, value, only in foreign
+            sorted(f"{key} {_plain(value)} (there: {_plain(only)})" for key, value, only in foreign)
         )
         remedy = "; --weights-only leaves out the optimiser's state and what concerns it"
         trained = all(key in TRAINING_ALONE for key, _, _ in foreign)

@@ -118,12 +118,12 @@ def camera_rules(intrinsics: Tensor, extrinsics: Tensor, image_size: int) -> lis
             focal.amin(-1),
             "focal lengths of one sign (both are negative in RLBench; one alone mirrors)",
         ),
-        Rule("intrinsics", last_row == last_row.new_tensor([0, 0, 1]), last_row, "last row 0 0 1"),
+        Rule("intrinsics", last_row == _last_row_of_identity(last_row), last_row, "last row 0 0 1"),
         _centre_rule(centre, image_size, FAR_OFF_CENTRE),
         Rule("extrinsics", extrinsics.isfinite(), extrinsics, "finite entries"),
         Rule(
             "extrinsics",
-            last_pose_row == last_pose_row.new_tensor([0, 0, 0, 1]),
+            last_pose_row == _last_row_of_identity(last_pose_row),
             last_pose_row,
             "last row 0 0 0 1 (T_world_from_camera)",
         ),
@@ -136,6 +136,11 @@ def camera_rules(intrinsics: Tensor, extrinsics: Tensor, image_size: int) -> lis
         ),
         Rule("extrinsics", determinant > 0, determinant, "a rotation without mirroring"),
     ]
+
+
+def _last_row_of_identity(row: Tensor) -> Tensor:
+    """(n,) 0, ..., 0, 1 like `row` (..., n), made on its device: a list would be copied there."""
+    return torch.eye(row.shape[-1], dtype=row.dtype, device=row.device)[-1]
 
 
 def camera_advice(intrinsics: Tensor, image_size: int) -> list[Rule]:

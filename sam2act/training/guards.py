@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sam2act.files import naming
+from sam2act.files import replacing
 from sam2act.policy.contracts import SampleIdentity
 
 
@@ -66,8 +66,8 @@ class NonFiniteGuard:
         path = self.folder / f"non_finite_loss_step_{entry.step}.json"
         samples = [identity._asdict() for identity in entry.identities]
         text = json.dumps({"step": entry.step, "values": values, "samples": samples})
-        with naming(path):
-            path.write_text(text, encoding="utf-8")
+        with replacing(path) as partial:
+            partial.write_text(text, encoding="utf-8")
         named = "; ".join(
             f"{item.task} episode {item.episode} frame {item.frame}" for item in entry.identities
         )

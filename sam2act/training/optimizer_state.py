@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 
 from sam2act.models.published_weights import published_name, released_parameters
-from sam2act.models.weight_names import WeightsError, listing, require_finite
+from sam2act.models.weight_names import WeightsError, require_finite
 from sam2act.policy.checkpoint import CheckpointError, PolicyBundle
 from sam2act.training.optimizer import ClippedLamb, Lamb
+from sam2act.wording import listing
 
 LOGGER = logging.getLogger(__name__)
 WEIGHTS_ALONE = "start from its weights alone with --init-from"
@@ -224,7 +225,8 @@ def _check_moments(
     wrong = [x for x, v in values.items() if v.shape != shapes[x.partition(" ")[0]]]
     if wrong:
         raise CheckpointError(
-            f"the optimiser state does not fit the tensors of {listing(wrong)}; {WEIGHTS_ALONE}"
+            f"the optimiser state does not fit the tensors of {listing(sorted(wrong))}; "
+            f"{WEIGHTS_ALONE}"
         )
     try:
         require_finite(values)

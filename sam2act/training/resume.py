@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sam2act.config.load import (
+    flat,
     from_dict,
     keys_of,
     load_experiment,
@@ -23,7 +24,9 @@ from sam2act.config.load import (
 )
 from sam2act.config.network import NetworkConfig
 from sam2act.config.schema import ConfigError, ExperimentConfig
-from sam2act.config.tasks import RLBENCH_TASKS
+from sam2act.config.tasks import RLBENCH_TASKS, task_list
+from sam2act.training.plan import RunPlan
+from sam2act.wording import listing
 
 # Keys of the experiment and of the network config that may differ from those of the checkpoint
 # that a run continues from. A key that is not listed must stay: so must every new one.
@@ -52,7 +55,6 @@ SEEN_BY_THE_NETWORK = (
     *("cameras", "scene_bounds", "language.encoder", "peract.num_rotation_classes"),
     *("rvt.place_with_mean", "rvt.move_pc_in_bound"),
 )
-_MOST_NAMES = 10
 _NEW_RUN = (
     "restore the old values to continue that run, take another exp_name for a new one, or another "
     "exp_name with --init-from FILE for a new one that starts from its weights"
@@ -115,25 +117,14 @@ def recorded(path: Path, content: Mapping[str, Any]) -> Recorded:
             named = keys_of(file)
             values |= {k: v for k, v in flat(to_dict(load(file))).items() if k in named}
     if "tasks" in values:
-        values["tasks"] = _task_list(values["tasks"])
+        values["tasks"] = _task_text(values["tasks"])
     return Recorded(values)
 
 
 def requested(experiment: ExperimentConfig, network: NetworkConfig) -> dict[str, Any]:
     """Dotted key -> value of both configs."""
     values = flat(to_dict(experiment)) | flat(to_dict(network))
-    return values | {"tasks": _task_list(experiment.tasks)}
-
-
-def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested sections as dotted keys."""
-    leaves: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            leaves |= flat(value, f"{prefix}{key}.")
-        else:
-            leaves[f"{prefix}{key}"] = value
-    return leaves
+    return values | {"tasks": _task_text(experiment.tasks)}
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Difference]:
@@ -171,7 +162,7 @@ def check_resume(
     refused = [item for item in found if not _matches(item.key, MAY_CHANGE)]
     refused += _check_samples(known, experiment, processes)
     if refused:
-        raise ConfigError(f"{path}: was trained with other values: {_listed(refused)}; {_NEW_RUN}")
+        raise ConfigError(f"{path}: was trained with other values: {listing(refused)}; {_NEW_RUN}")
     _check_epochs(path, known, experiment, processes)
     start = str(Path(init_from).resolve()) if init_from else ""
     if start and known.started_from is not None and start != known.started_from:
@@ -202,13 +193,12 @@ def _check_epochs(
     path: Path, known: Recorded, experiment: ExperimentConfig, processes: int
 ) -> None:
     """Raise `ConfigError` if fewer epochs are asked for than are done."""
-    samples = experiment.bs * experiment.peract.grad_accumulation * processes
-    per_epoch = max(1, experiment.train_iter // samples)
-    if known.updates is not None and known.updates > experiment.epochs * per_epoch:
+    plan = RunPlan.from_config(experiment, processes)
+    if known.updates is not None and known.updates > plan.total_updates:
         raise ConfigError(
-            f"{path}: {known.updates} updates of {per_epoch} per epoch are done, more than epochs "
-            f"{experiment.epochs} asks for; raise epochs, continue an earlier checkpoint "
-            "(resume FILE), or take another exp_name"
+            f"{path}: {known.updates} updates of {plan.updates_per_epoch} per epoch are done, more "
+            f"than epochs {experiment.epochs} asks for; raise epochs, continue an earlier "
+            "checkpoint (resume FILE), or take another exp_name"
         )
 
 
@@ -266,11 +256,11 @@ def check_stage_one(
         or (item.key in network_keys and not _matches(item.key, free))
     ]
     for item in found:
-        if same_run and item.key == "tasks" and not _task_set(item.now) <= _task_set(item.before):
+        if same_run and item.key == "tasks" and _has_new_tasks(item):
             refused.append(item)
     if refused:
         raise ConfigError(
-            f"{path}: stage 1 was trained with other values: {_listed(refused)}; use its values, "
+            f"{path}: stage 1 was trained with other values: {listing(refused)}; use its values, "
             "or name the stage-1 checkpoint to start from with --init-from (its tasks may differ)"
         )
     return [item for item in found if item.key in ("tasks", "image_size")]
@@ -288,22 +278,18 @@ def weights_differ_in(
     return [item for item in found if item.key in keys and not _matches(item.key, MAY_CHANGE)]
 
 
-def _task_list(tasks: str) -> str:
-    return ",".join(name.strip() for name in tasks.split(",") if name.strip())
+def _task_text(tasks: str) -> str:
+    """The key `tasks` in one spelling."""
+    names = task_list(tasks)
+    return "all" if names == RLBENCH_TASKS else ",".join(names)
 
 
-def _task_set(tasks: str) -> set[str]:
-    names = set(tasks.split(","))
-    return set(RLBENCH_TASKS) if "all" in names else names
+def _has_new_tasks(tasks: Difference) -> bool:
+    return not set(task_list(tasks.now)) <= set(task_list(tasks.before))
 
 
 def _matches(key: str, patterns: Sequence[str]) -> bool:
     return any(fnmatch(key, pattern) for pattern in patterns)
-
-
-def _listed(found: Sequence[Difference]) -> str:
-    names = ", ".join(map(str, found[:_MOST_NAMES]))
-    return names + (f" and {len(found) - _MOST_NAMES} more" if len(found) > _MOST_NAMES else "")
 
 
 def _shown(value: Any) -> str:

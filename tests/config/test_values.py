@@ -126,6 +126,7 @@ def test_numbers_truth_and_nothing(value: object, annotation: object, expected: 
         ("bs: 8.0", "bs: expected int"),
         ("bs: True", "bs: expected int"),
         ("bs:", "bs: expected int"),
+        (f"bs: 1{'0' * 400}", "bs: expected int"),  # beyond what a float can hold
         ("bs: {a: 1}", "bs: expected int.*a section"),
         ("wandb: 1", r"wandb: expected bool \(True or False\), got '1'"),
         ("peract: {lr: fast}", r"peract\.lr: expected float"),

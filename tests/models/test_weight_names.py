@@ -7,17 +7,17 @@ import torch
 
 from sam2act.models.weight_names import (
     WeightsError,
-    listing,
     misfit,
     mismatch,
     prefix_hint,
     require_finite,
     unwrapped,
 )
+from sam2act.wording import listing
 
 
 def test_at_most_ten_names_then_a_count() -> None:
-    assert listing(["b", "a"]) == "a, b"
+    assert listing(["b", "a"]) == "b, a"
     assert listing(f"n{i:03}" for i in range(500)).endswith("n009 and 490 more")
 
 

@@ -11,6 +11,7 @@ import yaml
 
 from sam2act.config.load import load_experiment, load_network
 from sam2act.config.schema import ConfigError
+from sam2act.config.tasks import RLBENCH_TASKS
 from sam2act.policy.checkpoint import read_checkpoint
 from sam2act.training.resume import (
     MAY_CHANGE,
@@ -169,6 +170,8 @@ def test_released_checkpoint_is_compared_with_the_yaml_beside_it(tmp_path: Path)
     with pytest.raises(ConfigError, match=r"tasks close_jar -> all, peract.lr 0.001") as raised:
         check_resume(path, content, experiment, network, processes=8)
     assert "depth" not in str(raised.value)
+    (tmp_path / "exp_cfg.yaml").write_text(f"tasks: {', '.join(RLBENCH_TASKS)}\n")
+    check_resume(path, content, experiment, network, processes=8)  # the request says: all
 
 
 def test_stage_two_needs_the_network_and_inputs_of_stage_one(finished: Path) -> None:
