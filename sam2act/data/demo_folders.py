@@ -16,6 +16,7 @@ import shlex
 from pathlib import Path
 
 from sam2act.data.rlbench_types import DemoError
+from sam2act.wording import listing
 
 logger = logging.getLogger(__name__)
 EPISODES_FOLDER = "all_variations/episodes"
@@ -111,8 +112,8 @@ def warn_of_strays(root: str | Path, split: str, task: str) -> None:
 
 
 def listed(names: list[str]) -> str:
-    """Names for a message; a long list is cut."""
-    return ", ".join(names[:_MOST_NAMES]) + (", ..." if len(names) > _MOST_NAMES else "")
+    """Names for a message; of a long list the first and a count."""
+    return listing(names, _MOST_NAMES)
 
 
 def warn_of_absent(split: str, task: str, present: int, requested: int) -> None:

@@ -124,8 +124,7 @@ def demo_scenes(
         names = listing(f"episode{number}" for number in missing)
         raise SceneError(
             f"{episodes}: {names} missing, so that demo {start} is {found[chosen[0]].name}; "
-            f"copy the demos again, or pass {SKIP_FLAG} to count those "
-            "that are there"
+            f"copy the demos again, or pass {SKIP_FLAG} to count those that are there"
         )
     return [
         Scene(task, start + i, demo=found[number], restore=restore)

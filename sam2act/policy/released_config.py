@@ -57,7 +57,7 @@ TRAINING_ALONE = (
     *("peract.ema", "peract.color_jitter", "peract.collision_label", "peract.window_sampling"),
     *("peract.sequence_augmentation", "peract.upsampler_lr_scale", "rvt.point_color_noise"),
     *("encoder_trainable", "skip_convs", "target_projection", "frozen_eval"),
-    "stage_two_freeze_skip_convs",
+    *("stage_two_freeze_skip_convs", "gripper_threshold", "assume_ignore_collisions"),
 )
 OPTIMIZERS = ("lamb", "adam")
 PRETRAINED = NetworkConfig.sam2_ckpt

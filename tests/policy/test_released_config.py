@@ -92,13 +92,14 @@ def test_what_the_weights_compute_must_be_possible_there(
 
 
 def test_options_of_training_alone_stop_only_the_optimiser_state() -> None:
-    opts = "peract.grad_clip 1.0 peract.zero_norm_escape True"
+    opts = "peract.grad_clip 1.0 peract.zero_norm_escape True gripper_threshold 0.9"
     experiment = load_experiment("configs/sam2act.yaml", opts)
     network = load_network("configs/mvt/sam2act.yaml", "skip_convs pretrained_trained")
     with pytest.raises(ConfigError, match=r"grad_clip 1\.0 .*skip_convs.*--weights-only"):
         released_configs(experiment, network, training=True)
     released_configs(experiment, network, training=False)
     assert left_out(experiment, network) == [
+        "gripper_threshold 0.9",
         "peract.zero_norm_escape True",
         "peract.grad_clip 1.0",
         "skip_convs pretrained_trained",
