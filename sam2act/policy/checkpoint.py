@@ -269,8 +269,8 @@ def config_extra(bundle: PolicyBundle) -> dict[str, Any]:
 
 
 def write_config(path: Path, values: Mapping[str, Any]) -> None:
-    """Write a yaml file atomically."""
-    with replacing(path) as partial:
+    """Write a yaml file atomically; other processes may be writing the same one."""
+    with replacing(path, shared=True) as partial:
         partial.write_text(yaml.safe_dump(dict(values), sort_keys=False), encoding="utf-8")
 
 

@@ -66,7 +66,7 @@ class NonFiniteGuard:
         path = self.folder / f"non_finite_loss_step_{entry.step}.json"
         samples = [identity._asdict() for identity in entry.identities]
         text = json.dumps({"step": entry.step, "values": values, "samples": samples})
-        with replacing(path) as partial:
+        with replacing(path, shared=True) as partial:
             partial.write_text(text, encoding="utf-8")
         named = "; ".join(
             f"{item.task} episode {item.episode} frame {item.frame}" for item in entry.identities

@@ -159,7 +159,7 @@ def test_demos_to_be_replayed_need_keyframes(demos: Path) -> None:
 
 def test_missing_numbers_are_noticed_where_positions_would_shift(demos: Path) -> None:
     shutil.rmtree(episode(demos, 1))
-    with pytest.raises(SceneError, match=r"episode1 missing .*demo 1 is episode2.*--skip-bad"):
+    with pytest.raises(SceneError, match=r"episode1 missing, .*demo 1 is episode2.*--skip-bad"):
         demo_scenes(demos, TASK, 1, 2, restore=True)
     accepted = demo_scenes(demos, TASK, 1, 2, restore=True, gaps=True)
     assert [scene.demo.name for scene in accepted if scene.demo] == ["episode2", "episode3"]

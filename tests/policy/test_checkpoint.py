@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from sam2act import files
 from sam2act.config.load import load_experiment, load_network, to_dict
 from sam2act.config.schema import ConfigError
 from sam2act.models.published_weights import MEMORY_TABLE, WeightsError
@@ -223,3 +224,18 @@ def test_contradicting_configs_are_refused() -> None:
     network = load_network("configs/mvt/tiny.yaml", "num_rot 36")
     with pytest.raises(ConfigError, match="num_rot 36.*num_rotation_classes 72"):
         check_compatible(TINY_EXPERIMENT, network)
+
+
+def test_processes_that_write_the_same_config_do_not_meet(tmp_path: Path, monkeypatch) -> None:
+    path, ends = tmp_path / "eval_config.yaml", files.flush
+
+    def other_process_is_faster(partial: Path) -> None:
+        monkeypatch.setattr(files, "flush", ends)
+        monkeypatch.setattr(os, "getpid", lambda: -1)
+        write_config(path, {"seed": 1})
+        ends(partial)
+
+    monkeypatch.setattr(files, "flush", other_process_is_faster)
+    write_config(path, {"seed": 1})
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+    assert path.read_text() == "seed: 1\n"
