@@ -79,11 +79,17 @@ def to_released(state: Mapping[str, Any], bundle: PolicyBundle) -> dict[str, Any
         bundle: the policy it was written with, of the released architecture.
 
     Raises:
-        CheckpointError: the state is not for the tensors that this policy trains.
+        CheckpointError: the state is not for the tensors that this policy trains, or the released
+            network has other ones.
     """
     order = released_order(bundle)
     if [len(group["params"]) for group in state["param_groups"]] == [len(order)]:
         return dict(state)  # a released file
+    if not order:
+        raise CheckpointError(
+            "optimizer_state: the released network has other parameters than this policy; leave it "
+            "out with --weights-only"
+        )
     names = [name for group in trained_names(bundle) for name in group]
     entries = _entries(state)
     count = sum(len(group["params"]) for group in state["param_groups"])
@@ -119,7 +125,10 @@ def trained_names(bundle: PolicyBundle) -> list[list[str]]:
 
 def released_order(bundle: PolicyBundle) -> list[str]:
     """All parameters of the released network; empty if this network has no counterpart there."""
-    return released_parameters(bundle.model_state()) if bundle.network.encoder == "sam2" else []
+    try:
+        return released_parameters(bundle.model_state())
+    except WeightsError:  # another encoder, or one without adapters
+        return []
 
 
 def _check_same_optimizer(bundle: PolicyBundle, written_with: Mapping[str, Any] | None) -> None:

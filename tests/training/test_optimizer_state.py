@@ -27,11 +27,10 @@ NARROW = "sam2_ckpt '' depth 2 attn_dim 32 attn_heads 2 attn_dim_head 16 im_chan
 NARROW += "sam2_config sam2.1_hiera_t.yaml memory_hidden 32 num_maskmem 5"
 
 
-def build(stage: str = "", opts: str = "") -> PolicyBundle:
+def build(stage: str = "", opts: str = "", network: str = "") -> PolicyBundle:
     experiment = load_experiment(f"configs/sam2act{stage}.yaml", opts)
-    return build_policy(
-        experiment, load_network(f"configs/mvt/sam2act{stage}.yaml", NARROW), seed=3
-    )
+    narrow = load_network(f"configs/mvt/sam2act{stage}.yaml", f"{NARROW} {network}")
+    return build_policy(experiment, narrow, seed=3)
 
 
 def optimizer_of(bundle: PolicyBundle) -> torch.optim.Optimizer:
@@ -94,6 +93,18 @@ def test_the_order_of_all_1037_parameters_is_the_released_one(full_names, stage:
 def test_names_that_the_released_network_lacks_are_refused() -> None:
     with pytest.raises(WeightsError, match=r"no parameter mvt1\.gate\.weight"):
         released_parameters(["mvt1.pos_encoding", "mvt1.gate.weight"])
+
+
+def test_a_network_without_released_counterpart_goes_on_from_its_own_state() -> None:
+    bundle = build(network="encoder_trainable full lora_finetune False")
+    optimizer, again = optimizer_of(bundle), optimizer_of(bundle)
+    steps(bundle, optimizer, range(1))
+    restore_optimizer(again, optimizer.state_dict(), bundle, None)
+    moments = [state["exp_avg"] for state in again.state.values()]
+    assert len(moments) == len(trained(bundle)) and all(moment.any() for moment in moments)
+    assert released_order(bundle) == []
+    with pytest.raises(CheckpointError, match="--weights-only"):
+        to_released(optimizer.state_dict(), bundle)
 
 
 # ------------------------------------------------------------------------------------ both ways
