@@ -20,8 +20,21 @@ from sam2act.data.demo_folders import (
     rename_command,
 )
 from sam2act.data.keyframes import find_keyframes
-from sam2act.data.recorded_rules import Source, check_poses, flags, gripper_states
-from sam2act.data.rlbench_types import Demo, DemoError, load_restricted
+from sam2act.data.recorded_rules import (
+    Source,
+    check_fingers,
+    check_motion,
+    check_poses,
+    flags,
+    gripper_states,
+)
+from sam2act.data.rlbench_types import (
+    Demo,
+    DemoError,
+    load_restricted,
+    numbers_in,
+    short,
+)
 from sam2act.data.transitions import FrameLabels
 from sam2act.language.instructions import LanguageError, described
 
@@ -128,9 +141,11 @@ def frame_labels(
     source = _low_dim_source(episode)
     poses = _field(episode, "gripper_pose", (7,))
     check_poses(source, poses)
+    fingers = _field(episode, "gripper_joint_positions", (2,))
+    check_fingers(source, fingers)
     return FrameLabels(
         gripper_open=_gripper_states(episode, gripper_threshold),
-        finger_joints=_field(episode, "gripper_joint_positions", (2,)),
+        finger_joints=fingers,
         gripper_pose=poses,
         ignore_collisions=_collision_flags(episode, assume_ignore_collisions),
     )
@@ -169,6 +184,8 @@ def episode_keyframes(episode: Episode, gripper_threshold: float | None = None) 
     keyframes: list[int] = []
     if len(episode.demo) > 1:
         velocities = _field(episode, "joint_velocities", None)
+        if not velocities.any():
+            check_motion(_low_dim_source(episode), _field(episode, "gripper_pose", (7,)))
         states = _gripper_states(episode, gripper_threshold)
         keyframes = find_keyframes(velocities, states.tolist())
     if not keyframes:
@@ -182,26 +199,34 @@ def episode_keyframes(episode: Episode, gripper_threshold: float | None = None) 
 def _field(
     episode: Episode, name: str, shape: tuple[int, ...] | None, default: float | None = None
 ) -> np.ndarray:
-    """(T, *shape) float64: one attribute of all frames; shape None accepts any."""
-    recorded = [getattr(observation, name, None) for observation in episode.demo]
-    try:
-        values = np.stack([np.asarray(default if v is None else v, np.float64) for v in recorded])
-    except (AttributeError, TypeError, ValueError) as error:
-        raise DemoError(
-            f"{episode.folder / LOW_DIM_FILE}: {name} is missing or malformed in a frame ({error})"
-        ) from error
-    finite = np.isfinite(values).reshape(len(values), -1).all(axis=1)
-    if not finite.all():
-        raise DemoError(
-            f"{episode.folder / LOW_DIM_FILE}: {name} is missing in frame {int(finite.argmin())} "
-            "(a value is not finite); record the episode again"
-        )
-    if shape is not None and values.shape[1:] != shape:
-        raise DemoError(
-            f"{episode.folder / LOW_DIM_FILE}: {name} has shape {values.shape[1:]} per frame "
-            f"instead of {shape}"
-        )
-    return values
+    """(T, *shape) float64: one attribute of all frames; shape None = (J,) with any J > 0.
+
+    One number may stand alone or in an array of its own.
+
+    Raises:
+        DemoError: names the frame and what stands there.
+    """
+    rows: list[np.ndarray] = []
+    for frame, observation in enumerate(episode.demo):
+        value = getattr(observation, name, None)
+        row = numbers_in(default if value is None else value)
+        if row is not None and shape == () and row.size == 1:
+            row = row.reshape(())
+        if shape is None and row is not None and row.ndim == 1 and len(row):
+            shape = row.shape
+        if row is None or row.shape != shape or not np.isfinite(row).all():
+            raise DemoError(
+                f"{episode.folder / LOW_DIM_FILE}: {name} is missing or malformed in frame {frame}:"
+                f" expected {_described(shape)}, got {short(value)}; record the episode again"
+            )
+        rows.append(row)
+    return np.stack(rows)
+
+
+def _described(shape: tuple[int, ...] | None) -> str:
+    if shape is None:
+        return "finite numbers in a row"
+    return f"{shape[0]} finite numbers" if shape else "a finite number"
 
 
 def camera_arrays(episode: Episode, frames: Sequence[int], cameras: Sequence[str]) -> CameraArrays:
@@ -231,13 +256,15 @@ def _calibration(episode: Episode, misc: Any, frame: int, camera: str) -> dict[s
     values = {}
     for kind, shape in shapes.items():
         key = f"{camera}_camera_{kind}"
-        value = misc.get(key) if isinstance(misc, dict) else None
-        if value is None or np.shape(value) != shape:
+        value = numbers_in(misc.get(key) if isinstance(misc, dict) else None)
+        if value is not None and shape == () and value.size == 1:
+            value = value.reshape(())
+        if value is None or value.shape != shape:
             known = sorted(str(k).removesuffix(_MARK) for k in misc or () if str(k).endswith(_MARK))
             raise DemoError(
                 f"{episode.folder / LOW_DIM_FILE}: misc of frame {frame} has no usable {key!r}; "
                 f"cameras with matrices there: {', '.join(known) or 'none'}. Name only such ones "
                 "in the key cameras, or record the episode with this one too"
             )
-        values[kind] = np.asarray(value, np.float64)
+        values[kind] = value
     return values

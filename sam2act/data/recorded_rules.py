@@ -19,9 +19,13 @@ from sam2act.policy.rules import (
     camera_rules,
     check,
     depth_range_rules,
+    finger_rule,
     pose_rules,
     zero_or_one,
 )
+
+FINGER_SLACK = 0.04  # metres by which recorded fingers may leave their range, which clips them
+_AT_REST = 0.01  # metres that a gripper at rest may move
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,29 @@ def check_poses(source: Source, poses: np.ndarray) -> None:
         DemoError: a position is not finite, or something else stands where quaternions belong.
     """
     source.check(pose_rules("gripper_pose", torch.from_numpy(poses)))
+
+
+def check_fingers(source: Source, fingers: np.ndarray) -> None:
+    """Check the finger joints (T, 2) of a demo.
+
+    Raises:
+        DemoError: they are no metres of a finger.
+    """
+    source.check([finger_rule("gripper_joint_positions", torch.from_numpy(fingers), FINGER_SLACK)])
+
+
+def check_motion(source: Source, poses: np.ndarray) -> None:
+    """Check gripper poses (T, 7) where all joint velocities are 0.
+
+    Raises:
+        DemoError: the gripper moves all the same, so the velocities were not recorded.
+    """
+    if np.ptp(poses[:, :3], axis=0).max() > _AT_REST:
+        raise DemoError(
+            f"{source.path}: joint_velocities are 0 in all {len(poses)} frames although the gripper"
+            " moves, so nothing tells where it stops; record them (rad/s), or write the "
+            "differences of joint_positions over the time step there"
+        )
 
 
 def flags(source: Source, field: str, values: np.ndarray) -> np.ndarray:

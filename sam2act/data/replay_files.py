@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +16,7 @@ from sam2act.data.demo_folders import visible_folders
 from sam2act.data.demos import CameraArrays
 from sam2act.data.frame_clouds import frames_without_points
 from sam2act.data.recorded_rules import Source, check_cameras
-from sam2act.data.rlbench_types import DemoError, load_restricted
+from sam2act.data.rlbench_types import DemoError, load_restricted, numbers_in, short
 from sam2act.data.transitions import PADDING
 from sam2act.geometry.cameras import encode_depth
 from sam2act.policy.rules import depth_rules, robot_rules, zero_or_one
@@ -28,6 +29,7 @@ RECORD_KEYS = (
     *("episode_idx", "sample_frame", "keypoint_idx", "next_keypoint_frame", "terminal"),
     *("lang_goal", *LABEL_KEYS),
 )
+WHOLE_KEYS = (*RECORD_KEYS[:5], "initial_frame")
 
 
 class ReplayError(DemoError):
@@ -56,7 +58,9 @@ def replays_below(folder: Path) -> list[str]:
 
 
 def _numbered(folder: Path) -> list[int]:
-    return sorted(int(path.stem) for path in folder.glob("*.replay") if path.stem.isdigit())
+    names = (path.name for path in folder.glob("*.replay"))
+    matches = (re.fullmatch(r"(0|[1-9][0-9]*)\.replay", name) for name in names)
+    return sorted(int(match.group(1)) for match in matches if match)
 
 
 def record_numbers(folder: Path) -> list[int]:
@@ -68,8 +72,8 @@ def record_numbers(folder: Path) -> list[int]:
     numbers = _numbered(folder)
     if not numbers:
         raise ReplayError(
-            f"{folder}: holds no <number>.replay files; set replay_folder to the folder that holds "
-            "one folder of them per task"
+            f"{folder}: holds no <number>.replay files (0.replay, 1.replay, ...); set "
+            "replay_folder to the folder that holds one folder of them per task"
         )
     if numbers != list(range(len(numbers))):
         raise ReplayError(f"{folder}: record numbers have gaps; unpack the archive again")
@@ -106,6 +110,11 @@ def read_terminals(folder: Path, count: int) -> np.ndarray:
         terminal = np.load(path, allow_pickle=False)
     except (OSError, ValueError) as error:
         raise ReplayError(f"{path}: damaged ({error}); unpack the archive again") from error
+    if terminal.ndim != 1 or terminal.dtype.kind not in "biuf" or not np.isfinite(terminal).all():
+        raise ReplayError(
+            f"{path}: holds {short(terminal)} of {terminal.dtype} instead of one whole number per "
+            "record; unpack the archive again"
+        )
     if len(terminal) < count:
         raise ReplayError(f"{path}: describes {len(terminal)} records, but {count} are there")
     return terminal[:count]
@@ -138,15 +147,18 @@ def read_groups(folder: Path, terminal: np.ndarray) -> dict[tuple[int, int], lis
     if not path.is_file():
         return None
     content = load_restricted(path)
-    if not isinstance(content, dict) or not all(isinstance(g, dict) for g in content.values()):
-        raise ReplayError(f"{path}: holds no groups of records; unpack the archive again")
     last = len(terminal) - 1  # never sampled
     groups = {}
-    for episode, by_start in content.items():
-        for start, numbers in by_start.items():
-            valid = [int(n) for n in numbers if n < last and terminal[n] != PADDING]
-            if valid:
-                groups[int(episode), int(start)] = sorted(valid)
+    try:
+        for episode, by_start in content.items():
+            for start, numbers in by_start.items():
+                valid = [int(n) for n in numbers if n < last and terminal[n] != PADDING]
+                if valid:
+                    groups[int(episode), int(start)] = sorted(valid)
+    except (AttributeError, IndexError, TypeError, ValueError) as error:
+        raise ReplayError(
+            f"{path}: holds no groups of records ({error}); unpack the archive again"
+        ) from error
     return groups
 
 
@@ -182,7 +194,17 @@ def read_record(folder: Path, number: int, keys: Sequence[str] = RECORD_KEYS) ->
         raise ReplayError(
             f"{path}: not a replay record, it has no {', '.join(absent)}; unpack the archive again"
         )
+    for key in WHOLE_KEYS:
+        if key in keys or (key in content and keys is RECORD_KEYS):
+            content[key] = _whole(content[key], path, key)
     return content
+
+
+def _whole(value: object, path: Path, key: str) -> int:
+    number = numbers_in(value)
+    if number is None or number.size != 1 or not float(number.item()).is_integer():
+        raise ReplayError(f"{path}: {key} is {short(value)}, not a whole number; {REPLAY_AGAIN}")
+    return int(number.item())
 
 
 def read_images(
@@ -235,21 +257,18 @@ def read_labels(record: dict[str, Any], path: Path) -> RecordLabels:
             zero_or_one("rot_grip_action_indicies (gripper)", torch.from_numpy(action[3:])),
             zero_or_one("ignore_collisions", torch.from_numpy(ignore)),
         ],
-        remedy="make the replay again from demos whose gripper states are 0 or 1, ",
+        remedy="make the replay again from demos that keep this, ",
     )
     return RecordLabels(pose, round(action[3]), round(ignore[0]), state)
 
 
 def _numbers(record: dict[str, Any], path: Path, key: str, count: int) -> np.ndarray:
-    try:
-        values = np.asarray(record[key], np.float64).reshape(-1)
-    except (TypeError, ValueError):
-        values = np.empty(0)
-    if len(values) != count:
+    values = numbers_in(record[key])
+    if values is None or values.size != count:
         raise ReplayError(
-            f"{path}: {key} holds {len(values)} numbers instead of {count}; {REPLAY_AGAIN}"
+            f"{path}: {key} holds {short(record[key])} instead of {count} numbers; {REPLAY_AGAIN}"
         )
-    return values
+    return values.reshape(-1)
 
 
 def _source(record: dict[str, Any], path: Path) -> Source:
@@ -261,26 +280,31 @@ def _read_camera(
     record: dict[str, Any], path: Path, camera: str, size: int
 ) -> tuple[np.ndarray, ...]:
     """Colour (3, H, W), depth (H, W) in metres, intrinsics and extrinsics of one camera."""
-    try:
-        colour = np.asarray(record[f"{camera}_rgb"])
-        depth = np.squeeze(np.asarray(record[f"{camera}_depth"], np.float64))
-        intrinsics = np.asarray(record[f"{camera}_camera_intrinsics"], np.float64)
-        extrinsics = np.asarray(record[f"{camera}_camera_extrinsics"], np.float64)
-    except KeyError as error:
-        raise ReplayError(
-            f"{path}: has no {error}; take {camera} out of the key cameras"
-        ) from error
-    if np.shape(colour) != (3, size, size) or depth.shape != (size, size):
-        raise ReplayError(
-            f"{path}: {camera} images have shape {np.shape(colour)}; set image_size, which is "
-            f"{size}, to their size"
-        )
-    if intrinsics.shape != (3, 3) or extrinsics.shape != (4, 4):
-        raise ReplayError(
-            f"{path}: {camera} has camera matrices of shape {intrinsics.shape} and "
-            f"{extrinsics.shape} instead of (3, 3) and (4, 4); unpack the archive again"
-        )
-    return colour, depth, intrinsics, extrinsics
+    shapes = {
+        "rgb": (3, size, size),
+        "depth": (1, size, size),
+        "camera_intrinsics": (3, 3),
+        "camera_extrinsics": (4, 4),
+    }
+    return tuple(_camera_array(record, path, camera, kind, shapes[kind]) for kind in shapes)
+
+
+def _camera_array(
+    record: dict[str, Any], path: Path, camera: str, kind: str, shape: tuple[int, ...]
+) -> np.ndarray:
+    """One array of a camera; colours keep their type, a depth loses its first axis."""
+    key = f"{camera}_{kind}"
+    if key not in record:
+        raise ReplayError(f"{path}: has no {key!r}; take {camera} out of the key cameras")
+    values = numbers_in(record[key])
+    if kind == "depth" and values is not None:
+        shape, values = shape[1:], np.squeeze(values)
+    if values is None or values.shape != shape:
+        remedy = REPLAY_AGAIN
+        if values is not None and values.ndim == len(shape) and values.shape[-1] > 4:
+            remedy = f"set image_size, which is {shape[-1]}, to the size of the pictures"
+        raise ReplayError(f"{path}: {key} is {short(record[key])} instead of {shape}; {remedy}")
+    return np.asarray(record[key]) if kind == "rgb" else values
 
 
 def _encode_metres(depth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import collections
 import io
 import pickle
+import reprlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,22 @@ PICKLE_PROTOCOL = 4
 
 class DemoError(ValueError):
     """A recorded demo cannot be used; the message names the file and the remedy."""
+
+
+def numbers_in(value: object) -> np.ndarray | None:
+    """What a file holds in one place as float64; None for texts, bytes, and what is no number."""
+    try:
+        values = np.asarray(value)
+        return None if values.dtype.kind in "USc" or value is None else values.astype(np.float64)
+    except (TypeError, ValueError):
+        return None
+
+
+def short(value: object) -> str:
+    """What stands in a place, in a few words."""
+    if isinstance(value, np.ndarray) and value.size > 1:
+        return f"an array of shape {value.shape} ({value.dtype})"
+    return reprlib.repr(value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value)
 
 
 class RefusedPickleError(DemoError):

@@ -23,6 +23,7 @@ TOLERANCE = 1e-3  # of rotations, labels, norms and ranges
 # Share of the image by which a principal point may miss the middle: without a word, and at all.
 # One that misses it by a quarter belongs to a picture of half the size.
 OFF_CENTRE, FAR_OFF_CENTRE = 0.1, 0.2
+SHORT_FOCAL = 0.1  # share of the image; a shorter one sees more than 157 degrees: another unit
 NORM_RANGE = (0.5, 2.0)  # of quaternions that were scaled as a whole
 NORM_SPREAD = 0.05  # by which the norms of the quaternions of a demo may differ
 _CAMERA_FIELDS = ("depth", "depth_range", "intrinsics", "extrinsics")
@@ -111,7 +112,13 @@ def camera_rules(intrinsics: Tensor, extrinsics: Tensor, image_size: int) -> lis
     determinant = (torch.linalg.cross(x, y) * z).sum(-1)
     return [
         Rule("intrinsics", intrinsics.isfinite(), intrinsics, "finite entries"),
-        Rule("intrinsics", focal != 0, focal, "focal lengths in pixels, not 0"),
+        Rule(
+            "intrinsics",
+            focal.abs() >= SHORT_FOCAL * image_size,
+            focal,
+            f"focal lengths in pixels, not 0 and at least {SHORT_FOCAL * image_size:g} for a "
+            f"picture of {image_size} pixels",
+        ),
         Rule(
             "intrinsics",
             focal.prod(-1) > 0,
@@ -192,16 +199,10 @@ def workspace_rules(sees_workspace: Tensor) -> list[Rule]:
 # -------------------------------------------------------------------------------------- robot
 def robot_rules(proprioception: Tensor) -> list[Rule]:
     """(..., 4): gripper open, two finger joints in metres, time feature."""
-    low, high = FINGER_RANGE
     opened, fingers, time = proprioception.split([1, 2, 1], dim=-1)
     return [
         zero_or_one("proprioception", opened, "gripper open as 0 or 1 (compare with a threshold)"),
-        Rule(
-            "proprioception",
-            (fingers >= low - TOLERANCE) & (fingers <= high + TOLERANCE),
-            fingers,
-            f"finger joints in {low:g}..{high:g} m",
-        ),
+        finger_rule("proprioception", fingers),
         # Below -1 after the trained episode length, which an evaluation may exceed.
         Rule(
             "proprioception",
@@ -210,6 +211,13 @@ def robot_rules(proprioception: Tensor) -> list[Rule]:
             "a time feature of at most 1 (policy.contracts.proprioception makes it)",
         ),
     ]
+
+
+def finger_rule(field: str, fingers: Tensor, slack: float = TOLERANCE) -> Rule:
+    """Finger joints (...) in metres, at most `slack` outside their range."""
+    low, high = FINGER_RANGE
+    kept = (fingers >= low - slack) & (fingers <= high + slack)
+    return Rule(field, kept, fingers, f"finger joints in {low:g}..{high:g} m")
 
 
 def zero_or_one(field: str, label: Tensor, expected: str = "0 or 1") -> Rule:

@@ -220,7 +220,7 @@ def _change_record(folder: Path, number: int, **changes) -> None:
         ({"ignore_collisions": np.array([0.5])}, "ignore_collisions.*got 0.5"),
         ({"gripper_pose": np.array([0.1, 0, 1, 0, 0, 0, 0])}, "gripper_pose.*norm 1, not 0"),
         ({"gripper_pose": np.array([0.1, 0, 1, 180.0, 0, 45, 0])}, "Euler angles"),
-        ({"gripper_pose": np.ones(6)}, "holds 6 numbers instead of 7"),
+        ({"gripper_pose": np.ones(6)}, r"gripper_pose holds an array of shape \(6,\) \(.*instead of 7 numbers"),
         ({"front_rgb": np.full((3, 16, 16), 300)}, "in 0..255 as in all pictures, got 300"),
         ({"front_rgb": np.full((3, 16, 16), np.nan)}, "rgb: expected colours"),
     ],
