@@ -121,16 +121,18 @@ def _read(path: Path) -> tuple[dict[str, Any] | None, dict[int, Row]]:
     rows = [
         Row(**{name: value for name, value in record.items() if name in known})
         for record in records
-        if "episode" in record
+        if record.keys() >= {"task", "episode", "variation"}
     ]
     options = next((record["options"] for record in records if "options" in record), None)
     return options, {row.episode: row for row in rows}
 
 
 def _json_lines(path: Path) -> Iterator[dict[str, Any]]:
-    for line in path.read_text(encoding="utf-8").splitlines():
-        with contextlib.suppress(json.JSONDecodeError):  # a line cut off by an interruption
-            yield json.loads(line)
+    for line in path.read_bytes().splitlines():
+        with contextlib.suppress(ValueError):  # cut off by an interruption, or no text
+            record = json.loads(line)
+            if isinstance(record, dict):
+                yield record
 
 
 def splits_with_equal_episodes(

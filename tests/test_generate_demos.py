@@ -114,11 +114,14 @@ def test_deleted_episode_is_made_again(tmp_path: Path) -> None:
     assert contents(tmp_path) == before
 
 
-def test_line_cut_off_by_a_crash_is_ignored(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "line", [b'{"task": "put_bl', b"\xff\xfe\x80", b"[1]", b'{"episode": 0}', b"7"]
+)
+def test_line_cut_off_by_a_crash_is_ignored(tmp_path: Path, line: bytes) -> None:
     wanted = request(tmp_path, 1, images="none")
     list(generate(wanted, workers=1))
     log = tmp_path / TASK / LOG_FILE
-    log.write_text(log.read_text() + '{"task": "put_bl')
+    log.write_bytes(log.read_bytes() + line)
     assert missing(wanted) == []
     more = request(tmp_path, 2, images="none")
     list(generate(more, workers=1))

@@ -90,7 +90,8 @@ def check_fingers(source: Source, fingers: np.ndarray) -> None:
     Raises:
         DemoError: they are no metres of a finger.
     """
-    source.check([finger_rule("gripper_joint_positions", torch.from_numpy(fingers), FINGER_SLACK)])
+    rule = finger_rule("gripper_joint_positions", torch.from_numpy(fingers), FINGER_SLACK)
+    source.check([rule], remedy="convert them to metres of each finger, ")
 
 
 def check_motion(source: Source, poses: np.ndarray) -> None:

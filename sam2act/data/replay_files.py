@@ -257,7 +257,7 @@ def read_labels(record: dict[str, Any], path: Path) -> RecordLabels:
             zero_or_one("rot_grip_action_indicies (gripper)", torch.from_numpy(action[3:])),
             zero_or_one("ignore_collisions", torch.from_numpy(ignore)),
         ],
-        remedy="make the replay again from demos that keep this, ",
+        remedy="make the replay again from demos that keep this rule, ",
     )
     return RecordLabels(pose, round(action[3]), round(ignore[0]), state)
 

@@ -220,7 +220,15 @@ def _change_record(folder: Path, number: int, **changes) -> None:
         ({"ignore_collisions": np.array([0.5])}, "ignore_collisions.*got 0.5"),
         ({"gripper_pose": np.array([0.1, 0, 1, 0, 0, 0, 0])}, "gripper_pose.*norm 1, not 0"),
         ({"gripper_pose": np.array([0.1, 0, 1, 180.0, 0, 45, 0])}, "Euler angles"),
-        ({"gripper_pose": np.ones(6)}, r"gripper_pose holds an array of shape \(6,\) \(.*instead of 7 numbers"),
+        ({"gripper_pose": np.ones(6)}, "gripper_pose holds .*shape .6,.* instead of 7 numbers"),
+        ({"gripper_pose": "none"}, "gripper_pose holds 'none' instead of 7 numbers"),
+        ({"sample_frame": np.nan}, "sample_frame is nan, not a whole number"),
+        ({"next_keypoint_frame": "last"}, "next_keypoint_frame is 'last', not a whole number"),
+        ({"front_depth": "lost"}, r"front_depth is 'lost' instead of \(1, 16, 16\)"),
+        ({"front_camera_intrinsics": "x"}, r"front_camera_intrinsics is 'x' instead of \(3, 3\)"),
+        ({"front_rgb": np.zeros((16, 16, 3), np.uint8)}, r"shape \(16, 16, 3\).*of \(3, 16, 16\)"),
+        ({"front_rgb": np.zeros((3, 24, 24), np.uint8)}, "set image_size, which is 16"),
+        ({"low_dim_state": np.array([1, 40.0, 40.0, 1])}, "finger joints .*got 40"),
         ({"front_rgb": np.full((3, 16, 16), 300)}, "in 0..255 as in all pictures, got 300"),
         ({"front_rgb": np.full((3, 16, 16), np.nan)}, "rgb: expected colours"),
     ],
@@ -234,6 +242,40 @@ def test_damaged_records_name_the_file(
     with pytest.raises(ReplayError, match=message) as raised:
         _import(request_)
     assert "1.replay" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("replay_info.npy", np.zeros((99, 2))),
+        ("replay_info.npy", np.float64(1)),
+        ("replay_info.npy", np.full(99, np.nan)),
+        ("init_frame_to_idx.pkl", {0: {0: None}}),
+        ("init_frame_to_idx.pkl", {"a": {"b": ["c"]}}),
+        ("init_frame_to_idx.pkl", [0]),
+    ],
+)
+def test_foreign_lists_of_records_are_refused(
+    original: KeyframeStore, request_: ReplayRequest, name: str, content
+) -> None:
+    path = Path(request_.replay_folder) / TASK / name
+    write_replay(path.parent, original)
+    if path.suffix == ".npy":
+        np.save(path, content)
+    else:
+        path.write_bytes(pickle.dumps(content))
+    with pytest.raises(ReplayError, match=f"{name}: holds .*unpack the archive again"):
+        _import(request_)
+
+
+@pytest.mark.parametrize("name", ["0007.replay", "²5.replay", "7.replay.bak"])
+def test_files_with_other_names_are_no_records(
+    original: KeyframeStore, request_: ReplayRequest, name: str
+) -> None:
+    folder = Path(request_.replay_folder) / TASK
+    write_replay(folder, original)
+    (folder / name).write_bytes(b"")
+    assert_same_samples(_import(request_), original)
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from sam2act.data.demo_folders import episodes_folder
-from sam2act.data.rlbench_types import DemoError, dump_published, load_restricted
+from sam2act.data.rlbench_types import DemoError, Observation, dump_published, load_restricted
 from sam2act.data.store_builder import StoreRequest, ensure_store
 from tests.data.synthetic_demos import CAMERAS, IMAGE_SIZE, write_synthetic_task
 
@@ -101,3 +103,66 @@ def test_cameras_without_matrices_list_those_with(request_: StoreRequest) -> Non
         r"front, wrist\. Name only such ones in the key cameras",
     ):
         ensure_store(request, [TASK], progress=False)
+
+
+# ------------------------------------------------------------------- entries of other kinds
+def _change(request: StoreRequest, change: Callable[[int, Observation], object]) -> None:
+    for folder in episodes_folder(request.data_folder, "train", TASK).iterdir():
+        demo = load_restricted(folder / "low_dim_obs.pkl")
+        for frame, observation in enumerate(demo):
+            change(frame, observation)
+        dump_published(demo, folder / "low_dim_obs.pkl")
+
+
+def _misc(kind: str, value: object) -> Callable[[int, Observation], object]:
+    return lambda _, o: o.misc.update({f"front_camera_{kind}": value})
+
+
+def _set(name: str, value: object) -> Callable[[int, Observation], object]:
+    return lambda frame, o: setattr(o, name, value) if frame >= 3 else None
+
+
+NO_NUMBERS = {
+    "text": (_set("gripper_open", "open"), "gripper_open .*frame 3: .*got 'open'"),
+    "bytes": (_set("gripper_open", b"1"), "gripper_open .*frame 3: .*got b'1'"),
+    "absent": (_set("joint_velocities", None), "joint_velocities .*frame 3: .*got None"),
+    "one": (_set("joint_velocities", 0.2), "joint_velocities .*frame 3: .*7 finite.*got 0.2"),
+    "none": (lambda _, o: setattr(o, "joint_velocities", ()), "frame 0: .*in a row, got"),
+    "six": (_set("gripper_pose", np.ones(6)), r"frame 3: expected 7 .*shape \(6,\)"),
+    "infinite": (_set("gripper_open", np.inf), "frame 3: expected a finite number, got inf"),
+    "matrix": (_misc("intrinsics", [["a"] * 3] * 3), "no usable 'front_camera_intrinsics'"),
+    "plane": (_misc("far", 4 + 0j), "no usable 'front_camera_far'"),
+    "short focal": (
+        _misc("intrinsics", np.array([[0.1, 0, 8], [0, 0.1, 8], [0, 0, 1]])),
+        "focal lengths in pixels, .* at least 1.6 .*got 0.1 .*camera front",
+    ),
+    "millimetres": (
+        _set("gripper_joint_positions", np.array([40.0, 40.0])),
+        r"gripper_joint_positions: expected finger joints in 0\.\.0.04 m, got 40 \(frame 3",
+    ),
+    "no velocities": (
+        lambda _, o: setattr(o, "joint_velocities", np.zeros(7)),
+        "joint_velocities are 0 in all .*although the gripper moves.*record them",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", NO_NUMBERS)
+def test_entries_of_another_kind_are_named(request_: StoreRequest, kind: str) -> None:
+    change, message = NO_NUMBERS[kind]
+    _change(request_, change)
+    with pytest.raises(DemoError, match=r"episode0/low_dim_obs\.pkl: .*" + message):
+        ensure_store(request_, [TASK], progress=False)
+    assert not request_.folder(TASK).exists()
+
+
+def test_single_numbers_may_stand_in_arrays(request_: StoreRequest) -> None:
+    recorded = ensure_store(request_, [TASK], progress=False).table
+
+    def wrap(_: int, observation: Observation) -> None:
+        for name in ("gripper_open", "ignore_collisions"):
+            setattr(observation, name, np.array([getattr(observation, name)]))
+        observation.misc["front_camera_far"] = np.array([observation.misc["front_camera_far"]])
+
+    _change(request_, wrap)
+    assert (ensure_store(request_, [TASK], progress=False).table == recorded).all()
