@@ -21,6 +21,19 @@ class _TextLoader(yaml.SafeLoader):
     """Gives each scalar as the text in the file: `1e3`, `007`, `yes` and `12:30` stay."""
 
 
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Yaml would let the last of two equal keys win without a word."""
+        first: dict[str, yaml.Node] = {}
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and first.setdefault(key.value, key) is not key:
+                line = first[key.value].start_mark.line + 1
+                raise yaml.constructor.ConstructorError(
+                    problem=f"the key {key.value}, which line {line} has already, stands again",
+                    problem_mark=key.start_mark,
+                )
+        return super().construct_mapping(node, deep)
+
+
 for _tag in SCALAR_TAGS:
     _TextLoader.add_constructor(f"tag:yaml.org,2002:{_tag}", lambda loader, node: node.value)
 

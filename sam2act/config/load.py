@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import re
 import typing
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +22,8 @@ from sam2act.config.schema import ConfigError, ExperimentConfig
 from sam2act.config.values import WEIGHTS, read_value, unquoted
 from sam2act.config.weights import named_beside
 
+# A word of `opts`: spaces may stand inside brackets or quotation marks.
+WORD = re.compile(r"""(?:\[[^][]*\]|\([^()]*\)|'[^']*'|"[^"]*")(?!\S)|\S+""")
 Section = TypeVar("Section", ExperimentConfig, NetworkConfig)
 
 
@@ -118,11 +121,11 @@ def _load(section: type[Section], path: str | Path, opts: str, task_path: str | 
 
 
 def _merge_opts(tree: CfgNode, section: type, opts: str) -> None:
-    words = opts.split()
+    words = WORD.findall(opts)
     if len(words) % 2:
         raise ConfigError(
-            f"opts need `key value` pairs, got {len(words)} words in {opts!r}; values cannot "
-            "contain spaces: write lists as [0.1,0.1,0.1], and paths with spaces in a yaml file"
+            f"opts need `key value` pairs, got {len(words)} words in {opts!r}; a value with spaces "
+            "needs quotation marks or, as a list, brackets: [0.1, 0.1, 0.1]"
         )
     for key, text in zip(words[::2], words[1::2], strict=True):
         value: Any = unquoted(text)
@@ -147,7 +150,7 @@ def _merge(
     for key, value in values.items():
         name = f"{prefix}{key}"
         if key not in hints:
-            raise ConfigError(f"{origin}: unknown key {name}{_hint(key, prefix, list(hints))}")
+            raise ConfigError(f"{origin}: unknown key {name}{_hint(key, prefix, hints)}")
         if dataclasses.is_dataclass(hints[key]):
             _merge_section(tree[key], typing.cast(type, hints[key]), value, origin, name)
             continue
@@ -171,11 +174,31 @@ def _merge_section(
     _merge(tree, section, values, origin, "" if in_task_file else f"{name}.")
 
 
-def _hint(key: str, prefix: str, known: list[str]) -> str:
-    guesses = difflib.get_close_matches(str(key), known, n=3)
+def _hint(key: str, prefix: str, known: Mapping[str, Any]) -> str:
+    """The keys that were meant: of a like name here, of this name in another section, or all."""
+    guesses = difflib.get_close_matches(str(key), known, n=3) or _same_name_elsewhere(str(key))
     if guesses:
         return f"; did you mean {' or '.join(guesses)}?"
     return f"; {prefix.rstrip('.') or 'there'} has {', '.join(sorted(known))}"
+
+
+def _same_name_elsewhere(key: str) -> list[str]:
+    """Keys of both configs whose last part is that of `key`."""
+    name = key.rpartition(".")[2]
+    return [
+        f"{dotted} of the {title} config"
+        for section, title in TASK_SECTIONS.items()
+        for dotted in _dotted(section)
+        if dotted.rpartition(".")[2] == name
+    ]
+
+
+def _dotted(section: type, prefix: str = "") -> list[str]:
+    names: list[str] = []
+    for key, kind in typing.get_type_hints(section).items():
+        inner = dataclasses.is_dataclass(kind)
+        names += _dotted(typing.cast(type, kind), f"{prefix}{key}.") if inner else [prefix + key]
+    return names
 
 
 # ------------------------------------------------------------------------- dataclass <-> CfgNode

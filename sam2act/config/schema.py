@@ -227,8 +227,8 @@ class ExperimentConfig:
         )
         require(
             self.bs >= 2,
-            "bs: 1 cannot train, because BatchNorm in the action head needs at least two samples "
-            "per process; use bs 2 with peract.grad_accumulation for large images",
+            f"bs: {self.bs} cannot train, because BatchNorm in the action head needs at least two "
+            "samples per process; use bs 2 with peract.grad_accumulation for large images",
         )
         for key in ("epochs", "train_iter", "demo", "log_every", "image_size"):
             require(getattr(self, key) >= 1, f"{key} must be at least 1")

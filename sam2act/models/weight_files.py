@@ -137,11 +137,17 @@ def _is_torchscript(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
+            changed = archive.testzip()  # torch reads past checksums that do not fit
     except (zipfile.BadZipFile, EOFError) as error:
         raise WeightFileError(
             f"{path} is cut off or damaged: its list of contents, which stands at the end, is "
             f"missing ({path.stat().st_size:,} bytes are there)"
         ) from error
+    if changed:
+        raise WeightFileError(
+            f"{path} is damaged: the checksum of {changed} in it does not fit; fetch or write it "
+            "again"
+        )
     inside = {name.partition("/")[2] for name in names}
     if "data.pkl" not in inside:
         examples = ", ".join(names[:3]) or "nothing"

@@ -156,11 +156,30 @@ def _read_sound(path: Path) -> dict[str, Any]:
     try:
         state = unwrapped(content["model_state"])
         require_finite(state)
-        average = (content.get("extra") or {}).get("average")
-        require_finite(average["average"] if average else {})
+        extra = _sound_extra(path, content)
+        require_finite((extra.get("average") or {}).get("average", {}))
     except WeightsError as error:
         raise CheckpointError(f"{path}: {error}") from error
-    return {**content, "model_state": state}
+    return {**content, "model_state": state, "extra": extra}
+
+
+def _sound_extra(path: Path, content: Mapping[str, Any]) -> dict[str, Any]:
+    """The entry `extra`; {} where there is none, as in published files."""
+    extra = content.get("extra") or {}
+    sections = ("average", "experiment", "network")
+    whole = isinstance(extra, Mapping) and ("experiment" in extra) == ("network" in extra)
+    if not whole or not all(isinstance(extra.get(x) or {}, Mapping) for x in sections):
+        raise CheckpointError(
+            f"{path}: its entry `extra` is not what this project writes there; save the file "
+            "again without it"
+        )
+    average = extra.get("average")
+    if average and not isinstance(average.get("average"), Mapping):
+        raise CheckpointError(
+            f"{path}: `extra.average` holds no averaged weights, but {listing(map(str, average))}; "
+            "save the file again without it"
+        )
+    return dict(extra)
 
 
 def _way_on(path: Path) -> str:
@@ -213,7 +232,7 @@ def load_policy(
     try:
         bundle.load_model_state(content["model_state"])
     except WeightsError as error:
-        origin = f"the network config {network_file}" if network_file else "its network config"
+        origin = f"the network config {network_file}" if network_file else _origin(path, content)
         raise WeightsError(f"checkpoint {path} does not fit {origin}. {error}") from error
     extra = content.get("extra", {})
     if extra.get("average") is not None:
@@ -223,6 +242,20 @@ def load_policy(
     bundle.policy.to(device).eval()
     bundle.policy.compile_network(bundle.experiment.eval.compile)
     return bundle
+
+
+def _origin(path: str | Path, content: Mapping[str, Any]) -> str:
+    """Where `stored_configs` found the network config, and what helps if that is the wrong one."""
+    if "network" in content.get("extra", {}):
+        return "the network config stored in it"
+    suffix = "_plus" if "plus" in Path(path).stem else ""
+    beside = Path(path).parent / f"mvt_cfg{suffix}.yaml"
+    if beside.is_file():
+        return f"the network config {beside}"
+    return (
+        f"the published network, which was assumed since the file tells no other and {beside} is "
+        "absent (put the config of its run there)"
+    )
 
 
 def load_average(bundle: PolicyBundle, average: Mapping[str, Tensor], path: str | Path) -> None:
@@ -245,10 +278,7 @@ def stored_configs(
     """The configs that belong to a checkpoint (see `load_policy`)."""
     extra = content.get("extra", {})
     if "experiment" in extra:
-        return (
-            from_dict(ExperimentConfig, extra["experiment"]),
-            from_dict(NetworkConfig, extra["network"]),
-        )
+        return _configs_inside(path, extra)
     folder, suffix = path.parent, "_plus" if "plus" in path.stem else ""
     if (folder / f"mvt_cfg{suffix}.yaml").is_file():
         experiment_file = folder / f"exp_cfg{suffix}.yaml"
@@ -261,6 +291,20 @@ def stored_configs(
         load_experiment(f"configs/sam2act{suffix}.yaml"),
         load_network(f"configs/mvt/sam2act{suffix}.yaml", opts),
     )
+
+
+def _configs_inside(
+    path: Path, extra: Mapping[str, Any]
+) -> tuple[ExperimentConfig, NetworkConfig]:
+    try:
+        return (
+            from_dict(ExperimentConfig, extra["experiment"]),
+            from_dict(NetworkConfig, extra["network"]),
+        )
+    except ConfigError as error:
+        raise ConfigError(
+            f"checkpoint {path}: {error}; use the version of sam2act that wrote the file"
+        ) from error
 
 
 def config_extra(bundle: PolicyBundle) -> dict[str, Any]:

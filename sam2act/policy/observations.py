@@ -8,6 +8,7 @@ a camera image, L language tokens, D token width.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -185,8 +186,9 @@ def _check_language_form(language: Instruction, spec: PolicySpec, batch: int) ->
                 f"{tuple(language.shape)} {language.dtype}"
             )
         return
-    if isinstance(language, str) or not all(isinstance(text, str) for text in language):
-        found = language if isinstance(language, str) else [type(text) for text in language]
+    listed = isinstance(language, Iterable) and not isinstance(language, (str, bytes))
+    if not listed or not all(isinstance(text, str) for text in language):
+        found = [type(text) for text in language] if listed else language
         raise ContractError(
             f"language: expected a list of texts, one per environment, or a tensor, got {found!r}"
         )

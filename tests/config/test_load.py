@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -162,3 +164,38 @@ def test_folders_follow_the_task_set() -> None:
     assert data_folder(load_experiment("", "data_folder elsewhere")) == "elsewhere"
     with pytest.raises(ConfigError, match="twice"):
         task_names(load_experiment("", "tasks a,a"))
+
+
+@pytest.mark.parametrize(
+    ("load", "opts", "said"),
+    [
+        (load_experiment, "lr 1e-4", "did you mean peract.lr of the experiment config?"),
+        (load_experiment, "peract.bs 4", "did you mean bs of the experiment config?"),
+        (load_experiment, "num_rot 4", "did you mean num_rot of the network config?"),
+        (load_network, "bs 4", "did you mean bs of the experiment config?"),
+    ],
+)
+def test_key_of_another_section_is_pointed_out(load: Any, opts: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        load("", opts)
+
+
+def test_values_with_spaces_in_brackets_or_quotation_marks() -> None:
+    experiment = load_experiment(
+        "", "scene_bounds [0, 0, 0, 1, 1, 1.5] cameras ('front', 'wrist') data_folder '/my data/a'"
+    )
+    assert experiment.scene_bounds == (0, 0, 0, 1, 1, 1.5)
+    assert experiment.cameras == ("front", "wrist")
+    assert experiment.data_folder == "/my data/a"
+
+
+@pytest.mark.parametrize(
+    "text", ["bs: 4\nepochs: 2\nbs: 5\n", "peract: {lr: 1}\nbs: 4\nperact: {amp: yes}\n"]
+)
+def test_key_that_stands_twice_is_refused(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "twice.yaml"
+    file.write_text(text)
+    key = text.partition(":")[0]
+    said = f"{file} is not valid yaml: the key {key}, which line 1 has already, stands again"
+    with pytest.raises(ConfigError, match=f"{re.escape(said)} in line 3, column 1$"):
+        load_experiment(file)

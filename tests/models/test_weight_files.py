@@ -127,3 +127,13 @@ def test_places_without_a_file(tmp_path: Path) -> None:
         read_weight_file(tmp_path)
     with pytest.raises(WeightFileError, match=r"none\.pth does not exist"):
         read_weight_file(tmp_path / "none.pth")
+
+
+def test_changed_bytes_are_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "weights.pth"
+    content = bytearray(saved())
+    start = content.index(STATE["a.weight"].numpy().tobytes())
+    content[start + 100 : start + 200] = bytes(100)
+    path.write_bytes(content)
+    with pytest.raises(WeightFileError, match=r"is damaged: the checksum of \S+ in it does not fit"):
+        read_weight_file(path)

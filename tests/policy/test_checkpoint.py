@@ -132,6 +132,27 @@ def test_other_files_are_refused(tmp_path: Path, content: Any) -> None:
         read_checkpoint(path)
 
 
+@pytest.mark.parametrize(
+    ("extra", "said"),
+    [
+        ([1], "entry `extra` is not what this project writes"),
+        ("x", "entry `extra` is not what this project writes"),
+        ({"experiment": {}}, "entry `extra` is not what this project writes"),
+        ({"average": "x"}, "entry `extra` is not what this project writes"),
+        ({"average": {"decay": 0.9}}, "`extra.average` holds no averaged weights, but decay"),
+    ],
+)
+def test_foreign_extra_is_named(tmp_path: Path, extra: Any, said: str) -> None:
+    torch.save({"model_state": {"a": torch.ones(1)}, "extra": extra}, tmp_path / "model.pth")
+    with pytest.raises(CheckpointError, match=rf"model\.pth: .*{said}"):
+        read_checkpoint(tmp_path / "model.pth")
+
+
+def test_extra_of_none_is_no_extra(tmp_path: Path) -> None:
+    torch.save({"model_state": {"a": torch.ones(1)}, "extra": None}, tmp_path / "model.pth")
+    assert read_checkpoint(tmp_path / "model.pth")["extra"] == {}
+
+
 # ------------------------------------------------------------------------------ configuration
 def test_file_of_a_run_stands_on_its_own(tmp_path: Path, tiny: PolicyBundle) -> None:
     path = tmp_path / "model_last.pth"
@@ -178,6 +199,31 @@ def test_yaml_of_another_network_lists_the_tensors(tmp_path: Path, tiny: PolicyB
         WeightsError, match=r"48 missing: .*mvt1\.layers\.2\.0\.fn\.to_q\.weight.* and 38 more"
     ):
         load_policy(tmp_path / "model.pth")
+
+
+def test_message_says_where_the_network_config_came_from(
+    tmp_path: Path, tiny: PolicyBundle
+) -> None:
+    state = dict(list(tiny.model_state().items())[1:])
+    path = tmp_path / "model.pth"
+    torch.save({"model_state": state, "extra": config_extra(tiny)}, path)
+    with pytest.raises(WeightsError, match="does not fit the network config stored in it"):
+        load_policy(path)
+    torch.save({"model_state": state}, path)
+    with pytest.raises(WeightsError, match=r"which was assumed since .*/mvt_cfg\.yaml is absent"):
+        load_policy(path)
+    write_config(tmp_path / "mvt_cfg.yaml", to_dict(TINY))
+    write_config(tmp_path / "exp_cfg.yaml", to_dict(TINY_EXPERIMENT))
+    with pytest.raises(WeightsError, match=r"does not fit the network config .*/mvt_cfg\.yaml\."):
+        load_policy(path)
+
+
+def test_config_of_another_version_names_the_file(tmp_path: Path, tiny: PolicyBundle) -> None:
+    extra = config_extra(tiny)
+    extra["network"]["of_tomorrow"] = 1
+    save_checkpoint(tmp_path / "a.pth", {"model_state": tiny.model_state(), "extra": extra})
+    with pytest.raises(ConfigError, match=r"a\.pth: .* unknown key of_tomorrow.*use the version"):
+        load_policy(tmp_path / "a.pth")
 
 
 @pytest.mark.parametrize(("state", "expected"), [({MEMORY_TABLE: 7}, 7), ({}, 9)])

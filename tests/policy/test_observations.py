@@ -205,6 +205,8 @@ def test_order_of_cameras_is_checked_where_names_are_given() -> None:
     [
         ("open the drawer", "a list of texts"),
         ([1, 2, 3], "a list of texts"),
+        (5, "a list of texts"),
+        (b"open", "a list of texts"),
         (["a", "b"], "3 texts"),
         (["a", "b", " "], "none empty"),
         (torch.zeros(3, 8, 4), r"\(3, 4, 8\), got \(3, 8, 4\)"),
