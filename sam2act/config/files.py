@@ -20,7 +20,6 @@ SCALAR_TAGS = ("str", "int", "float", "bool", "null", "timestamp", "value", "mer
 class _TextLoader(yaml.SafeLoader):
     """Gives each scalar as the text in the file: `1e3`, `007`, `yes` and `12:30` stay."""
 
-
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """Yaml would let the last of two equal keys win without a word."""
         first: dict[str, yaml.Node] = {}

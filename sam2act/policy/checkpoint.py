@@ -293,9 +293,7 @@ def stored_configs(
     )
 
 
-def _configs_inside(
-    path: Path, extra: Mapping[str, Any]
-) -> tuple[ExperimentConfig, NetworkConfig]:
+def _configs_inside(path: Path, extra: Mapping[str, Any]) -> tuple[ExperimentConfig, NetworkConfig]:
     try:
         return (
             from_dict(ExperimentConfig, extra["experiment"]),

@@ -135,5 +135,5 @@ def test_changed_bytes_are_noticed(tmp_path: Path) -> None:
     start = content.index(STATE["a.weight"].numpy().tobytes())
     content[start + 100 : start + 200] = bytes(100)
     path.write_bytes(content)
-    with pytest.raises(WeightFileError, match=r"is damaged: the checksum of \S+ in it does not fit"):
+    with pytest.raises(WeightFileError, match=r"damaged: the checksum of \S+ in it does not fit"):
         read_weight_file(path)
