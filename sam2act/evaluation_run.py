@@ -123,6 +123,11 @@ def check_options(args: argparse.Namespace) -> None:
         raise OptionError(
             "--model-name is missing: a checkpoint of --model-folder such as model_last.pth, or all"
         )
+    log_name = Path(args.log_name)
+    if log_name.is_absolute() or not log_name.parts or ".." in log_name.parts:
+        raise OptionError(
+            f"--log-name {args.log_name!r}: needs a folder below eval/ of the run, such as test"
+        )
     if args.model_name and args.ground_truth:
         raise OptionError("--ground-truth uses no checkpoint: leave --model-name out")
     if args.seed is not None and args.ground_truth:

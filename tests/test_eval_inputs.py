@@ -82,6 +82,17 @@ def test_missing_language_weights_are_noticed_before_anything_is_written(
     assert not (tmp_path / "eval").exists()
 
 
+@pytest.mark.parametrize("name", ["../x", "", "/tmp/x", "a/../../x"])
+def test_results_stay_below_the_folder_of_the_run(
+    run_folder: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    flags = ("--model-name", "model_1.pth", "--tasks", TASK, "--eval-episodes", 1, *FRESH)
+    assert evaluate(run_folder, *flags, "--log-name", name) == 2
+    assert (
+        f"OptionError: --log-name {name!r}: needs a folder below eval/" in capsys.readouterr().err
+    )
+
+
 def test_every_checkpoint_is_read_before_the_first_one_acts(
     run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

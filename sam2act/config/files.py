@@ -41,18 +41,19 @@ def find_config(path: str | Path) -> Path:
     """The yaml file a user means by `path`.
 
     Tried in this order: as given; below the project's `configs/`; a leading `mvt/configs/` (the
-    place in the released code) read as `configs/mvt/`.
+    place in the released code) read as `configs/mvt/`, with or without `sam2act/` before it.
 
     Raises:
         ConfigError: none of these is a file; the message lists them.
     """
     path = Path(path)
     tried = [path]
-    for folder in config_folders():
-        relative = path.relative_to("configs") if path.parts[:1] == ("configs",) else path
-        if path.parts[:2] == ("mvt", "configs"):
-            relative = Path("mvt", *path.parts[2:])
-        tried.append(folder / relative)
+    parts = path.parts[1:] if path.parts[:1] == ("sam2act",) else path.parts
+    if parts[:2] == ("mvt", "configs"):
+        parts = ("mvt", *parts[2:])
+    elif parts[:1] == ("configs",):
+        parts = parts[1:]
+    tried += [folder.joinpath(*parts) for folder in config_folders()]
     for candidate in tried:
         if os.path.isfile(candidate):
             return candidate

@@ -152,7 +152,10 @@ def _read_sound(path: Path) -> dict[str, Any]:
         content = {"model_state": content}
     if not isinstance(content, dict) or not isinstance(content.get("model_state"), Mapping):
         entries = f", but {listing(sorted(map(str, content)))}" if isinstance(content, dict) else ""
-        raise CheckpointError(f"{path} has no entry `model_state`{entries}")
+        raise CheckpointError(
+            f"{path} has no entry `model_state`{entries}; name a checkpoint of SAM2Act (weights of "
+            "SAM2 belong to the key sam2_ckpt, those of CLIP to language.weights_path)"
+        )
     try:
         state = unwrapped(content["model_state"])
         require_finite(state)
@@ -160,7 +163,7 @@ def _read_sound(path: Path) -> dict[str, Any]:
         require_finite((extra.get("average") or {}).get("average", {}))
     except WeightsError as error:
         raise CheckpointError(f"{path}: {error}") from error
-    return {**content, "model_state": state, "extra": extra}
+    return {**content, "model_state": state, **({"extra": extra} if "extra" in content else {})}
 
 
 def _sound_extra(path: Path, content: Mapping[str, Any]) -> dict[str, Any]:
@@ -176,7 +179,7 @@ def _sound_extra(path: Path, content: Mapping[str, Any]) -> dict[str, Any]:
     average = extra.get("average")
     if average and not isinstance(average.get("average"), Mapping):
         raise CheckpointError(
-            f"{path}: `extra.average` holds no averaged weights, but {listing(map(str, average))}; "
+            f"{path}: `extra.average` holds no averaged weights, but {listing(sorted(map(str, average)))}; "
             "save the file again without it"
         )
     return dict(extra)

@@ -14,7 +14,7 @@ from sam2act.config.load import load_experiment, load_network, to_dict
 from sam2act.config.network import NetworkConfig
 from sam2act.config.schema import ExperimentConfig
 from sam2act.files import report_error
-from sam2act.policy.checkpoint import build_policy
+from sam2act.policy.checkpoint import build_policy, read_checkpoint
 from sam2act.training.allocator import keep_freed_memory
 from sam2act.training.distributed import World, distributed_world
 from sam2act.training.loop import Trainer
@@ -102,6 +102,8 @@ def _train(
             processes=world.size,
             init_from=args.init_from,
         )
+    elif args.init_from:  # looked at before a store is built, which can take hours
+        read_checkpoint(args.init_from)
     check_available(experiment, network, world.device)
     dtype = autocast_dtype(experiment, world.device)
     bundle = build_policy(

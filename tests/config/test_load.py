@@ -141,6 +141,7 @@ def test_published_config_paths_are_found(monkeypatch, tmp_path: Path) -> None:
     expected = (CONFIGS / "mvt" / "sam2act.yaml").read_text()
     assert find_config("mvt/configs/sam2act.yaml").read_text() == expected
     assert find_config("configs/mvt/sam2act.yaml").read_text() == expected
+    assert find_config("sam2act/mvt/configs/sam2act.yaml").read_text() == expected
     with pytest.raises(ConfigError, match="looked for"):
         find_config("configs/absent.yaml")
 

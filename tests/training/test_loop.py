@@ -259,6 +259,16 @@ def test_init_from_takes_weights_only(folder: Path) -> None:
     assert tuned["extra"]["step"] == 3 and len(tiny_run.metrics(folder, "tuned")) == 3
 
 
+def test_init_from_is_looked_at_before_a_store_is_built(folder: Path, capsys) -> None:
+    sam2 = folder / "sam2.pt"
+    torch.save({"model": {"weight": torch.ones(1)}}, sam2)
+    more = f"exp_name foreign store_folder {folder}/not_built"
+    assert tiny_run.run(folder, more, flags=(f"--init-from={sam2}",)) == 2
+    message = capsys.readouterr().err
+    assert f"{sam2} has no entry `model_state`, but model; name a checkpoint" in message
+    assert "sam2_ckpt" in message and not (folder / "not_built").exists()
+
+
 def test_checkpoint_stands_on_its_own_and_needs_no_extra(folder: Path, tmp_path: Path) -> None:
     assert tiny_run.run(folder, "exp_name alone epochs 1") == 0
     run = tiny_run.run_folder(folder, "alone")
