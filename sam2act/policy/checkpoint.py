@@ -179,8 +179,8 @@ def _sound_extra(path: Path, content: Mapping[str, Any]) -> dict[str, Any]:
     average = extra.get("average")
     if average and not isinstance(average.get("average"), Mapping):
         raise CheckpointError(
-            f"{path}: `extra.average` holds no averaged weights, but {listing(sorted(map(str, average)))}; "
-            "save the file again without it"
+            f"{path}: `extra.average` holds no averaged weights, but "
+            f"{listing(sorted(map(str, average)))}; save the file again without it"
         )
     return dict(extra)
 
