@@ -30,6 +30,7 @@ from sam2act.policy.rules import (
     check,
     depth_range_rules,
     depth_rules,
+    live_camera_rules,
     robot_rules,
     unit_pose_rules,
     workspace_rules,
@@ -70,6 +71,7 @@ def validate_observation(
     check(
         [
             *depth_rules(observation.depth),
+            *live_camera_rules(observation.depth),
             *_shared_rules(observation, spec),
             *_language_rules(language),
             *workspace_rules(_sees_workspace(observation, spec)),

@@ -173,6 +173,16 @@ def depth_rules(depth: Tensor) -> list[Rule]:
     return [Rule("depth", (depth >= 0) & (depth <= MAX_DEPTH), depth, expected)]
 
 
+def live_camera_rules(depth: Tensor) -> list[Rule]:
+    """Depth images (B, K, S, S) of cameras that are connected: each measured something."""
+    deepest = depth.amax((-1, -2))
+    expected = (
+        "at least one measured pixel per camera, all are 0 (is the camera connected? with "
+        "validate=False the policy acts without it)"
+    )
+    return [Rule("depth", deepest > 0, deepest, expected)]
+
+
 def depth_range_rules(depth_range: Tensor) -> list[Rule]:
     """Clipping planes (..., 2) of coded depth."""
     near, far = depth_range.unbind(-1)

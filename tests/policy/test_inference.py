@@ -282,7 +282,7 @@ def test_actions_without_anything_to_see_are_not_valid(
     depth[1] = 0
     empty = dataclasses.replace(shown, depth=depth)
     policy = KeyframePolicy(bundle)
-    with pytest.raises(ContractError, match="^points: .*environment 1"):
+    with pytest.raises(ContractError, match="^depth: .*environment 1"):
         policy.act(empty, tokens([0, 1, 2]))
     assert policy.forward_passes == 0
     chunk = KeyframePolicy(bundle, validate=False).act(empty, tokens([0, 1, 2]))

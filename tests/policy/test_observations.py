@@ -135,8 +135,21 @@ def test_both_focal_lengths_may_be_negative() -> None:
 
 
 EVERYWHERE = SceneBounds((-9.0, -9.0, -9.0), (9.0, 9.0, 9.0))
+
+
+def test_a_camera_that_measured_nothing_is_named() -> None:
+    depth = observation().depth.clone()
+    depth[1, 1] = 0.0
+    dead = dataclasses.replace(observation(), depth=depth)
+    where = f"environment 1, camera {SPEC.cameras[1]}"
+    with pytest.raises(ContractError, match=f"^depth: expected .* measured pixel .*{where}"):
+        validate_observation(dead, SPEC)
+    depth[1, 1, 0, 0] = 0.5
+    validate_observation(dead, SPEC)
+
+
 UNSEEN = {
-    "nothing was measured": 0.0,
+    "hardly anything was measured": 0.0,
     "all beyond the workspace": 50.0,
 }
 
@@ -146,6 +159,7 @@ def test_environments_without_a_point_are_refused(case: str) -> None:
     seen = observation()
     depth = seen.depth.clone()
     depth[1] = UNSEEN[case]
+    depth[1, :, 0, 0] = 50.0  # beyond the workspace
     pose = seen.extrinsics.clone()
     pose[1, 1, :3, 3] = SPEC.bounds.center(pose)  # a camera inside the workspace
     empty = dataclasses.replace(seen, depth=depth, extrinsics=pose)
