@@ -45,7 +45,7 @@ EXTRAS = {
         "mypy>=1.11",
     ],
 }
-EXTRAS["dev"] += EXTRAS["sim"] + EXTRAS["triton"]  # the tests run both
+EXTRAS["dev"] += EXTRAS["sim"] + EXTRAS["triton"] + EXTRAS["hydra"]  # the tests run them
 EXTRAS["all"] = [
     requirement
     for extra in ("clip", "train", "peft", "data", "sim")

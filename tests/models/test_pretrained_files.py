@@ -50,7 +50,7 @@ def build_from(path: Path) -> Sam2ImageEncoder:
 
 @pytest.mark.parametrize(("content", "said"), NOT_WEIGHTS)
 def test_sam2_file_that_is_none(tmp_path: Path, content: bytes, said: str) -> None:
-    path = tmp_path / "sam2.pt"
+    path = tmp_path / "sam2.1_hiera_tiny.pt"
     path.write_bytes(content)
     with pytest.raises(ConfigError) as caught:
         build_from(path)

@@ -9,7 +9,7 @@ from sam2act.config.load import load_experiment, load_network
 from sam2act.geometry.scene_bounds import SceneBounds
 from sam2act.models.branch import BranchOutput
 from sam2act.models.heads import ActionLogits
-from sam2act.models.two_stage import TwoStageOutput
+from sam2act.models.two_stage import Cloud, TwoStageOutput
 from sam2act.policy.checkpoint import build_policy
 from sam2act.policy.policy import SAM2ActPolicy
 from tests.golden_files import GoldenFile, golden
@@ -42,7 +42,12 @@ def test_scores_become_the_published_action(golden_file: GoldenFile, policy: SAM
     output = TwoStageOutput(coarse, fine, empty, waypoint, empty, empty)
     bounds = SceneBounds.from_sequence(stored["constants"]["scene_bounds"])
     frame = bounds.cube_frame(count, torch.zeros(count, 1, 3))
-    values = policy._decode(output, frame).values[:, 0].double()
+    cloud = Cloud(
+        torch.zeros(count, 1, 3), torch.zeros(count, 1, 3), torch.arange(count)[:, None] > 0
+    )
+    chunk = policy._decode(output, frame, cloud)
+    assert chunk.valid[:, 0].tolist() == [row > 0 for row in range(count)]
+    values = chunk.values[:, 0].double()
     assert values.shape == (count, 9)
     expected = torch.tensor([cube["rev_of_local"]], dtype=torch.float64).expand(count, 3)
     torch.testing.assert_close(values[:, :3], expected, rtol=0, atol=1e-6)
