@@ -26,9 +26,12 @@ from pathlib import Path
 
 from experiment_steps import Step, run_steps
 
-from sam2act.compat.console import make_output_safe
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # it runs without an installation
 
-# Only the standard library is imported: quickstart.sh asks this script before anything is there.
+from sam2act.compat.console import make_output_safe  # noqa: E402
+
+# What is imported needs the standard library only: quickstart.sh asks this script before anything
+# is installed.
 TASKS = ("put_block_back", "rearrange_block", "reopen_drawer")
 # Demonstrations of the embedded reopen_drawer have 8 keyframes, as those of its first version.
 FULL_PRESETS = {task: task for task in TASKS} | {"reopen_drawer": "reopen_drawer_v1"}

@@ -13,13 +13,13 @@ import pytest
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 pytestmark = pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
 STAMP = "0" * 64
-# Answers like the interpreter of the tests, but makes no environment.
+# Answers like the interpreter of the tests, but makes no environment and sees no installed package.
 FAKE_PYTHON = f"""#!/bin/sh
 case "$*" in
     *ensurepip*) exit 0 ;;
     "-m venv"*) exit 7 ;;
 esac
-exec "{sys.executable}" "$@"
+exec "{sys.executable}" -E -S "$@"
 """
 
 
@@ -34,6 +34,7 @@ def _make_checkout(folder: Path) -> Path:
     scripts = ("environment.sh", "quickstart.sh", "test.sh")
     for name in (*scripts, "memory_experiment.py", "experiment_steps.py"):
         shutil.copy(SCRIPTS / name, folder / "scripts")
+    (folder / "sam2act").symlink_to(SCRIPTS.parent / "sam2act")
     (folder / "requirements").mkdir()
     for name in ("setup.py", "requirements/constraints-cpu.txt"):
         (folder / name).touch()
