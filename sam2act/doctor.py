@@ -9,8 +9,8 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from sam2act.compat.console import make_output_safe
-from sam2act.diagnosis import PACKAGES, Finding, examine, examine_system
+from sam2act.cli.diagnosis import PACKAGES, Finding, examine, examine_system
+from sam2act.runtime.console import make_output_safe
 
 
 def core_complete(findings: Sequence[Finding]) -> bool:

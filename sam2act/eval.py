@@ -25,22 +25,22 @@ from pathlib import Path
 
 import torch
 
-from sam2act.compat.console import make_output_safe
+from sam2act.core.files import report_error
+from sam2act.core.types import ContractError
 from sam2act.envs.base import BACKENDS
 from sam2act.envs.registry import MissingSimulatorError
 from sam2act.evaluation.checkpoints import CheckpointChoiceError
 from sam2act.evaluation.environment import add_switches
+from sam2act.evaluation.plan import OptionError
 from sam2act.evaluation.results import EpisodeRow, ResultsError
+from sam2act.evaluation.run import evaluate
 from sam2act.evaluation.runner import EvaluationError
 from sam2act.evaluation.scenes import SceneError
-from sam2act.evaluation_plan import OptionError
-from sam2act.evaluation_run import evaluate
-from sam2act.files import report_error
-from sam2act.policy.contracts import ContractError
-from sam2act.training.allocator import keep_freed_memory
-from sam2act.training.distributed import distributed_world
+from sam2act.runtime.allocator import keep_freed_memory
+from sam2act.runtime.console import make_output_safe
+from sam2act.runtime.distributed import distributed_world
 from sam2act.training.run_log import configure_console
-from sam2act.training.setup import USER_ERRORS
+from sam2act.training.start import USER_ERRORS
 
 INTERRUPTED = 130
 ERRORS = (

@@ -14,10 +14,11 @@ import sys
 from pathlib import Path
 
 from sam2act.config.network import NetworkConfig
-from sam2act.config.schema import ConfigError, ExperimentConfig
-from sam2act.training.loop import Trainer
+from sam2act.config.schema import ExperimentConfig
+from sam2act.core.errors import ConfigError
 from sam2act.training.run import Stage, build_parser, run_stage
-from sam2act.training.setup import start_from_weights
+from sam2act.training.start import start_from_weights
+from sam2act.training.trainer import Trainer
 
 
 def check(experiment: ExperimentConfig, network: NetworkConfig) -> None:

@@ -17,11 +17,12 @@ import sys
 from pathlib import Path
 
 from sam2act.config.network import NetworkConfig
-from sam2act.config.schema import ConfigError, ExperimentConfig
-from sam2act.policy.checkpoint import CheckpointError
-from sam2act.training.loop import Trainer
+from sam2act.config.schema import ExperimentConfig
+from sam2act.core.errors import ConfigError
+from sam2act.policies.checkpoint import CheckpointError
 from sam2act.training.run import Stage, build_parser, run_stage
-from sam2act.training.setup import prepare_memory, start_stage_two
+from sam2act.training.start import prepare_memory, start_stage_two
+from sam2act.training.trainer import Trainer
 
 
 def check(experiment: ExperimentConfig, network: NetworkConfig) -> None:

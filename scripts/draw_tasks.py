@@ -1,53 +1,13 @@
-#!/usr/bin/env python3
-"""Draw one picture of every task of the embedded simulator, as in docs/tasks.png.
-
-python scripts/draw_tasks.py --output docs/tasks.png
-"""
+"""Starter of `sam2act draw-tasks`."""
 
 from __future__ import annotations
 
-import argparse
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
-from sam2act.compat.console import make_output_safe
-from sam2act.envs.base import EnvConfig
-from sam2act.envs.registry import embedded_tasks, make_env
-from sam2act.visualization.contact_sheet import Strip, contact_sheet
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-COLUMNS = 7
-SIDE = 160
-CAMERA = "front"
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """Command-line flags."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--output", type=Path, required=True, help="PNG to write")
-    parser.add_argument("--variation", type=int, default=0, help="variation of every task (0)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of every episode (0)")
-    return parser
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point; the exit status."""
-    make_output_safe()
-    args = build_parser().parse_args(argv)
-    tasks = embedded_tasks()
-    pictures = {}
-    for task in tasks:
-        env = make_env(EnvConfig(task, cameras=(CAMERA,), image_size=SIDE))
-        pictures[task] = env.reset(args.variation, args.seed)[1].front_rgb
-    strips = []
-    for start in range(0, len(tasks), COLUMNS):
-        names = tasks[start : start + COLUMNS]
-        strips.append(Strip("", names, [[pictures[name] for name in names]]))
-    contact_sheet(strips).save(args.output, optimize=True)
-    return 0
-
+from sam2act.cli.draw_tasks import main  # noqa: E402
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -20,7 +20,7 @@ usage: bash scripts/install_rlbench.sh [--coppeliasim FILE_OR_ADDRESS] [--prefix
   --coppeliasim X   $ARCHIVE, as a file or as a web address
                     (default: \$COPPELIASIM_ARCHIVE; not needed if \$COPPELIASIM_ROOT is set)
   --prefix DIR      where CoppeliaSim and rlbench.env go (default: assets/rlbench)
-  --without-yarr    leave YARR out; only sam2act/envs/yarr_agent.py needs it
+  --without-yarr    leave YARR out; only sam2act/envs/rlbench/yarr_agent.py needs it
 
 Settings from outside:
   PYTHON               interpreter of the environment that holds sam2act (default: python3)
@@ -82,7 +82,7 @@ check_names() {
         "$python" - "$package" <<'PYTHON' || fail "remove it: $python -m pip uninstall $package"
 import sys
 from importlib.util import find_spec
-from sam2act.envs.versions import require_packages
+from sam2act.envs.rlbench.versions import require_packages
 if find_spec(sys.argv[1]):
     try:
         require_packages(sys.argv[1:], "backend rlbench")

@@ -28,7 +28,7 @@ from experiment_steps import Step, run_steps
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # it runs without an installation
 
-from sam2act.compat.console import make_output_safe  # noqa: E402
+from sam2act.runtime.console import make_output_safe  # noqa: E402
 
 # What is imported needs the standard library only: quickstart.sh asks this script before anything
 # is installed.
@@ -256,7 +256,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         experiment.output.mkdir(parents=True, exist_ok=True)
         code = run_steps(experiment.steps(), SCRIPTS.parent, deadline, durations)
     except OSError as error:
-        from sam2act.files import report_error  # there by now, if anything is
+        from sam2act.core.files import report_error  # there by now, if anything is
 
         return report_error(error)
     if not code:

@@ -1,92 +1,13 @@
-#!/usr/bin/env python3
-"""Turn evaluated run folders into one HTML page that opens without a network.
-
-    python scripts/report.py runs/tiny_put_block_back
-    python scripts/report.py SAM2Act=runs/a SAM2Act+=runs/b --output report.html
-    python scripts/report.py --pool runs/seed0 runs/seed1 runs/seed2
-
-The page shows success per task with its uncertainty, variations, causes of failure, when the
-memory was learned, training curves, films and what is needed to repeat it. Evaluations whose log
-names differ only in a number at their end (test/1, test/2) are repetitions of each other. Equal
-labels are pooled; without labels, methods are called by their checkpoint.
-"""
+"""Starter of `sam2act report`."""
 
 from __future__ import annotations
 
-import argparse
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
-from arguments import positive_number
-from report_reproduction import add_reproduction
-from report_results import add_results, default_title, headline
-from report_training import add_training
-from report_videos import add_videos
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from sam2act.compat.console import make_output_safe
-from sam2act.config.schema import ConfigError
-from sam2act.evaluation.methods import Source, collect_methods
-from sam2act.evaluation.results import ResultsError
-from sam2act.files import report_error
-from sam2act.visualization.learning_curves import CurveError
-from sam2act.visualization.page import Page
-
-MEGABYTE = 1_000_000
-USER_ERRORS = (ResultsError, CurveError, ConfigError, OSError)
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """Command-line flags."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "runs", nargs="+", type=source, metavar="[LABEL=]RUN_FOLDER", help="evaluated run folders"
-    )
-    parser.add_argument("--output", type=Path, help="file (default: report.html in the first run)")
-    parser.add_argument("--title", default="", help="heading of the page")
-    parser.add_argument("--note", default="", help='warning below it, e.g. "quick run"')
-    parser.add_argument(
-        "--pool", action="store_true", help="runs without label differ in their training seed only"
-    )
-    parser.add_argument(
-        "--video-megabytes",
-        type=positive_number,
-        default=12,
-        help="films are left out beyond this size (12)",
-    )
-    return parser
-
-
-def source(text: str) -> Source:
-    """A run folder, with the label before the first `=` unless that belongs to the path."""
-    label, separator, folder = text.partition("=")
-    if not separator or Path(text).is_dir():
-        return Source(Path(text))
-    return Source(Path(folder), label.strip())
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point; the exit status."""
-    make_output_safe()
-    args = build_parser().parse_args(argv)
-    output = args.output or args.runs[0].folder / "report.html"
-    try:
-        methods = collect_methods(args.runs, pool=args.pool)
-        page = Page(args.title or default_title(methods))
-        runs = [source.folder for source in args.runs]
-        add_results(page, methods, args.note)
-        add_training(page, runs)
-        add_videos(page, methods, args.video_megabytes * MEGABYTE)
-        add_reproduction(page, runs, methods)
-        page.write(output)
-    except USER_ERRORS as error:
-        return report_error(error)
-    print(headline(methods))
-    print(f"{output} ({output.stat().st_size / MEGABYTE:.1f} MB)")
-    return 0
-
+from sam2act.cli.report import main  # noqa: E402
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -15,73 +15,61 @@ from tests.golden_files import plain_id
 
 PACKAGE = Path(__file__).resolve().parents[1] / "sam2act"
 
-# Part of the package -> what it may use besides itself. Modules directly inside sam2act/ (entry
-# points and what only they need) may use everything and are used by nobody.
+BELOW_POLICIES = ("nn", "rendering", "language", "processing", "core", "geometry")
+# Room -> what it may use besides itself. A nested name is a room of its own.
 LAYERS: dict[str, tuple[str, ...]] = {
     "geometry": (),
-    "rendering": ("geometry",),
-    "models": ("geometry", "rendering"),
-    "policy": ("geometry", "rendering", "models"),
-    "policy.contracts": ("geometry",),
-    "policy.rules": ("policy.contracts",),
-    "data": ("geometry", "policy.contracts", "policy.rules", "language.instructions"),
-    "training": ("geometry", "rendering", "models", "policy", "data"),
-    "language": (),
-    "config": (),
-    "compat": (),
-    "files": (),
-    "wording": (),
-    "envs": ("geometry", "policy.contracts", "data.rlbench_types"),
+    "core": ("geometry",),
+    "config": ("core",),
+    "runtime": ("core",),
+    "rendering": ("geometry", "core"),
+    "language": ("core",),
+    "processing": ("core", "geometry"),
+    "nn": ("rendering", "core"),
+    "policies": (*BELOW_POLICIES, "config"),
+    "policies.multiview": BELOW_POLICIES,
+    "policies.sam2act": (*BELOW_POLICIES, "policies.multiview"),
+    "data": ("core", "geometry", "processing"),
+    "training": (
+        *("core", "config", "runtime", "geometry", "language", "processing", "nn"),
+        *("data", "policies"),
+    ),
+    "envs": ("core", "data.rlbench", "runtime"),
     # Of the data only the stored state of demos: evaluation reads no images.
     "evaluation": (
-        *("geometry", "policy", "envs"),
-        *("data.rlbench_types", "data.demos", "data.demo_folders"),
+        *("core", "config", "geometry", "language", "runtime", "policies", "envs"),
+        *("data.rlbench.types", "data.rlbench.demos", "data.rlbench.demo_folders"),
     ),
-    "visualization": ("geometry", "rendering", "policy"),
+    "reports": ("core", "geometry", "rendering", "evaluation", "policies"),
 }
-# `assets` is the table of public files, `config.weights` the rule by which they are found.
-FOR_ALL = (
-    *("compat", "files", "wording"),
-    *("config.schema", "config.network", "config.weights", "assets"),
-)
+# The keys of the configuration are still in one file for all rooms.
+FOR_ALL = ("config.schema",)
+# Only commands and the published entry points may use everything; nobody uses them.
+EVERYTHING = ("cli", "train", "train_plus", "eval", "doctor")
 # Single modules that need more, each with its reason.
-EXCEPTIONS: dict[str, tuple[str, ...]] = {
-    "policy.checkpoint": ("config.load",),  # a checkpoint carries its own configuration
-    # Weights of every kind are opened and checked in one place.
-    "language.text_encoder": ("models.weight_files", "models.weight_names"),
-    "training.setup": ("config", "language"),  # joins the parts of a run for the entry points
-    "training.run_data": ("config", "language"),  # instructions become tokens
-    "training.resume": ("config",),  # compares the configurations of two runs
-    "training.run": ("config.load",),  # the command line of both stages
-    "envs.embedded.demo": ("data.keyframes",),  # which frames of a demo need images
-    "envs.rlbench_env": ("data.keyframes",),  # the same
-}
+EXCEPTIONS: dict[str, tuple[str, ...]] = {}
 
 ANYWHERE = ("torch", "numpy", "scipy", "einops")
-# Third-party package -> modules or packages that may import it; "" = directly inside sam2act/.
+# Third-party package -> modules or packages that may import it.
 THIRD_PARTY: dict[str, tuple[str, ...]] = {
     "yacs": ("config.load",),
-    "yaml": ("config.load", "config.files", "policy.checkpoint"),
-    "PIL": ("data", "envs", "evaluation", "visualization", ""),
+    "yaml": ("config.load", "config.files", "policies.checkpoint", "reports.reproduction"),
+    "PIL": ("data", "envs", "evaluation", "reports", "cli"),
     "safetensors": (
-        "data",
-        "language",
-        "models.weight_files",
-        "models.peft_exchange",
-        "policy.checkpoint",
+        *("data", "language", "core.weight_files", "nn.peft_exchange", "policies.checkpoint"),
     ),
-    "tqdm": ("data", "training", "evaluation", ""),
-    "torchvision": ("geometry.augmentation", "compat", "diagnosis"),
-    "hydra": ("models.sam2_sizes",),
-    "omegaconf": ("models.sam2_sizes",),
-    "peft": ("models.lora",),
-    "xformers": ("models.attention",),
+    "tqdm": ("data", "training", "evaluation", "envs.recording", "cli"),
+    "torchvision": ("processing.color_jitter", "core.torchvision_cpu", "cli.diagnosis"),
+    "hydra": ("nn.sam2_sizes",),
+    "omegaconf": ("nn.sam2_sizes",),
+    "peft": ("nn.lora",),
+    "xformers": ("nn.attention",),
     "open_clip": ("language.text_encoder",),
     "pytorch3d": ("rendering.splat_pytorch3d",),
     "triton": ("rendering.triton_kernels", "rendering.splat_triton"),
     "wandb": ("training.run_log",),
     "h5py": ("data",),
-    "mujoco": ("envs.embedded",),
+    "mujoco": ("envs.embedded", "cli.compare_recordings"),
     "av": ("envs.video",),
     "pyrep": ("envs",),
     "rlbench": ("envs",),
@@ -166,12 +154,13 @@ def _complaint(module: str, found: Import) -> str:
 
 
 def _layer_allows(module: str, target: str) -> bool:
-    if "." not in module and module not in LAYERS:
+    if any(covers(name, module) for name in EVERYTHING):
         return True
-    layer = max((name for name in LAYERS if covers(name, module)), key=len)
-    allowed = (*LAYERS[layer], *FOR_ALL, *EXCEPTIONS.get(module, ()))
-    own_package = layer if layer == "policy.contracts" else module.partition(".")[0]
-    return target == "" or any(covers(name, target) for name in (*allowed, own_package))
+    if any(covers(name, target) for name in EVERYTHING):
+        return False
+    room = max((name for name in LAYERS if covers(name, module)), key=len, default="")
+    allowed = (*LAYERS.get(room, ()), *FOR_ALL, *EXCEPTIONS.get(module, ()), room)
+    return target == "" or any(covers(name, target) for name in allowed if name)
 
 
 def known_modules(package: Path) -> dict[str, Path]:
@@ -193,9 +182,9 @@ def test_module_keeps_to_its_layer(module: str) -> None:
     assert violations(module, source, FULL_NAMES) == []
 
 
-def test_every_part_has_a_rule() -> None:
-    parts = {name.partition(".")[0] for name, path in MODULES.items() if "." in name}
-    assert parts <= set(LAYERS)
+def test_every_room_has_a_rule() -> None:
+    rooms = {name.partition(".")[0] for name in MODULES if name}
+    assert rooms <= {*LAYERS, *EVERYTHING}
 
 
 def test_exceptions_and_rules_name_real_modules_or_planned_packages() -> None:
@@ -220,22 +209,27 @@ def test_no_module_shadows_another_package(path: Path) -> None:
 
 
 FORBIDDEN: Mapping[str, tuple[str, str]] = {
-    "upwards": ("geometry.a", "from sam2act.models.heads import Head"),
-    "package as name": ("rendering.a", "from sam2act import models"),
-    "module as name": ("data.a", "from sam2act.policy import policy"),
-    "inside a function": ("models.a", "def f():\n    import sam2act.policy.policy"),
-    "dynamic": ("models.a", "importlib.import_module('sam2act.training.loop')"),
-    "contracts": ("policy.contracts", "from sam2act.policy.targets import x"),
+    "upwards": ("geometry.a", "from sam2act.nn.heads import Head"),
+    "package as name": ("rendering.a", "from sam2act import nn"),
+    "module as name": ("data.a", "from sam2act.policies import session"),
+    "inside a function": ("nn.a", "def f():\n    import sam2act.policies.session"),
+    "dynamic": ("nn.a", "importlib.import_module('sam2act.training.trainer')"),
+    "types": ("core.types", "from sam2act.policies.multiview.targets import x"),
     "language is free": ("language.a", "from sam2act.geometry import cameras"),
-    "config reader": ("models.a", "from sam2act.config.load import load_network"),
-    "envs to models": ("envs.a", "from sam2act.models.heads import Head"),
-    "envs to data": ("envs.embedded.a", "from sam2act.data.store import Store"),
-    "evaluation to data": ("evaluation.a", "import sam2act.data.store"),
+    "config reader": ("nn.a", "from sam2act.config.load import load_network"),
+    "config reader of a policy": ("policies.b.a", "from sam2act.nn import heads\nimport yaml"),
+    "policies among themselves": ("policies.multiview.a", "import sam2act.policies.sam2act.policy"),
+    "envs to networks": ("envs.a", "from sam2act.nn.heads import Head"),
+    "envs to data": ("envs.embedded.a", "from sam2act.data.store.store import Store"),
+    "evaluation to data": ("evaluation.a", "import sam2act.data.store.store"),
+    "evaluation to training": ("evaluation.a", "from sam2act.training.trainer import Trainer"),
     "entry point": ("training.a", "from sam2act.train import main"),
-    "relative": ("models.a", "from . import heads"),
+    "command": ("reports.a", "from sam2act.cli.report import main"),
+    "roof": ("newcomer", "from sam2act.policies import session"),
+    "relative": ("nn.a", "from . import heads"),
     "yacs": ("config.schema", "import yacs.config"),
     "simulator": ("evaluation.a", "def f():\n    from rlbench import Environment"),
-    "wandb": ("training.loop", "def f():\n    import wandb"),
+    "wandb": ("training.trainer", "def f():\n    import wandb"),
     "wandb at top": ("training.run_log", "import wandb"),
     "dynamic optional at top": (
         "training.run_log",
@@ -245,19 +239,20 @@ FORBIDDEN: Mapping[str, tuple[str, str]] = {
     "class body": ("rendering.splat_triton", "class A:\n    import triton"),
 }
 PERMITTED: Mapping[str, tuple[str, str]] = {
-    "downwards": ("policy.a", "from sam2act.models import heads"),
-    "contracts from data": ("data.a", "from sam2act.policy import contracts"),
-    "schema for all": ("language.a", "from sam2act.config.schema import ConfigError"),
-    "compat for all": ("models.a", "def f():\n    from sam2act.compat import torchvision_cpu"),
-    "version": ("models.a", "from sam2act import __version__"),
-    "entry points": ("train", "from sam2act.evaluation import runner\nimport tqdm"),
+    "downwards": ("policies.sam2act.a", "from sam2act.nn import heads"),
+    "types from data": ("data.a", "from sam2act.core import types"),
+    "schema for all": ("language.a", "from sam2act.config.schema import LanguageConfig"),
+    "core for nearly all": ("nn.a", "def f():\n    from sam2act.core import torchvision_cpu"),
+    "version": ("nn.a", "from sam2act import __version__"),
+    "entry points": ("train", "from sam2act.evaluation import runner"),
+    "commands": ("cli.a", "from sam2act.evaluation import runner\nimport tqdm"),
     "lazy": ("training.run_log", "def f():\n    importlib.import_module('wandb')"),
-    "core": ("geometry.a", "import math, torch\nfrom scipy.spatial.transform import Rotation"),
-    "dataset types": ("envs.a", "from sam2act.data.rlbench_types import Demo"),
+    "everywhere": ("geometry.a", "import math, torch\nfrom scipy.spatial.transform import Rotation"),
+    "dataset types": ("envs.a", "from sam2act.data.rlbench.types import Demo"),
 }
 FAKE_NAMES = frozenset(
     f"sam2act.{name}"
-    for name in ("models", "models.heads", "policy.policy", "policy.contracts", "geometry.cameras")
+    for name in ("nn", "nn.heads", "policies.session", "core.types", "geometry.cameras")
 )
 
 
@@ -277,10 +272,10 @@ def test_weight_files_are_opened_in_one_place() -> None:
     opener = re.compile(r"\btorch\.(jit\.)?load\(|pickle\.load\(|safetensors\.torch import")
     found = {m for m, path in MODULES.items() if opener.search(path.read_text(encoding="utf-8"))}
     models = {
-        m for m in found if m.startswith(("models", "policy", "training", "language", "eval"))
+        m for m in found if m.startswith(("core", "nn", "policies", "training", "language", "evaluation"))
     }
     writers = {
-        "models.peft_exchange",
+        "nn.peft_exchange",
         "language.cache",
     }  # adapters are saved; tokens are no weights
-    assert models - writers == {"models.weight_files"}
+    assert models - writers == {"core.weight_files"}

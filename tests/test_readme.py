@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from sam2act.assets import ASSETS
 from sam2act.config.load import load_experiment, load_network, to_dict
+from sam2act.core.assets import ASSETS
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 README = (REPOSITORY / "README.md").read_text()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from sam2act.compat.console import make_output_safe
+from sam2act.runtime.console import make_output_safe
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = sorted([*(ROOT / "sam2act").rglob("*.py"), *(ROOT / "scripts").glob("*.py")])

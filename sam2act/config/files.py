@@ -10,8 +10,8 @@ from typing import Any
 
 import yaml
 
-from sam2act.config.schema import ConfigError
-from sam2act.wording import listing
+from sam2act.core.errors import ConfigError
+from sam2act.core.wording import listing
 
 # Every kind of scalar that yaml would turn into something else than its text.
 SCALAR_TAGS = ("str", "int", "float", "bool", "null", "timestamp", "value", "merge")

@@ -18,9 +18,10 @@ from yacs.config import CfgNode
 
 from sam2act.config.files import find_config, read_mapping
 from sam2act.config.network import NetworkConfig
-from sam2act.config.schema import ConfigError, ExperimentConfig
+from sam2act.config.schema import ExperimentConfig
 from sam2act.config.values import WEIGHTS, read_value, unquoted
-from sam2act.config.weights import named_beside
+from sam2act.core.errors import ConfigError
+from sam2act.core.weights import named_beside
 
 # A word of `opts`: spaces may stand inside brackets or quotation marks.
 WORD = re.compile(r"""(?:\[[^][]*\]|\([^()]*\)|'[^']*'|"[^"]*")(?!\S)|\S+""")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from sam2act.config.schema import require, require_choice
 from sam2act.config.values import WeightsFile
+from sam2act.core.errors import require, require_choice
 
 
 @dataclass(frozen=True)

@@ -10,22 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from sam2act.config.values import NameList, WeightsFile
-
-
-class ConfigError(ValueError):
-    """A configuration value is unknown, malformed or impossible; the message names the remedy."""
-
-
-def require(condition: bool, message: str) -> None:
-    """Raise `ConfigError(message)` unless `condition` holds."""
-    if not condition:
-        raise ConfigError(message)
-
-
-def require_choice(key: str, value: object, choices: tuple[object, ...]) -> None:
-    """Raise `ConfigError` unless `value` is one of `choices`."""
-    require(value in choices, f"{key}: {value!r} is not one of {', '.join(map(repr, choices))}")
-
+from sam2act.core.errors import require, require_choice
 
 GRAPH_MODES = ("reduce-overhead", "max-autotune")  # those that use CUDA graphs
 COMPILE_MODES = ("", "default", *GRAPH_MODES)  # "" = off

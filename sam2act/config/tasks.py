@@ -1,37 +1,18 @@
-"""Task sets by name, the folders that belong to them, and the name of a run."""
+"""The tasks of a run, the folders that belong to them, and the name of a run."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-from sam2act.config.schema import ConfigError, ExperimentConfig
-from sam2act.config.weights import checkout
+from sam2act.config.schema import ExperimentConfig
+from sam2act.core.errors import ConfigError
+from sam2act.core.tasks import MEMORYBENCH_TASKS, RLBENCH_TASKS
+from sam2act.core.weights import checkout
 
 PACKAGE = Path(__file__).resolve().parents[1]
 NO_REPLAY = "none"  # value of replay_folder: never look for released replays
 LONGEST_NAME = 200  # bytes of a folder's name; file systems allow 255
-RLBENCH_TASKS = (
-    "put_item_in_drawer",
-    "reach_and_drag",
-    "turn_tap",
-    "slide_block_to_color_target",
-    "open_drawer",
-    "put_groceries_in_cupboard",
-    "place_shape_in_shape_sorter",
-    "put_money_in_safe",
-    "push_buttons",
-    "close_jar",
-    "stack_blocks",
-    "place_cups",
-    "place_wine_at_rack_location",
-    "light_bulb_in",
-    "sweep_to_dustpan_of_size",
-    "insert_onto_square_peg",
-    "meat_off_grill",
-    "stack_cups",
-)
-MEMORYBENCH_TASKS = ("reopen_drawer", "put_block_back", "rearrange_block")
 
 
 def task_names(experiment: ExperimentConfig) -> tuple[str, ...]:

@@ -13,8 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from sam2act.data.rlbench_types import DemoError
-from sam2act.policy.rules import (
+from sam2act.core.rules import (
     Rule,
     camera_rules,
     check,
@@ -23,6 +22,7 @@ from sam2act.policy.rules import (
     pose_rules,
     zero_or_one,
 )
+from sam2act.data.rlbench.types import DemoError
 
 FINGER_SLACK = 0.04  # metres by which recorded fingers may leave their range, which clips them
 _AT_REST = 0.01  # metres that a gripper at rest may move

@@ -12,7 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
-from sam2act.data.store import KeyframeStore
+from sam2act.data.store.store import KeyframeStore
 from sam2act.data.transitions import PADDING
 
 logger = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from sam2act.data.rlbench_types import Demo, Observation
+from sam2act.data.rlbench.types import Demo, Observation
 
 CAMERAS = ("front", "left_shoulder", "right_shoulder", "overhead", "wrist")
 POLICY_CAMERAS = ("front", "left_shoulder", "right_shoulder", "wrist")

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from sam2act.data.rlbench_types import Observation as EnvObservation
-from sam2act.policy.contracts import Observation, proprioception
+from sam2act.core.types import Observation, proprioception
+from sam2act.data.rlbench.types import Observation as EnvObservation
 
 
 def policy_observation(

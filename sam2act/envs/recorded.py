@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from sam2act.data.rlbench_types import Demo
+from sam2act.data.rlbench.types import Demo
 
 RLBENCH = "rlbench"  # whose demos do not say where they come from
 

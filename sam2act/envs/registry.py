@@ -6,10 +6,10 @@ import os
 from collections.abc import Sequence
 from importlib.util import find_spec
 
+from sam2act.core.tasks import MEMORYBENCH_TASKS
 from sam2act.envs.base import BACKENDS, Env, EnvConfig
-from sam2act.envs.versions import MissingSimulatorError
+from sam2act.envs.rlbench.versions import MissingSimulatorError
 
-MEMORY_TASKS = ("reopen_drawer", "put_block_back", "rearrange_block")
 INSTALL_MUJOCO = (
     'the embedded simulator needs MuJoCo: pip install -e ".[sim]" (any mujoco-core 4 or mujoco 3.5)'
 )
@@ -23,7 +23,7 @@ def make_env(config: EnvConfig) -> Env:
         ValueError: the backend has no such task, or a perturbation does not exist.
     """
     if config.backend == "rlbench":
-        from sam2act.envs.rlbench_env import RLBenchEnv
+        from sam2act.envs.rlbench.env import RLBenchEnv
 
         return RLBenchEnv(config)
     require_mujoco()
@@ -64,7 +64,7 @@ def check_task(backend: str, name: str) -> None:
         ValueError: there is no such backend or task; the message names the nearest one.
     """
     if backend == "rlbench":
-        from sam2act.envs.rlbench_config import check_task_name
+        from sam2act.envs.rlbench.config import check_task_name
 
         check_task_name(name)
     elif backend == "embedded":
@@ -97,7 +97,7 @@ def choose_tasks(names: list[str]) -> list[str]:
     from sam2act.envs.embedded.tasks import task_class
 
     for name in names:
-        found = {"all": known, "memorybench": list(MEMORY_TASKS)}.get(name)
+        found = {"all": known, "memorybench": list(MEMORYBENCH_TASKS)}.get(name)
         if found is None:
             task_class(name)
             found = [name]
@@ -115,7 +115,7 @@ def perturbed_by(tasks: Sequence[str], names: Sequence[str]) -> dict[str, list[s
         ValueError: a name is unknown, or `names` change nothing in any of the tasks.
     """
     require_mujoco()
-    from sam2act.envs.embedded.perturbations import factors_of
+    from sam2act.envs.embedded.perturbations.factors import factors_of
     from sam2act.envs.embedded.tasks import task_class
 
     found = {task: list(factors_of(names, task_class(task))) for task in tasks}

@@ -11,13 +11,13 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from sam2act.data.demos import Episode, episode_keyframes, frame_labels
-from sam2act.data.rlbench_types import Observation
+from sam2act.core.types import PolicySpec
+from sam2act.data.rlbench.demos import Episode, episode_keyframes, frame_labels
+from sam2act.data.rlbench.types import Observation
 from sam2act.envs.policy_inputs import policy_observation
 from sam2act.evaluation.scenes import Scene, SceneError, read_stored
-from sam2act.policy.contracts import PolicySpec
-from sam2act.policy.executor import Executor
-from sam2act.policy.ideal import IdealDecoder
+from sam2act.policies.executors import Executor
+from sam2act.policies.multiview.quantisation_bound import IdealDecoder
 
 
 class Actor(Protocol):

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sam2act.core.files import naming, replacing
 from sam2act.evaluation.environment import SWITCHES
-from sam2act.files import naming, replacing
 
 FORMAT = 1
 DESCRIPTION_FILE = "evaluation.json"
@@ -28,8 +28,6 @@ HUNG, DIED = "SimulatorTimeout", "SimulatorDied"  # causes: the simulator was lo
 NEVER_BEGUN = -1  # variation of an episode whose reset failed
 FULL_REWARD = 100.0
 MOST_LETTERS = 2000  # of a cell
-# Success of a policy that does everything right but guesses what only the past could tell.
-CHANCE = {"reopen_drawer": 1 / 3, "put_block_back": 1 / 4, "rearrange_block": 1 / 2}
 
 
 class ResultsError(ValueError):

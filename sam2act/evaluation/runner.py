@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sam2act.data.rlbench_types import Observation
+from sam2act.data.rlbench.types import Observation
 from sam2act.evaluation.actors import Actor
 from sam2act.evaluation.results import (
     DIED,
@@ -28,7 +28,7 @@ from sam2act.evaluation.results import (
     EpisodeRow,
 )
 from sam2act.evaluation.scenes import SKIP_FLAG, Scene
-from sam2act.evaluation.simulator import (
+from sam2act.evaluation.worker import (
     Began,
     Begin,
     Crashed,

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from sam2act.data.demos import Episode
-from sam2act.data.rlbench_types import DemoError
+from sam2act.core.wording import listing
+from sam2act.data.rlbench.demos import Episode
+from sam2act.data.rlbench.types import DemoError
 from sam2act.envs.recorded import check_origin, check_plain_seed, restore_random_state
 from sam2act.envs.registry import variation_count
 from sam2act.evaluation.scenes import SKIP_FLAG, Scene, SceneError, read_stored
-from sam2act.wording import listing
 
 _FEW = 50  # demos that are looked at without a progress bar
 

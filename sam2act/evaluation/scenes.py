@@ -8,19 +8,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sam2act.data.demo_folders import (
+from sam2act.core.wording import listing
+from sam2act.data.rlbench.demo_folders import (
     EPISODES_FOLDER,
     episode_folders,
     listed,
     tasks_below,
     visible_folders,
 )
-from sam2act.data.demos import Episode, read_episode
-from sam2act.data.rlbench_types import DemoError, Observation
+from sam2act.data.rlbench.demos import Episode, read_episode
+from sam2act.data.rlbench.types import DemoError, Observation
 from sam2act.envs.base import Env
 from sam2act.envs.recorded import check_plain_seed, recorded_origin
 from sam2act.envs.seeding import episode_seed, episode_variation
-from sam2act.wording import listing
 
 SKIP_FLAG = "--skip-bad-episodes"  # of eval.py
 _FRESH = "fresh scenes of the embedded simulator with --backend embedded --seed N"

@@ -15,8 +15,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from sam2act.files import replacing
-from sam2act.language.instructions import LanguageError, as_instructions
+from sam2act.core.files import replacing
+from sam2act.core.instructions import LanguageError, as_instructions
 from sam2act.language.text_encoder import TextEncoder
 
 logger = logging.getLogger(__name__)

@@ -18,12 +18,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sam2act.config.schema import ConfigError, LanguageConfig
-from sam2act.config.weights import find_weights, how_to_get
-from sam2act.files import sha256_of
-from sam2act.language.instructions import LanguageError, as_instructions
-from sam2act.models.weight_files import WeightFileError, read_weight_file
-from sam2act.models.weight_names import WeightsError, misfit, require_finite, unwrapped
+from sam2act.config.schema import LanguageConfig
+from sam2act.core.errors import ConfigError
+from sam2act.core.files import sha256_of
+from sam2act.core.instructions import LanguageError, as_instructions
+from sam2act.core.weight_files import WeightFileError, read_weight_file
+from sam2act.core.weight_names import WeightsError, misfit, require_finite, unwrapped
+from sam2act.core.weights import find_weights, how_to_get
 
 CLIP_MODEL = "RN50-quickgelu"  # the plain "RN50" would run OpenAI's weights with another GELU
 CLIP_LENGTH, CLIP_WIDTH = 77, 512
@@ -202,7 +203,7 @@ def _is_no_random_weights_warning(record: logging.LogRecord) -> bool:
 
 
 def _import_open_clip() -> Any:
-    from sam2act.compat.torchvision_cpu import ensure_torchvision_importable
+    from sam2act.core.torchvision_cpu import ensure_torchvision_importable
 
     ensure_torchvision_importable()
     try:

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from sam2act.compat.c_library import load_library
+from sam2act.core.c_library import load_library
 from sam2act.rendering.scene import Clouds, Screen
 from sam2act.rendering.splat_torch import center_depth, splat_offsets
 from sam2act.rendering.views import View

@@ -12,8 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sam2act.files import replacing
-from sam2act.policy.contracts import SampleIdentity
+from sam2act.core.files import replacing
+from sam2act.core.types import SampleIdentity
 
 
 class NonFiniteLossError(RuntimeError):

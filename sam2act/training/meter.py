@@ -7,7 +7,7 @@ import time
 import torch
 from torch import Tensor
 
-from sam2act.policy.contracts import LossOutput
+from sam2act.core.types import LossOutput
 from sam2act.training.run_log import as_numbers
 
 

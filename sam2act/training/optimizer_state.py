@@ -14,11 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sam2act.models.published_weights import published_name, released_parameters
-from sam2act.models.weight_names import WeightsError, require_finite
-from sam2act.policy.checkpoint import CheckpointError, PolicyBundle
+from sam2act.core.weight_names import WeightsError, require_finite
+from sam2act.core.wording import listing
+from sam2act.policies.checkpoint import CheckpointError, PolicyBundle
+from sam2act.policies.sam2act.published_weights import published_name, released_parameters
 from sam2act.training.optimizer import ClippedLamb, Lamb
-from sam2act.wording import listing
 
 LOGGER = logging.getLogger(__name__)
 WEIGHTS_ALONE = "start from its weights alone with --init-from"

@@ -23,10 +23,12 @@ from sam2act.config.load import (
     to_dict,
 )
 from sam2act.config.network import NetworkConfig
-from sam2act.config.schema import ConfigError, ExperimentConfig
-from sam2act.config.tasks import RLBENCH_TASKS, task_list
-from sam2act.training.plan import RunPlan
-from sam2act.wording import listing
+from sam2act.config.schema import ExperimentConfig
+from sam2act.config.tasks import task_list
+from sam2act.core.errors import ConfigError
+from sam2act.core.tasks import RLBENCH_TASKS
+from sam2act.core.wording import listing
+from sam2act.training.budget import RunPlan
 
 # Keys of the experiment and of the network config that may differ from those of the checkpoint
 # that a run continues from. A key that is not listed must stay: so must every new one.

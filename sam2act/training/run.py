@@ -9,19 +9,18 @@ from dataclasses import dataclass
 
 import torch
 
-from sam2act.compat.console import make_output_safe
 from sam2act.config.load import load_experiment, load_network, to_dict
 from sam2act.config.network import NetworkConfig
 from sam2act.config.schema import ExperimentConfig
-from sam2act.files import report_error
-from sam2act.policy.checkpoint import build_policy, read_checkpoint
-from sam2act.training.allocator import keep_freed_memory
-from sam2act.training.distributed import World, distributed_world
-from sam2act.training.loop import Trainer
-from sam2act.training.plan import autocast_dtype
+from sam2act.core.files import report_error
+from sam2act.policies.checkpoint import build_policy, read_checkpoint
+from sam2act.runtime.allocator import keep_freed_memory
+from sam2act.runtime.console import make_output_safe
+from sam2act.runtime.distributed import World, distributed_world
+from sam2act.training.budget import autocast_dtype
 from sam2act.training.run_data import DataOptions, build_training_data
 from sam2act.training.run_log import RunLog, configure_console
-from sam2act.training.setup import (
+from sam2act.training.start import (
     USER_ERRORS,
     check_available,
     checkpoint_to_resume,
@@ -31,6 +30,7 @@ from sam2act.training.setup import (
     run_folder,
     write_run_configs,
 )
+from sam2act.training.trainer import Trainer
 
 LOGGER = logging.getLogger(__name__)
 INTERRUPTED = 130  # exit status after Ctrl-C, as shells use it

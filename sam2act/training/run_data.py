@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from sam2act.config.network import NetworkConfig
-from sam2act.config.schema import ConfigError, ExperimentConfig
+from sam2act.config.schema import ExperimentConfig
 from sam2act.config.tasks import (
     data_folder,
     lies_in_package,
@@ -19,22 +19,23 @@ from sam2act.config.tasks import (
     store_folder,
     task_names,
 )
-from sam2act.data.dataset import KeyframeDataset, gather_batch, make_loader, one_ahead
-from sam2act.data.frame_clouds import keep_points_inside
-from sam2act.data.published_replay import ReplayRequest, import_replay, open_replay
+from sam2act.core.errors import ConfigError
+from sam2act.core.types import Batch
+from sam2act.data.loader import KeyframeDataset, gather_batch, make_loader, one_ahead
+from sam2act.data.peract_replay.replay import ReplayRequest, import_replay, open_replay
 from sam2act.data.samplers import (
     DemoUniformTemporal,
     build_sampler,
     first_chains,
 )
-from sam2act.data.store import KeyframeStore
-from sam2act.data.store_builder import StoreRequest, ensure_store, open_store
-from sam2act.data.store_checks import keep_targets_inside
+from sam2act.data.store.bounds_check import keep_points_inside
+from sam2act.data.store.builder import StoreRequest, ensure_store, open_store
+from sam2act.data.store.checks import keep_targets_inside
+from sam2act.data.store.store import KeyframeStore
 from sam2act.language.cache import LanguageCache, warn_of_equal
 from sam2act.language.text_encoder import build_text_encoder
-from sam2act.policy.contracts import Batch
-from sam2act.training.distributed import World
-from sam2act.training.loop import TrainingData
+from sam2act.runtime.distributed import World
+from sam2act.training.trainer import TrainingData
 from sam2act.training.validation import ValidationData
 
 LOGGER = logging.getLogger(__name__)

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from sam2act.files import naming, replacing
+from sam2act.core.files import naming, replacing
 
 LOGGER = logging.getLogger(__name__)
 STEP_COLUMN = "step"

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sam2act.policy.contracts import Batch
-from sam2act.policy.policy import SAM2ActPolicy
-from sam2act.policy.targets import LossDraws
-from sam2act.training.distributed import World
-from sam2act.training.excess import KeyframeExcess
+from sam2act.core.types import Batch
+from sam2act.policies.multiview.targets import LossDraws
+from sam2act.policies.sam2act.policy import SAM2ActPolicy
+from sam2act.runtime.distributed import World
+from sam2act.training.keyframe_excess import KeyframeExcess
 from sam2act.training.seeding import step_generator
 
 

@@ -18,8 +18,10 @@ from sam2act.config.load import (
     to_dict,
 )
 from sam2act.config.network import NetworkConfig
-from sam2act.config.schema import ConfigError, ExperimentConfig
-from sam2act.config.tasks import RLBENCH_TASKS, data_folder, store_folder, task_names
+from sam2act.config.schema import ExperimentConfig
+from sam2act.config.tasks import data_folder, store_folder, task_names
+from sam2act.core.errors import ConfigError
+from sam2act.core.tasks import RLBENCH_TASKS
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 EXPERIMENTS = sorted(CONFIGS.glob("*.yaml"))

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from sam2act.data.store import ImageForm, KeyframeStore
+from sam2act.data.store.store import ImageForm, KeyframeStore
 from sam2act.data.transitions import FrameLabels, build_transitions
 
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from sam2act.data.demo_folders import episodes_folder
-from sam2act.data.demo_images import image_path
-from sam2act.data.keyframes import find_keyframes
-from sam2act.data.rlbench_types import Demo, Observation, dump_published
+from sam2act.data.rlbench.demo_folders import episodes_folder
+from sam2act.data.rlbench.demo_images import image_path
+from sam2act.data.rlbench.keyframes import find_keyframes
+from sam2act.data.rlbench.types import Demo, Observation, dump_published
 from sam2act.data.transitions import START_EVERY
 
 CAMERAS = ("front", "wrist")

@@ -16,23 +16,23 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from sam2act.config.schema import ExperimentConfig
-from sam2act.data.dataset import gather_batch
-from sam2act.data.demo_folders import episodes_folder
-from sam2act.data.demo_images import read_images
-from sam2act.data.demos import (
+from sam2act.data.loader import gather_batch
+from sam2act.data.peract_replay.replay import ReplayRequest, import_replay
+from sam2act.data.rlbench.demo_folders import episodes_folder
+from sam2act.data.rlbench.demo_images import read_images
+from sam2act.data.rlbench.demos import (
     camera_arrays,
     episode_keyframes,
     frame_labels,
     read_episode,
 )
-from sam2act.data.published_replay import ReplayRequest, import_replay
 from sam2act.data.samplers import build_sampler
-from sam2act.data.store import KeyframeStore
-from sam2act.data.store_builder import StoreRequest, ensure_store
+from sam2act.data.store.builder import StoreRequest, ensure_store
+from sam2act.data.store.store import KeyframeStore
 from sam2act.data.transitions import PADDING, START_EVERY, TIME_FEATURE_LENGTH
 from sam2act.geometry.cameras import decode_depth, unproject
 from tests.data.golden_records import store_of_labels
-from tests.data.published_replay_writer import assert_same_samples, write_replay
+from tests.data.peract_replay.replay_writer import assert_same_samples, write_replay
 from tests.golden_files import GoldenFile, demos_dir, golden
 
 golden_data = golden("data_open_drawer.json")

@@ -13,8 +13,8 @@ from sam2act.data.samplers import (
     first_chains,
     uniform_draws,
 )
-from sam2act.data.store import KeyframeStore
-from sam2act.data.store_builder import StoreRequest, ensure_store
+from sam2act.data.store.builder import StoreRequest, ensure_store
+from sam2act.data.store.store import KeyframeStore
 from tests.data.synthetic_demos import CAMERAS, IMAGE_SIZE, write_synthetic_task
 
 MODES = ("transition_uniform", "task_uniform", "demo_uniform_temporal")

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sam2act.data.demo_folders import episodes_folder
-from sam2act.data.rlbench_types import DemoError, Observation, dump_published, load_restricted
-from sam2act.data.store_builder import StoreRequest, ensure_store
+from sam2act.data.rlbench.demo_folders import episodes_folder
+from sam2act.data.rlbench.types import DemoError, Observation, dump_published, load_restricted
+from sam2act.data.store.builder import StoreRequest, ensure_store
 from tests.data.synthetic_demos import CAMERAS, IMAGE_SIZE, write_synthetic_task
 
 TASK = "open_drawer"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from sam2act.core.types import proprioception, time_feature
 from sam2act.data.transitions import (
     PADDING,
     FrameLabels,
@@ -13,7 +14,6 @@ from sam2act.data.transitions import (
     shown_frames,
     valid_records,
 )
-from sam2act.policy.contracts import proprioception, time_feature
 
 
 def _labels(num_frames: int) -> FrameLabels:

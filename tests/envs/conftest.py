@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sam2act.envs import headless
 from sam2act.envs.base import EnvConfig
 from sam2act.envs.registry import make_env
-from sam2act.envs.rlbench_env import RLBenchEnv
+from sam2act.envs.rlbench import headless
+from sam2act.envs.rlbench.env import RLBenchEnv
 
 STAND_INS = Path(__file__).resolve().parents[1] / "stand_ins"
 PACKAGES = ("pyrep", "rlbench", "yarr")

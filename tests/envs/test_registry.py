@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sam2act.envs import registry, versions
+from sam2act.envs import registry
 from sam2act.envs.base import EnvConfig
 from sam2act.envs.registry import (
     MissingSimulatorError,
@@ -13,10 +13,11 @@ from sam2act.envs.registry import (
     embedded_tasks,
     make_env,
 )
+from sam2act.envs.rlbench import versions
 
 
 def test_every_task_of_memorybench_is_there() -> None:
-    assert set(registry.MEMORY_TASKS) <= set(embedded_tasks())
+    assert set(registry.MEMORYBENCH_TASKS) <= set(embedded_tasks())
 
 
 def test_sets_of_tasks_expand_without_repetition() -> None:

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from sam2act.data.rlbench_types import Observation
+from sam2act.data.rlbench.types import Observation
 from sam2act.envs.base import EnvConfig
 from sam2act.evaluation.scenes import Scene
-from sam2act.evaluation.simulator import (
+from sam2act.evaluation.worker import (
     Began,
     Begin,
     Command,

@@ -12,20 +12,20 @@ import pytest
 import torch
 
 from sam2act.config.load import load_experiment, load_network
-from sam2act.data.rlbench_types import Observation
-from sam2act.demo_generation import Request, generate
+from sam2act.data.rlbench.types import Observation
 from sam2act.envs.base import POLICY_CAMERAS, EnvConfig
+from sam2act.envs.recording.demo_generation import Request, generate
 from sam2act.evaluation.actors import DemoActor, PolicyActor
 from sam2act.evaluation.results import EpisodeRow
 from sam2act.evaluation.runner import Runner, RunOptions
 from sam2act.evaluation.scenes import Scene, demo_scenes
-from sam2act.evaluation.simulator import Simulator
+from sam2act.evaluation.worker import Simulator
 from sam2act.language.text_encoder import build_text_encoder
-from sam2act.policy.checkpoint import build_policy
-from sam2act.policy.executor import SingleExecutor
-from sam2act.policy.ideal import IdealDecoder
-from sam2act.policy.inference import KeyframePolicy
-from sam2act.policy.plus import SAM2ActPlusPolicy
+from sam2act.policies.checkpoint import build_policy
+from sam2act.policies.executors import SingleExecutor
+from sam2act.policies.multiview.quantisation_bound import IdealDecoder
+from sam2act.policies.sam2act.plus import SAM2ActPlusPolicy
+from sam2act.policies.session import KeyframePolicy
 
 TASK, EPISODES, BATCH = "put_block_back", 4, 2
 Actions = dict[tuple[int, int], np.ndarray]  # by episode and step

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from sam2act.evaluation.analysis.tables import table_text, write_published_table
 from sam2act.evaluation.results import (
     EpisodeRow,
     ResultsError,
@@ -19,7 +20,6 @@ from sam2act.evaluation.results import (
     read_rows,
     rows_file,
 )
-from sam2act.evaluation.tables import table_text, write_published_table
 
 ROW = EpisodeRow("put_block_back", 3, 1, 99, 1, 100.0, 11, instruction='move "it", then, stop')
 FAILED = EpisodeRow("put_block_back", 4, 2, None, 0, 0.0, 2, "InvalidActionError", "a\nb, c", 1.5)

@@ -15,7 +15,7 @@ from sam2act.envs.base import EnvConfig
 from sam2act.evaluation.results import EpisodeRow
 from sam2act.evaluation.runner import EpisodeIds, EvaluationError, Runner, RunOptions
 from sam2act.evaluation.scenes import Scene
-from sam2act.evaluation.simulator import Simulator
+from sam2act.evaluation.worker import Simulator
 from tests.evaluation.scripted_simulator import MARKS, CountingActor, ScriptedServant
 
 

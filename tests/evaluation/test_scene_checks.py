@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sam2act.data.demo_folders import EPISODES_FOLDER
-from sam2act.data.demos import LOW_DIM_FILE, VARIATION_FILE, read_episode
-from sam2act.data.rlbench_types import Demo, Observation, dump_published
-from sam2act.demo_generation import Request, generate
+from sam2act.data.rlbench.demo_folders import EPISODES_FOLDER
+from sam2act.data.rlbench.demos import LOW_DIM_FILE, VARIATION_FILE, read_episode
+from sam2act.data.rlbench.types import Demo, Observation, dump_published
+from sam2act.envs.recording.demo_generation import Request, generate
 from sam2act.evaluation.actors import keyframe_actions
 from sam2act.evaluation.scene_checks import DemoCheck, usable_scenes
 from sam2act.evaluation.scenes import Scene, SceneError, demo_scenes, read_stored

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sam2act.data.demo_folders import episodes_folder
-from sam2act.data.demo_writer import write_episode
-from sam2act.data.demos import VARIATION_FILE, read_episode
-from sam2act.data.rlbench_types import DemoError, dump_published
-from sam2act.demo_generation import Request, generate
+from sam2act.data.rlbench.demo_folders import episodes_folder
+from sam2act.data.rlbench.demo_writer import write_episode
+from sam2act.data.rlbench.demos import VARIATION_FILE, read_episode
+from sam2act.data.rlbench.types import DemoError, dump_published
 from sam2act.envs.base import EnvConfig
+from sam2act.envs.recording.demo_generation import Request, generate
 from sam2act.envs.registry import make_env
 from sam2act.evaluation.actors import keyframe_actions
 from sam2act.evaluation.scenes import (

@@ -7,10 +7,11 @@ import sys
 import pytest
 import torch
 
-from sam2act.config.schema import ConfigError
-from sam2act.geometry.augmentation import AugmentationDraws, apply_se3, jitter_colors
+from sam2act.core.errors import ConfigError
+from sam2act.geometry.augmentation import AugmentationDraws, apply_se3
 from sam2act.geometry.rotations import geodesic_angle
 from sam2act.geometry.scene_bounds import SceneBounds
+from sam2act.processing.color_jitter import jitter_colors
 
 BOUNDS = SceneBounds.from_sequence((-0.3, -0.5, 0.6, 0.7, 0.5, 1.6))
 RANGES = ((0.125,) * 3, (10.0, 20.0, 45.0))

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sam2act.compat.c_library import CompilerError
+from sam2act.core.c_library import CompilerError
 from sam2act.rendering import backends, splat_c, splat_torch
 from sam2act.rendering.backends import backend_names, select_backend
 from sam2act.rendering.renderer import render, render_features

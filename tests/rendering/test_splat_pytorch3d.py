@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from sam2act.config.load import load_network
-from sam2act.config.schema import ConfigError
-from sam2act.models.two_stage import TwoStageNetwork
+from sam2act.core.errors import ConfigError
+from sam2act.policies.multiview.two_stage import TwoStageNetwork
 from sam2act.rendering import backends
 from sam2act.rendering.renderer import render
 from sam2act.rendering.views import FIVE_VIEWS, THREE_VIEWS, project

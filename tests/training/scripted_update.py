@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from sam2act.config.load import load_experiment
-from sam2act.policy.contracts import LossOutput
-from sam2act.training.distributed import World
-from sam2act.training.loop import Trainer, TrainingData
+from sam2act.core.types import LossOutput
+from sam2act.runtime.distributed import World
+from sam2act.training.trainer import Trainer, TrainingData
 
 WORLD = World(rank=0, size=1, device=torch.device("cpu"))
 SCALE = 65536.0  # first scale of the gradient scaler, as published

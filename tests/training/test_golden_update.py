@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from sam2act.models.heads import ActionLogits
-from sam2act.policy.losses import action_losses, heatmap_cross_entropy
+from sam2act.policies.multiview.heads import ActionLogits
+from sam2act.policies.multiview.losses import action_losses, heatmap_cross_entropy
 from sam2act.rendering.heatmaps import gaussian_heatmaps
 from tests.golden_files import GoldenFile, golden
 from tests.training.scripted_update import (

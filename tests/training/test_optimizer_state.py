@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from sam2act.config.load import load_experiment, load_network
-from sam2act.models.published_weights import WeightsError, released_parameters
-from sam2act.policy.checkpoint import CheckpointError, PolicyBundle, build_policy
+from sam2act.policies.checkpoint import CheckpointError, PolicyBundle, build_policy
+from sam2act.policies.sam2act.published_weights import WeightsError, released_parameters
 from sam2act.training.optimizer import build_optimizer
 from sam2act.training.optimizer_state import (
     released_order,

@@ -14,9 +14,9 @@ import pytest
 import torch
 import torch.multiprocessing as mp
 
-from sam2act.config.schema import ConfigError
-from sam2act.training.distributed import World, distributed_world
-from sam2act.training.loop import Trainer
+from sam2act.core.errors import ConfigError
+from sam2act.runtime.distributed import World, distributed_world
+from sam2act.training.trainer import Trainer
 from tests.training import tiny_run
 
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -10,9 +10,9 @@ import torch
 import yaml
 
 from sam2act.config.load import load_experiment, load_network
-from sam2act.config.schema import ConfigError
-from sam2act.config.tasks import RLBENCH_TASKS
-from sam2act.policy.checkpoint import read_checkpoint
+from sam2act.core.errors import ConfigError
+from sam2act.core.tasks import RLBENCH_TASKS
+from sam2act.policies.checkpoint import read_checkpoint
 from sam2act.training.resume import (
     MAY_CHANGE,
     MAY_CHANGE_IN_STAGE_TWO,
@@ -102,7 +102,7 @@ def test_config_is_written_with_the_first_own_checkpoint(folder: Path, monkeypat
     def fail(*_args, **_options) -> None:
         raise OSError(28, "No space left on device", "model_1.pth")
 
-    monkeypatch.setattr("sam2act.training.loop.save_checkpoint", fail)
+    monkeypatch.setattr("sam2act.training.trainer.save_checkpoint", fail)
     assert tiny_run.run(folder, "epochs 2") == 2
     assert (run / "exp_cfg.yaml").read_text() == before
 

@@ -13,12 +13,12 @@ import torch
 from sam2act.config import tasks
 from sam2act.config.schema import ExperimentConfig
 from sam2act.config.tasks import task_names
-from sam2act.data.store import KeyframeStore, StoreError
-from sam2act.data.store_builder import StoreRequest, ensure_store
-from sam2act.training.distributed import World
+from sam2act.data.store.builder import StoreRequest, ensure_store
+from sam2act.data.store.store import KeyframeStore, StoreError
+from sam2act.runtime.distributed import World
 from sam2act.training.run_data import DataOptions, build_training_data, open_stores
-from sam2act.training.setup import USER_ERRORS
-from tests.data.published_replay_writer import write_replay
+from sam2act.training.start import USER_ERRORS
+from tests.data.peract_replay.replay_writer import write_replay
 from tests.data.synthetic_demos import CAMERAS, IMAGE_SIZE
 from tests.training import tiny_run
 

@@ -11,9 +11,9 @@ import pytest
 import torch
 import torch.multiprocessing as mp
 
-from sam2act.config.schema import ConfigError
-from sam2act.training.distributed import World, choose_device, distributed_world
-from sam2act.training.excess import KeyframeExcess, excess_columns
+from sam2act.core.errors import ConfigError
+from sam2act.runtime.distributed import World, choose_device, distributed_world
+from sam2act.training.keyframe_excess import KeyframeExcess, excess_columns
 from sam2act.training.validation import validation_losses
 from tests.training import tiny_run
 

@@ -9,10 +9,10 @@ from sam2act import train
 from sam2act.config.load import load_experiment, load_network
 from sam2act.config.network import NetworkConfig
 from sam2act.config.schema import ExperimentConfig
-from sam2act.policy.checkpoint import PolicyBundle, build_policy
-from sam2act.training.distributed import World
-from sam2act.training.loop import Trainer
+from sam2act.policies.checkpoint import PolicyBundle, build_policy
+from sam2act.runtime.distributed import World
 from sam2act.training.run_data import DataOptions, build_training_data
+from sam2act.training.trainer import Trainer
 from tests.data.synthetic_demos import write_synthetic_task
 
 NETWORK_OPTS = (

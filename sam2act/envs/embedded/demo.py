@@ -7,8 +7,8 @@ from typing import NamedTuple
 import mujoco
 import numpy as np
 
-from sam2act.data.keyframes import frames_with_images
-from sam2act.data.rlbench_types import Demo, Observation
+from sam2act.data.rlbench.keyframes import frames_with_images
+from sam2act.data.rlbench.types import Demo, Observation
 from sam2act.envs.base import IMAGE_POLICIES, DemoError, InvalidActionError, NoWaypointsError
 from sam2act.envs.embedded.episode import EpisodeRunner
 

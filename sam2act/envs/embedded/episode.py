@@ -11,7 +11,7 @@ from typing import Any
 import mujoco
 import numpy as np
 
-from sam2act.data.rlbench_types import Observation
+from sam2act.data.rlbench.types import Observation
 from sam2act.envs.base import (
     BoundaryError,
     ConfigurationPathError,
@@ -22,16 +22,17 @@ from sam2act.envs.base import (
     check_action,
     target_inside,
 )
-from sam2act.envs.embedded import distractors, perturbations
-from sam2act.envs.embedded.camera import RayCamera
-from sam2act.envs.embedded.kinematics import Pose
-from sam2act.envs.embedded.observations import Observer
-from sam2act.envs.embedded.planner import JointPath, Planner, time_path
-from sam2act.envs.embedded.robot import Robot
-from sam2act.envs.embedded.scene import Scene
-from sam2act.envs.embedded.task import Task, TaskOptions
+from sam2act.envs.embedded.kit.scene import Scene
+from sam2act.envs.embedded.kit.task import Task, TaskOptions
+from sam2act.envs.embedded.kit.workspace import WORKSPACE_HIGH, WORKSPACE_LOW, model_text
+from sam2act.envs.embedded.perturbations import distractors
+from sam2act.envs.embedded.perturbations import factors as perturbations
+from sam2act.envs.embedded.robot.kinematics import Pose
+from sam2act.envs.embedded.robot.planner import JointPath, Planner, time_path
+from sam2act.envs.embedded.robot.robot import Robot
+from sam2act.envs.embedded.sensors.camera import RayCamera
+from sam2act.envs.embedded.sensors.observations import Observer
 from sam2act.envs.embedded.tasks import task_class
-from sam2act.envs.embedded.workspace import WORKSPACE_HIGH, WORKSPACE_LOW, model_text
 
 logger = logging.getLogger(__name__)
 RESET_TRIES = 5

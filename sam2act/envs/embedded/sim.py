@@ -7,11 +7,11 @@ from typing import cast
 
 import numpy as np
 
-from sam2act.data.rlbench_types import Demo, Observation
+from sam2act.data.rlbench.types import Demo, Observation
 from sam2act.envs.base import StepResult
 from sam2act.envs.embedded.demo import record_demo
 from sam2act.envs.embedded.episode import EpisodeRunner
-from sam2act.envs.embedded.film import Film
+from sam2act.envs.embedded.sensors.film import Film
 from sam2act.envs.recorded import check_origin, check_plain_seed
 
 

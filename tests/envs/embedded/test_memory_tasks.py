@@ -6,7 +6,7 @@ import mujoco
 import numpy as np
 import pytest
 
-from sam2act.data.keyframes import find_keyframes
+from sam2act.data.rlbench.keyframes import find_keyframes
 from sam2act.envs.base import CAMERAS, EnvConfig
 from sam2act.envs.embedded.sim import EmbeddedEnv
 

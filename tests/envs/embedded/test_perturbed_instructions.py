@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 from sam2act.envs.base import EnvConfig
-from sam2act.envs.embedded import panda
-from sam2act.envs.embedded.parts import COLORS
-from sam2act.envs.embedded.perturbations import FACTORS, factors_of, free_colors
+from sam2act.envs.embedded.kit.parts import COLORS
+from sam2act.envs.embedded.perturbations.factors import FACTORS, factors_of, free_colors
+from sam2act.envs.embedded.robot import panda
 from sam2act.envs.embedded.sim import EmbeddedEnv
 from sam2act.envs.embedded.tasks import task_class, task_names
 

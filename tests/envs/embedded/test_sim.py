@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sam2act.data.rlbench_types import Demo, Observation
+from sam2act.data.rlbench.types import Demo, Observation
 from sam2act.envs.base import (
     POLICY_CAMERAS,
     BoundaryError,
@@ -24,9 +24,9 @@ from sam2act.envs.base import (
     SimulationError,
     WaypointError,
 )
-from sam2act.envs.embedded.scene import Area
+from sam2act.envs.embedded.kit.scene import Area
+from sam2act.envs.embedded.kit.task import down, go
 from sam2act.envs.embedded.sim import EmbeddedEnv
-from sam2act.envs.embedded.task import down, go
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 OUTSIDE = [0.9, 0.0, 1.0, *down(), 1.0, 1.0]

@@ -6,14 +6,14 @@ import mujoco
 import numpy as np
 import pytest
 
-from sam2act.data.keyframes import find_keyframes
+from sam2act.core.tasks import MEMORYBENCH_TASKS
+from sam2act.data.rlbench.keyframes import find_keyframes
 from sam2act.envs.base import EnvConfig
-from sam2act.envs.embedded import panda
+from sam2act.envs.embedded.kit.task import LatchedConditions, down, gripper_rotation
+from sam2act.envs.embedded.kit.workspace import FRAME_SECONDS
+from sam2act.envs.embedded.robot import panda
 from sam2act.envs.embedded.sim import EmbeddedEnv
-from sam2act.envs.embedded.task import LatchedConditions, down, gripper_rotation
 from sam2act.envs.embedded.tasks import task_class, task_names
-from sam2act.envs.embedded.workspace import FRAME_SECONDS
-from sam2act.envs.registry import MEMORY_TASKS
 
 MOST_VARIATIONS = 12
 BOUNDS = np.array([[-0.3, -0.5, 0.6], [0.7, 0.5, 1.6]])
@@ -98,10 +98,10 @@ def test_task_is_described_like_the_original(task: str) -> None:
     first = set()
     for variation in sampled_variations(task):
         env.begin_episode(variation, 1)
-        assert len(env.instructions) >= (1 if task in MEMORY_TASKS else 3)
+        assert len(env.instructions) >= (1 if task in MEMORYBENCH_TASKS else 3)
         assert all(isinstance(text, str) and text for text in env.instructions)
         first.add(env.instructions[0])
-    expected = 1 if task in MEMORY_TASKS else len(sampled_variations(task))
+    expected = 1 if task in MEMORYBENCH_TASKS else len(sampled_variations(task))
     assert len(first) == expected
 
 

@@ -6,7 +6,7 @@ import difflib
 import importlib
 import pkgutil
 
-from sam2act.envs.embedded.task import Task
+from sam2act.envs.embedded.kit.task import Task
 
 
 def task_names() -> list[str]:

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from sam2act.envs.embedded.mjcf import Fragment, body, box, cylinder, free_body, grasp_weld
-from sam2act.envs.embedded.parts import COLORS, ring_of_boxes
-from sam2act.envs.embedded.scene import Area, Scene, Zone
-from sam2act.envs.embedded.task import Task, Waypoint, down, go
-from sam2act.envs.embedded.workspace import TABLE_HEIGHT
+from sam2act.envs.embedded.kit.mjcf import Fragment, body, box, cylinder, free_body, grasp_weld
+from sam2act.envs.embedded.kit.parts import COLORS, ring_of_boxes
+from sam2act.envs.embedded.kit.scene import Area, Scene, Zone
+from sam2act.envs.embedded.kit.task import Task, Waypoint, down, go
+from sam2act.envs.embedded.kit.workspace import TABLE_HEIGHT
 
 JARS = ("jar0", "jar1")
 LID_COLOR, KNOB_COLOR = (0.45, 0.45, 0.47), (0.35, 0.35, 0.37)

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from sam2act.envs.embedded.mjcf import Fragment, body, box, free_body, grasp_weld
-from sam2act.envs.embedded.parts import COLORS
-from sam2act.envs.embedded.scene import Area, Scene, Zone
-from sam2act.envs.embedded.task import Task, Waypoint, down, go
-from sam2act.envs.embedded.workspace import TABLE_HEIGHT
+from sam2act.envs.embedded.kit.mjcf import Fragment, body, box, free_body, grasp_weld
+from sam2act.envs.embedded.kit.parts import COLORS
+from sam2act.envs.embedded.kit.scene import Area, Scene, Zone
+from sam2act.envs.embedded.kit.task import Task, Waypoint, down, go
+from sam2act.envs.embedded.kit.workspace import TABLE_HEIGHT
 
 PEGS = ("peg0", "peg1", "peg2")
 RING_COLOR, BASE_COLOR = (0.78, 0.62, 0.40), (0.45, 0.33, 0.22)

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from sam2act.envs.embedded.mjcf import Fragment, body, cylinder, free_body, grasp_weld, shape
-from sam2act.envs.embedded.parts import COLORS, METAL, ring_of_boxes
-from sam2act.envs.embedded.scene import Area, Scene, Zone
-from sam2act.envs.embedded.task import Task, Waypoint, down, go
-from sam2act.envs.embedded.workspace import TABLE_HEIGHT
+from sam2act.envs.embedded.kit.mjcf import Fragment, body, cylinder, free_body, grasp_weld, shape
+from sam2act.envs.embedded.kit.parts import COLORS, METAL, ring_of_boxes
+from sam2act.envs.embedded.kit.scene import Area, Scene, Zone
+from sam2act.envs.embedded.kit.task import Task, Waypoint, down, go
+from sam2act.envs.embedded.kit.workspace import TABLE_HEIGHT
 
 BULBS, HOLDERS = ("bulb0", "bulb1"), ("holder0", "holder1")
 GLASS_COLOR, THREAD_COLOR = (0.96, 0.94, 0.84), (0.45, 0.45, 0.48)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from sam2act.envs.embedded.mjcf import (
+from sam2act.envs.embedded.kit.mjcf import (
     Fragment,
     body,
     box,
@@ -16,10 +16,10 @@ from sam2act.envs.embedded.mjcf import (
     grasp_weld,
     shape,
 )
-from sam2act.envs.embedded.parts import METAL
-from sam2act.envs.embedded.scene import Area, Scene, Zone
-from sam2act.envs.embedded.task import Task, Waypoint, down, go
-from sam2act.envs.embedded.workspace import TABLE_HEIGHT
+from sam2act.envs.embedded.kit.parts import METAL
+from sam2act.envs.embedded.kit.scene import Area, Scene, Zone
+from sam2act.envs.embedded.kit.task import Task, Waypoint, down, go
+from sam2act.envs.embedded.kit.workspace import TABLE_HEIGHT
 
 MEATS = ("chicken", "steak")
 GRILL_COLOR, COAL_COLOR = (0.22, 0.24, 0.30), (0.05, 0.045, 0.045)

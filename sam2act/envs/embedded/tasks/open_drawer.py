@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sam2act.envs.embedded.drawer_parts import OPEN, pull_open, spawn_chest
-from sam2act.envs.embedded.mjcf import Fragment
-from sam2act.envs.embedded.parts import DRAWERS, drawer_unit
-from sam2act.envs.embedded.scene import Scene
-from sam2act.envs.embedded.task import Task, Waypoint
+from sam2act.envs.embedded.kit.drawer_parts import OPEN, pull_open, spawn_chest
+from sam2act.envs.embedded.kit.mjcf import Fragment
+from sam2act.envs.embedded.kit.parts import DRAWERS, drawer_unit
+from sam2act.envs.embedded.kit.scene import Scene
+from sam2act.envs.embedded.kit.task import Task, Waypoint
 
 
 class OpenDrawer(Task):

@@ -6,10 +6,18 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from sam2act.envs.embedded.mjcf import Fragment, body, box, capsule, cylinder, free_body, grasp_weld
-from sam2act.envs.embedded.scene import Area, Scene, Zone
-from sam2act.envs.embedded.task import Task, Waypoint, go, gripper_rotation
-from sam2act.envs.embedded.workspace import TABLE_HEIGHT
+from sam2act.envs.embedded.kit.mjcf import (
+    Fragment,
+    body,
+    box,
+    capsule,
+    cylinder,
+    free_body,
+    grasp_weld,
+)
+from sam2act.envs.embedded.kit.scene import Area, Scene, Zone
+from sam2act.envs.embedded.kit.task import Task, Waypoint, go, gripper_rotation
+from sam2act.envs.embedded.kit.workspace import TABLE_HEIGHT
 
 MUGS = tuple(f"mug{number}" for number in range(3))
 MUG_COLOR, HOLDER_COLOR, PEG_COLOR = (0.85, 0.30, 0.25), (0.50, 0.34, 0.20), (0.75, 0.75, 0.78)

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from sam2act.envs.embedded.mjcf import Fragment, grasp_weld
-from sam2act.envs.embedded.scene import Area, Scene, Zone
-from sam2act.envs.embedded.shape_sorter_parts import (
+from sam2act.envs.embedded.kit.mjcf import Fragment, grasp_weld
+from sam2act.envs.embedded.kit.scene import Area, Scene, Zone
+from sam2act.envs.embedded.kit.shape_sorter_parts import (
     GRIPS,
     HALF_HEIGHT,
     HOLE,
@@ -18,8 +18,8 @@ from sam2act.envs.embedded.shape_sorter_parts import (
     shape,
     sorter,
 )
-from sam2act.envs.embedded.task import Task, Waypoint, down, go
-from sam2act.envs.embedded.workspace import TABLE_HEIGHT
+from sam2act.envs.embedded.kit.task import Task, Waypoint, down, go
+from sam2act.envs.embedded.kit.workspace import TABLE_HEIGHT
 
 # All in metres.
 _INSIDE = 0.045  # height in the sorter below which the origin of a shape inside lies

@@ -6,10 +6,18 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from sam2act.envs.embedded.mjcf import Fragment, body, box, cylinder, free_body, grasp_weld, shape
-from sam2act.envs.embedded.scene import Area, Scene, Zone
-from sam2act.envs.embedded.task import Task, Waypoint, down, go
-from sam2act.envs.embedded.workspace import TABLE_HEIGHT
+from sam2act.envs.embedded.kit.mjcf import (
+    Fragment,
+    body,
+    box,
+    cylinder,
+    free_body,
+    grasp_weld,
+    shape,
+)
+from sam2act.envs.embedded.kit.scene import Area, Scene, Zone
+from sam2act.envs.embedded.kit.task import Task, Waypoint, down, go
+from sam2act.envs.embedded.kit.workspace import TABLE_HEIGHT
 
 LOCATIONS = ("left", "middle", "right")
 GLASS, LABEL, FOIL, WOOD = (

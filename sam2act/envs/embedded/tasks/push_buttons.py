@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from sam2act.envs.embedded.mjcf import Fragment
-from sam2act.envs.embedded.parts import BUTTON_PRESS_HEIGHT, COLORS, button
-from sam2act.envs.embedded.scene import Area, Scene
-from sam2act.envs.embedded.task import LatchedConditions, Task, Waypoint, down, go
+from sam2act.envs.embedded.kit.mjcf import Fragment
+from sam2act.envs.embedded.kit.parts import BUTTON_PRESS_HEIGHT, COLORS, button
+from sam2act.envs.embedded.kit.scene import Area, Scene
+from sam2act.envs.embedded.kit.task import LatchedConditions, Task, Waypoint, down, go
 
 BUTTONS = ("button0", "button1", "button2")
 PRESSED_TRAVEL = 0.001  # metres, the threshold of the reference fork

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from sam2act.envs.embedded.grocery_parts import (
+from sam2act.envs.embedded.kit.grocery_parts import (
     CUPBOARD_DEPTH,
     CUPBOARD_FLOOR,
     CUPBOARD_HALF_WIDTH,
@@ -14,10 +14,10 @@ from sam2act.envs.embedded.grocery_parts import (
     GROCERIES,
     cupboard,
 )
-from sam2act.envs.embedded.mjcf import Fragment, grasp_weld
-from sam2act.envs.embedded.scene import Area, Scene, Zone
-from sam2act.envs.embedded.task import Task, Waypoint, go, gripper_rotation
-from sam2act.envs.embedded.workspace import TABLE_HEIGHT
+from sam2act.envs.embedded.kit.mjcf import Fragment, grasp_weld
+from sam2act.envs.embedded.kit.scene import Area, Scene, Zone
+from sam2act.envs.embedded.kit.task import Task, Waypoint, go, gripper_rotation
+from sam2act.envs.embedded.kit.workspace import TABLE_HEIGHT
 
 NAMES = tuple(GROCERIES)
 BODIES = tuple(name.replace(" ", "_") for name in NAMES)

@@ -6,12 +6,17 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from sam2act.envs.embedded.drawer_parts import at_handle, handle_rotation, pull_open, spawn_chest
-from sam2act.envs.embedded.mjcf import Fragment, grasp_weld
-from sam2act.envs.embedded.parts import CABINET_TOP, CUBE_HALF, DRAWERS, cube, drawer_unit
-from sam2act.envs.embedded.scene import Area, Scene, Zone
-from sam2act.envs.embedded.task import Task, Waypoint, down, go
-from sam2act.envs.embedded.workspace import TABLE_HEIGHT
+from sam2act.envs.embedded.kit.drawer_parts import (
+    at_handle,
+    handle_rotation,
+    pull_open,
+    spawn_chest,
+)
+from sam2act.envs.embedded.kit.mjcf import Fragment, grasp_weld
+from sam2act.envs.embedded.kit.parts import CABINET_TOP, CUBE_HALF, DRAWERS, cube, drawer_unit
+from sam2act.envs.embedded.kit.scene import Area, Scene, Zone
+from sam2act.envs.embedded.kit.task import Task, Waypoint, down, go
+from sam2act.envs.embedded.kit.workspace import TABLE_HEIGHT
 
 ITEM_COLOR = (0.85, 0.15, 0.12)
 _TOP = TABLE_HEIGHT + CABINET_TOP  # metres

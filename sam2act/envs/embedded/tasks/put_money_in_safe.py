@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from sam2act.envs.embedded.mjcf import Fragment, body, box, cylinder, free_body, grasp_weld
-from sam2act.envs.embedded.parts import METAL
-from sam2act.envs.embedded.scene import Area, Scene, Zone
-from sam2act.envs.embedded.task import Task, Waypoint, go, gripper_rotation
-from sam2act.envs.embedded.workspace import TABLE_HEIGHT
+from sam2act.envs.embedded.kit.mjcf import Fragment, body, box, cylinder, free_body, grasp_weld
+from sam2act.envs.embedded.kit.parts import METAL
+from sam2act.envs.embedded.kit.scene import Area, Scene, Zone
+from sam2act.envs.embedded.kit.task import Task, Waypoint, go, gripper_rotation
+from sam2act.envs.embedded.kit.workspace import TABLE_HEIGHT
 
 SHELVES = ("bottom", "middle", "top")
 SAFE_AREA, SAFE_YAW = Area((0.19, -0.12), (0.03, 0.03)), (-0.25, 0.25)  # metres, radians

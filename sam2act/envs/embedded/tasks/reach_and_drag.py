@@ -10,11 +10,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from sam2act.envs.embedded.mjcf import Fragment, box, free_body, grasp_weld
-from sam2act.envs.embedded.parts import COLORS, cube, patch
-from sam2act.envs.embedded.scene import Area, Scene, Zone
-from sam2act.envs.embedded.task import Task, Waypoint, down, go
-from sam2act.envs.embedded.workspace import TABLE_HEIGHT
+from sam2act.envs.embedded.kit.mjcf import Fragment, box, free_body, grasp_weld
+from sam2act.envs.embedded.kit.parts import COLORS, cube, patch
+from sam2act.envs.embedded.kit.scene import Area, Scene, Zone
+from sam2act.envs.embedded.kit.task import Task, Waypoint, down, go
+from sam2act.envs.embedded.kit.workspace import TABLE_HEIGHT
 
 TARGETS = tuple(f"target{number}" for number in range(4))
 CUBE_COLOR, STICK_COLOR, GRIP_COLOR = (1.0, 0.72, 0.78), (0.50, 0.32, 0.18), (0.25, 0.16, 0.10)

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from sam2act.envs.embedded.memory_blocks import CENTER, MemoryBlocks
-from sam2act.envs.embedded.mjcf import Fragment, grasp_weld
-from sam2act.envs.embedded.parts import CUBE_HALF, button, cube, patch
-from sam2act.envs.embedded.scene import Scene
-from sam2act.envs.embedded.task import LatchedConditions, Waypoint
-from sam2act.envs.embedded.workspace import TABLE_HEIGHT
+from sam2act.envs.embedded.kit.memory_blocks import CENTER, MemoryBlocks
+from sam2act.envs.embedded.kit.mjcf import Fragment, grasp_weld
+from sam2act.envs.embedded.kit.parts import CUBE_HALF, button, cube, patch
+from sam2act.envs.embedded.kit.scene import Scene
+from sam2act.envs.embedded.kit.task import LatchedConditions, Waypoint
+from sam2act.envs.embedded.kit.workspace import TABLE_HEIGHT
 
 PATCHES = (np.array([0.25, -0.18]), np.array([0.25, 0.18]))
 

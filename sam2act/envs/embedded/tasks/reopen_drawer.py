@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sam2act.envs.embedded.memory_blocks import PRESSED_TRAVEL
-from sam2act.envs.embedded.mjcf import Fragment
-from sam2act.envs.embedded.parts import (
+from sam2act.envs.embedded.kit.memory_blocks import PRESSED_TRAVEL
+from sam2act.envs.embedded.kit.mjcf import Fragment
+from sam2act.envs.embedded.kit.parts import (
     BUTTON_PRESS_HEIGHT,
     DRAWER_HEIGHTS,
     DRAWERS,
@@ -15,9 +15,16 @@ from sam2act.envs.embedded.parts import (
     drawer_unit,
     shut_drawers,
 )
-from sam2act.envs.embedded.scene import Scene
-from sam2act.envs.embedded.task import LatchedConditions, Task, Waypoint, down, go, gripper_rotation
-from sam2act.envs.embedded.workspace import TABLE_HEIGHT
+from sam2act.envs.embedded.kit.scene import Scene
+from sam2act.envs.embedded.kit.task import (
+    LatchedConditions,
+    Task,
+    Waypoint,
+    down,
+    go,
+    gripper_rotation,
+)
+from sam2act.envs.embedded.kit.workspace import TABLE_HEIGHT
 
 FRONT = (0.20, -0.05)  # x of the cabinet's middle, y of its front, metres
 STARTS_AT = 0.21  # metres that the drawer is open

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from sam2act.envs.embedded.mjcf import Fragment, box, free_body
-from sam2act.envs.embedded.parts import COLORS, patch
-from sam2act.envs.embedded.scene import Area, Scene, Zone
-from sam2act.envs.embedded.task import Task, Waypoint, down, go
-from sam2act.envs.embedded.workspace import TABLE_HEIGHT
+from sam2act.envs.embedded.kit.mjcf import Fragment, box, free_body
+from sam2act.envs.embedded.kit.parts import COLORS, patch
+from sam2act.envs.embedded.kit.scene import Area, Scene, Zone
+from sam2act.envs.embedded.kit.task import Task, Waypoint, down, go
+from sam2act.envs.embedded.kit.workspace import TABLE_HEIGHT
 
 TARGETS = ("green", "blue", "pink", "yellow")
 TARGET_COLORS = (COLORS["green"], COLORS["blue"], (1.0, 0.45, 0.75), COLORS["yellow"])

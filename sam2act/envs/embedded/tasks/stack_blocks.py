@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from sam2act.envs.embedded.mjcf import Fragment, grasp_weld
-from sam2act.envs.embedded.parts import COLORS, CUBE_HALF, cube, patch
-from sam2act.envs.embedded.scene import Area, Scene
-from sam2act.envs.embedded.task import Task, Waypoint, down, go
-from sam2act.envs.embedded.workspace import TABLE_HEIGHT
+from sam2act.envs.embedded.kit.mjcf import Fragment, grasp_weld
+from sam2act.envs.embedded.kit.parts import COLORS, CUBE_HALF, cube, patch
+from sam2act.envs.embedded.kit.scene import Area, Scene
+from sam2act.envs.embedded.kit.task import Task, Waypoint, down, go
+from sam2act.envs.embedded.kit.workspace import TABLE_HEIGHT
 
 FEWEST, COUNTS = 2, 3  # 2, 3 or 4 blocks are asked for
 TARGETS = tuple(f"block{number}" for number in range(4))

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from sam2act.envs.embedded.mjcf import Fragment, box, cylinder, free_body, grasp_weld
-from sam2act.envs.embedded.parts import COLORS
-from sam2act.envs.embedded.scene import Area, Scene, Zone
-from sam2act.envs.embedded.task import Task, Waypoint, down, go
-from sam2act.envs.embedded.workspace import TABLE_HEIGHT
+from sam2act.envs.embedded.kit.mjcf import Fragment, box, cylinder, free_body, grasp_weld
+from sam2act.envs.embedded.kit.parts import COLORS
+from sam2act.envs.embedded.kit.scene import Area, Scene, Zone
+from sam2act.envs.embedded.kit.task import Task, Waypoint, down, go
+from sam2act.envs.embedded.kit.workspace import TABLE_HEIGHT
 
 TARGET, OTHERS = "cup0", ("cup1", "cup2")
 CUPS = (TARGET, *OTHERS)

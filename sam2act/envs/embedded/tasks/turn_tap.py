@@ -10,11 +10,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from sam2act.envs.embedded.mjcf import Fragment, body, box, capsule, cylinder, element
-from sam2act.envs.embedded.parts import METAL
-from sam2act.envs.embedded.scene import Area, Scene
-from sam2act.envs.embedded.task import Task, Waypoint, down, go
-from sam2act.envs.embedded.workspace import TABLE_HEIGHT
+from sam2act.envs.embedded.kit.mjcf import Fragment, body, box, capsule, cylinder, element
+from sam2act.envs.embedded.kit.parts import METAL
+from sam2act.envs.embedded.kit.scene import Area, Scene
+from sam2act.envs.embedded.kit.task import Task, Waypoint, down, go
+from sam2act.envs.embedded.kit.workspace import TABLE_HEIGHT
 
 SIDES = ("left", "right")
 STEEL, BASE_COLOR = (0.78, 0.79, 0.82), (0.62, 0.63, 0.66)

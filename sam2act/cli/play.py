@@ -1,0 +1,178 @@
+#!/usr/bin/env python3
+"""Film a scripted demonstration or a policy in the embedded simulator.
+
+    python scripts/play_demo.py --task put_block_back --variation 2 --output film.mp4
+    python scripts/play_demo.py --episode data/test/<task>/all_variations/episodes/episode3 \\
+        --output film.gif
+    python scripts/play_demo.py --task put_block_back --checkpoint runs/x/model_last.pth \\
+        --output rollout.mp4
+
+The film shows the front view, the four views that the policy gets, the instruction and the
+keyframe under way. The suffix chooses the format: .mp4 (needs PyAV), .gif or .webp.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from sam2act.cli.arguments import positive_number
+from sam2act.core.files import report_error
+from sam2act.data.rlbench.demos import read_episode
+from sam2act.envs.base import POLICY_CAMERAS, EnvConfig, EnvError
+from sam2act.envs.policy_inputs import policy_observation
+from sam2act.envs.registry import MissingSimulatorError, make_env
+from sam2act.envs.video import check_video_path, write_video
+from sam2act.language.text_encoder import build_text_encoder
+from sam2act.policies.checkpoint import load_policy
+from sam2act.policies.session import KeyframePolicy
+from sam2act.reports.film import film_frame
+from sam2act.runtime.console import make_output_safe
+from sam2act.training.start import USER_ERRORS
+
+if TYPE_CHECKING:
+    from sam2act.envs.embedded.sim import EmbeddedEnv
+
+FRAMES_PER_SECOND = 20  # of the simulation
+VIEW_SIDE = 128
+MOST_STEPS = 25
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Command-line flags."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--task", help="task of the embedded simulator")
+    source.add_argument("--episode", type=Path, help="folder of a demo whose scene is played again")
+    parser.add_argument("--variation", type=int, default=0, help="with --task (0)")
+    parser.add_argument("--seed", type=int, default=0, help="with --task (0)")
+    parser.add_argument("--checkpoint", type=Path, help="let this policy act instead of the script")
+    parser.add_argument("--perturb", nargs="+", default=[], metavar="FACTOR", help="with --task")
+    parser.add_argument(
+        "--every", type=positive_number, default=1, help="keep every N-th frame (1)"
+    )
+    parser.add_argument("--speed", type=positive_number, default=1, help="times real time (1)")
+    parser.add_argument("--output", type=Path, required=True, help="film.mp4, .gif or .webp")
+    return parser
+
+
+class Camera:
+    """Films an environment: every N-th of the frames that it is called for."""
+
+    def __init__(self, env: EmbeddedEnv, every: int) -> None:
+        from sam2act.envs.embedded.sensors.camera import RayCamera
+
+        self._env = env
+        self._large = RayCamera(env.model, 2 * VIEW_SIDE)
+        self._large.specs, self._large.shader = env.camera.specs, env.camera.shader
+        self._every = every
+        self._count = 0
+        self.status = ""
+        self.frames: list[np.ndarray] = []
+
+    def __call__(self) -> None:
+        self._count += 1
+        if self._count % self._every == 0:
+            self.take()
+
+    def take(self) -> None:
+        """Add a frame."""
+        env = self._env
+        observation = env.observe(POLICY_CAMERAS)
+        views = {name: getattr(observation, f"{name}_rgb") for name in POLICY_CAMERAS}
+        large = self._large.render(env.data, "front").rgb
+        self.frames.append(film_frame(large, views, env.instructions[0], self.status))
+
+
+def script_actions(env: EmbeddedEnv) -> Iterator[np.ndarray]:
+    """The actions of the scripted expert."""
+    for waypoint in env.task.waypoints(env.scene):
+        yield waypoint.action
+
+
+def policy_actions(env: EmbeddedEnv, checkpoint: Path) -> Iterator[np.ndarray]:
+    """The actions of a trained policy, each from the observation before it."""
+    bundle = load_policy(checkpoint)
+    network = bundle.network
+    encoder = build_text_encoder(bundle.experiment.language, network.lang_len, network.lang_dim)
+    policy = KeyframePolicy(bundle, text_encoder=encoder)
+    for step in range(MOST_STEPS):
+        observation = env.observe(policy.spec.cameras)
+        inputs = policy_observation([observation], policy.spec.cameras, [step])
+        with torch.inference_mode():
+            chunk = policy.act(inputs, [env.instructions[0]], env_ids=[0])
+        yield chunk.values[0, 0].double().cpu().numpy()
+
+
+def film_episode(
+    env: EmbeddedEnv, actions: Iterator[np.ndarray], every: int
+) -> tuple[list[np.ndarray], str]:
+    """Run `actions` until success or an error; the frames and how it ended."""
+    camera = Camera(env, every)
+    env.on_frame = camera
+    camera.take()
+    outcome = "not solved"
+    for number, action in enumerate(tqdm(actions, desc="filming", unit="keyframe"), start=1):
+        camera.status = f"keyframe {number}"
+        try:
+            info = env.act(action, stop_on_success=False)
+        except EnvError as error:
+            outcome = f"{type(error).__name__}: {error}"
+            break
+        if info["success"]:
+            outcome = f"solved after {number} keyframes"
+            break
+    camera.status = outcome
+    for _ in range(FRAMES_PER_SECOND // every + 1):  # let the end be read
+        camera.take()
+    env.on_frame = None
+    return camera.frames, outcome
+
+
+def open_scene(args: argparse.Namespace) -> EmbeddedEnv:
+    """The environment, reset to the scene that the flags name."""
+    if args.episode is None:
+        config = EnvConfig(args.task, perturbations=tuple(args.perturb))
+        env = make_env(config)
+        env.reset(args.variation, args.seed)
+        return cast("EmbeddedEnv", env)
+    demo = read_episode(args.episode).demo
+    origin = demo[0].misc if len(demo) else {}
+    if origin.get("backend") != "embedded":
+        raise ValueError(f"{args.episode}: not recorded in the embedded simulator")
+    env = make_env(EnvConfig(origin["task"], perturbations=tuple(origin["perturbations"])))
+    env.reset_to_demo(demo)
+    return cast("EmbeddedEnv", env)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point; the exit status."""
+    make_output_safe()
+    args = build_parser().parse_args(argv)
+    try:
+        check_video_path(args.output)
+        args.output.parent.mkdir(parents=True, exist_ok=True)
+        env = open_scene(args)
+        actions = policy_actions(env, args.checkpoint) if args.checkpoint else script_actions(env)
+        frames, outcome = film_episode(env, actions, args.every)
+        write_video(args.output, frames, FRAMES_PER_SECOND / args.every * args.speed)
+    except (*USER_ERRORS, EnvError, MissingSimulatorError, OSError, ValueError) as error:
+        return report_error(error)
+    except KeyboardInterrupt:
+        print("\nInterrupted; no film was written.", file=sys.stderr)
+        return 130
+    print(f"{args.output}: {outcome}, {len(frames)} frames")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

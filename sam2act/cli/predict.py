@@ -1,0 +1,353 @@
+#!/usr/bin/env python3
+"""Show what a checkpoint predicts on recorded demonstrations.
+
+For every keyframe of the chosen episodes, the page shows the three rendered views of the coarse
+and of the fine branch with the predicted heat map (red), the true position (green circle) and the
+predicted one (blue cross), the error in centimetres and degrees, and the loss curve of the run.
+
+    python scripts/predict_demo.py --checkpoint runs/tiny_test/model_last.pth --episodes 0 1 2
+
+Writes OUTPUT/index.html (self-contained), one PNG per keyframe and OUTPUT/errors.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from tqdm import tqdm
+
+from sam2act.config.schema import ExperimentConfig
+from sam2act.config.tasks import data_folder, store_folder, task_names
+from sam2act.core.files import naming, report_error
+from sam2act.core.types import Batch
+from sam2act.data.loader import gather_batch
+from sam2act.data.rlbench.demos import list_episodes
+from sam2act.data.samplers import first_chain_records
+from sam2act.data.store.builder import StoreRequest, ensure_store
+from sam2act.data.store.store import KeyframeStore
+from sam2act.evaluation.analysis.open_loop import (
+    ErrorSummary,
+    KeyframeDeviation,
+    deviations,
+    summarise,
+)
+from sam2act.policies.checkpoint import PolicyBundle, load_policy
+from sam2act.policies.multiview.branch import BranchOutput
+from sam2act.policies.sam2act.plus import SAM2ActPlusPolicy
+from sam2act.policies.sam2act.policy import Prediction, SAM2ActPolicy
+from sam2act.rendering.views import project
+from sam2act.reports.images import data_uri, enlarge_and_mark, overlay_heatmap, side_by_side
+from sam2act.reports.learning_curves import CurveError, loss_charts, read_curves
+from sam2act.reports.page import Page
+from sam2act.runtime.console import make_output_safe
+from sam2act.runtime.distributed import World, choose_device
+from sam2act.training.run_data import language_table
+from sam2act.training.run_log import configure_console, metrics_name
+from sam2act.training.start import USER_ERRORS
+
+PICTURE_SIDE = 224
+BATCH = 4
+TRAINED, HELD_OUT, OTHER = "training", "held out", "other"
+
+
+@dataclass(frozen=True)
+class KeyframeReport:
+    """One keyframe: its errors, where it belongs, its picture."""
+
+    error: KeyframeDeviation
+    group: str
+    instruction: str
+    picture: Path
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Command-line flags."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--checkpoint", required=True, type=Path, help="model_<...>.pth")
+    parser.add_argument("--data", default="", help="other demos (default: the run's)")
+    parser.add_argument("--split", default="train", help="split below it (default: train)")
+    parser.add_argument("--task", default="", help="task (default: the first of the run)")
+    parser.add_argument("--episodes", type=int, nargs="+", required=True, help="episode numbers")
+    parser.add_argument("--output", type=Path, help="folder (default: beside the checkpoint)")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point; the exit status."""
+    make_output_safe()
+    args = build_parser().parse_args(argv)
+    configure_console()
+    try:
+        device = choose_device(args.device)
+        bundle = load_policy(args.checkpoint, device=device)
+        output = args.output or args.checkpoint.with_name(f"prediction_{args.checkpoint.stem}")
+        reports = predict(bundle, args, output, device)
+        write_errors(output / "errors.json", reports)
+        write_page(output / "index.html", args.checkpoint, reports)
+    except (*USER_ERRORS, CurveError, OSError) as error:
+        return report_error(error)
+    for group, summary in summaries(reports).items():
+        print(
+            f"{group:9s} {summary.count:3d} keyframes: median translation error "
+            f"{summary.median_translation_cm:.2f} cm, median angle "
+            f"{summary.median_rotation_degrees:.2f} degrees, gripper {summary.gripper_rate:.0%}"
+        )
+    print(f"page: {output / 'index.html'}")
+    return 0
+
+
+# ------------------------------------------------------------------------------- prediction
+def predict(
+    bundle: PolicyBundle, args: argparse.Namespace, output: Path, device: torch.device
+) -> list[KeyframeReport]:
+    """Predict every transition of the chains that start at frame 0, and draw each."""
+    experiment = bundle.experiment
+    task = args.task or task_names(experiment)[0]
+    episodes = tuple(dict.fromkeys(args.episodes))
+    trained = trained_episodes(experiment, args.split, task)
+    foreign = is_foreign(experiment, args.data)
+    if args.data:
+        list_episodes(args.data, args.split, task)  # an old store must not stand in for demos
+    store = open_episodes(demos_of(experiment, args.data, output), args.split, task, episodes)
+    world = World(rank=0, size=1, device=device)
+    language = language_table(list(store.instructions), experiment, bundle.network, world)
+    chains = [first_chain_records(store, episode) for episode in episodes]
+    output.mkdir(parents=True, exist_ok=True)
+    reports = []
+    for batch, prediction in predictions(bundle, store, chains, language):
+        target = prediction.frame.to_cube(batch.target_pose[:, :3].to(device))
+        for row, error in enumerate(deviations(prediction, batch)):
+            name = f"episode{error.identity.episode}_frame{error.identity.frame}.png"
+            draw_keyframe(bundle.policy, prediction, target, row, output / name)
+            known = TRAINED if error.identity.episode in trained else HELD_OUT
+            group = OTHER if foreign else known
+            instruction = store.instructions[int(batch.instruction[row])]
+            reports.append(KeyframeReport(error, group, instruction, output / name))
+    return reports
+
+
+def predictions(
+    bundle: PolicyBundle, store: KeyframeStore, chains: Sequence[np.ndarray], language: Tensor
+) -> Iterator[tuple[Batch, Prediction]]:
+    """Predictions for the records of each chain; with memory one keyframe after the other."""
+    policy, label = bundle.policy, bundle.experiment.peract.collision_label
+    steps = [np.array([record]) for chain in chains for record in chain]
+    if not isinstance(policy, SAM2ActPlusPolicy):
+        records = np.concatenate(chains)
+        steps = [records[i : i + BATCH] for i in range(0, len(records), BATCH)]
+    starts = {int(chain[0]) for chain in chains}
+    for records in tqdm(steps, desc="predicting", unit="batch"):
+        batch = gather_batch(store, records, collision_label=label).to(language.device)
+        observation, tokens = batch.observation(), language[batch.instruction]
+        if not isinstance(policy, SAM2ActPlusPolicy):
+            yield batch, policy.predict(observation, tokens)
+            continue
+        if int(records[0]) in starts:
+            bank = policy.plus.empty_bank(1)
+        prediction, bank = policy.predict_step(observation, tokens, bank)
+        yield batch, prediction
+
+
+def demos_of(experiment: ExperimentConfig, data: str, output: Path) -> ExperimentConfig:
+    """The run's folders; for other demos that folder, and a store of its own below the output."""
+    if not data:
+        return experiment
+    return dataclasses.replace(experiment, data_folder=data, store_folder=str(output / "store"))
+
+
+def open_episodes(
+    experiment: ExperimentConfig, split: str, task: str, episodes: Sequence[int]
+) -> KeyframeStore:
+    """The store of the episodes, built if it is not there.
+
+    Raises:
+        DemoError: an episode is absent or broken.
+    """
+    request = StoreRequest(
+        data_folder=data_folder(experiment),
+        store_folder=store_folder(experiment),
+        split=split,
+        numbers=tuple(episodes),
+        cameras=experiment.cameras,
+        image_size=experiment.image_size,
+        gripper_threshold=experiment.gripper_threshold,
+        assume_ignore_collisions=experiment.assume_ignore_collisions,
+        store_alone=True,  # the run's; for other demos `predict` has looked for them
+    )
+    return ensure_store(request, [task])
+
+
+def is_foreign(experiment: ExperimentConfig, data: str) -> bool:
+    """Whether demo folder `data` ("": the run's) is another one than that of the run."""
+    of_run = data_folder(experiment)
+    return Path(data or of_run).resolve() != Path(of_run).resolve()
+
+
+def trained_episodes(experiment: ExperimentConfig, split: str, task: str) -> range:
+    """Numbers of the episodes in the run's demo folder that it trained on."""
+    if split != "train" or task not in task_names(experiment):
+        return range(0)
+    return range(experiment.demo_start, experiment.demo_start + experiment.demo)
+
+
+# --------------------------------------------------------------------------------- pictures
+def draw_keyframe(
+    policy: SAM2ActPolicy, prediction: Prediction, target: Tensor, row: int, path: Path
+) -> None:
+    """Six pictures in a row: coarse top, front, right, then fine top, front, right."""
+    output, network = prediction.output, policy.network
+    stages = (
+        (output.coarse_images, output.coarse, target, output.zoom_center),
+        (
+            output.fine_images,
+            output.fine,
+            network.to_zoom(target, output.zoom_center),
+            network.to_zoom(output.waypoint, output.zoom_center),
+        ),
+    )
+    pictures = []
+    for images, branch, true_position, position in stages:
+        for view in range(images.shape[1]):
+            pictures.append(
+                _draw_view(
+                    images[row, view],
+                    branch,
+                    (row, view),
+                    _pixels(policy, true_position)[row, view],
+                    _pixels(policy, position)[row, view],
+                )
+            )
+    side_by_side(pictures).save(path, optimize=True)
+
+
+def _pixels(policy: SAM2ActPolicy, position: Tensor) -> np.ndarray:
+    network = policy.network
+    return project(position, network.views, network.config.img_size).cpu().numpy()
+
+
+def _draw_view(
+    image: Tensor,
+    branch: BranchOutput,
+    index: tuple[int, int],
+    target: np.ndarray,
+    position: np.ndarray,
+) -> Image.Image:
+    logits = branch.heatmaps[index].float()
+    probability = logits.flatten().softmax(0).view_as(logits).cpu().numpy()
+    pixels = image.cpu().numpy()
+    picture = overlay_heatmap(pixels[3:6], pixels[6] != -1, probability)
+    return enlarge_and_mark(picture, PICTURE_SIDE, target=target, prediction=position)
+
+
+# ------------------------------------------------------------------------------------ output
+def summaries(reports: Sequence[KeyframeReport]) -> dict[str, ErrorSummary]:
+    """Errors of the trained and of the held-out keyframes, where there are any."""
+    groups: dict[str, list[KeyframeDeviation]] = {TRAINED: [], HELD_OUT: [], OTHER: []}
+    for report in reports:
+        groups[report.group].append(report.error)
+    return {group: summarise(errors) for group, errors in groups.items() if errors}
+
+
+def write_errors(path: Path, reports: Sequence[KeyframeReport]) -> None:
+    """All figures of the page as json."""
+    content = {
+        "summary": {g: dataclasses.asdict(s) for g, s in summaries(reports).items()},
+        "keyframes": [
+            {
+                **report.error.identity._asdict(),
+                **{k: v for k, v in vars(report.error).items() if k != "identity"},
+                "group": report.group,
+            }
+            for report in reports
+        ],
+    }
+    with naming(path):
+        path.write_text(json.dumps(content, indent=1), encoding="utf-8")
+
+
+def write_page(path: Path, checkpoint: Path, reports: Sequence[KeyframeReport]) -> None:
+    """The self-contained page."""
+    page = Page(f"Predictions of {checkpoint.parent.name}/{checkpoint.name}")
+    page.text(
+        "Median errors over the transitions of the chain that starts at frame 0 of each demo "
+        "(one transition per keyframe, no augmentation)."
+    )
+    page.table(
+        ["demos", "keyframes", "translation", "rotation", "gripper right", "collision right"],
+        [
+            [
+                f"{group} demos",
+                str(s.count),
+                f"{s.median_translation_cm:.2f} cm",
+                f"{s.median_rotation_degrees:.2f}°",
+                f"{s.gripper_rate:.0%}",
+                f"{s.collision_rate:.0%}",
+            ]
+            for group, s in summaries(reports).items()
+        ],
+    )
+    page.heading("Every keyframe")
+    page.table(
+        ["keyframe", "demos", "final", "coarse only", "rotation", "gripper", "collision"],
+        [_row(report) for report in reports],
+    )
+    stage = "_plus" if "plus" in checkpoint.stem else ""
+    add_losses(page, checkpoint.parent / metrics_name(stage))
+    page.heading("What the network sees and predicts")
+    page.text(
+        "Per keyframe: coarse branch (top, front, right view), then fine branch, zoomed about the "
+        "coarse prediction. Red: predicted heat map. Blue cross: predicted position. Green circle: "
+        "recorded position."
+    )
+    for report in reports:
+        with Image.open(report.picture) as picture:
+            uri = data_uri(picture)
+        caption = f"{_name(report)}: “{report.instruction}”, {report.error.translation_cm:.1f} cm, "
+        caption += f"{report.error.rotation_degrees:.1f}° ({report.group})"
+        page.picture(uri, caption, "six rendered views with heat maps")
+    page.write(path)
+
+
+def _name(report: KeyframeReport) -> str:
+    identity = report.error.identity
+    return f"episode {identity.episode}, frame {identity.frame} to {identity.target_frame}"
+
+
+def _row(report: KeyframeReport) -> list[str]:
+    error = report.error
+    return [
+        _name(report),
+        report.group,
+        f"{error.translation_cm:.2f} cm",
+        f"{error.coarse_translation_cm:.2f} cm",
+        f"{error.rotation_degrees:.2f}°",
+        "right" if error.gripper_correct else "wrong",
+        "right" if error.collision_correct else "wrong",
+    ]
+
+
+def add_losses(page: Page, path: Path) -> None:
+    """Charts of the run's `metrics.csv`; nothing without the file."""
+    charts = loss_charts(read_curves(path))
+    if charts:
+        page.heading("Losses of the run")
+    for caption, chart in charts.items():
+        page.text(f"{caption}:")
+        page.markup(chart)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

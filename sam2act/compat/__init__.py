@@ -1,1 +1,0 @@
-"""Work-arounds for third-party packages and for terminals."""

@@ -1,0 +1,1 @@
+"""What every room may use: types at the borders, task sets, public files, the C loader."""

@@ -1,0 +1,25 @@
+"""What the user can mend: errors whose message names the cause and the remedy in one line.
+
+Entry points print them without a traceback and end with status 2.
+"""
+
+from __future__ import annotations
+
+
+class UserError(ValueError):
+    """Something that the user can mend; the message names file or key, the value and the remedy."""
+
+
+class ConfigError(UserError):
+    """A configuration value is unknown, malformed or impossible; the message names the remedy."""
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise `ConfigError(message)` unless `condition` holds."""
+    if not condition:
+        raise ConfigError(message)
+
+
+def require_choice(key: str, value: object, choices: tuple[object, ...]) -> None:
+    """Raise `ConfigError` unless `value` is one of `choices`."""
+    require(value in choices, f"{key}: {value!r} is not one of {', '.join(map(repr, choices))}")

@@ -1,0 +1,1 @@
+"""Recorded demonstrations in RLBench's layout."""

@@ -1,0 +1,1 @@
+"""The frame store that training reads."""

@@ -1,0 +1,175 @@
+"""Writing a task store so that a killed or failed build never leaves a half-written one."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sam2act.core.files import flush, naming
+from sam2act.data.rlbench.demos import CameraArrays
+from sam2act.data.store.store import (
+    ARRAYS_FILE,
+    CALIBRATION,
+    COLUMN_PREFIX,
+    FORMAT_NAME,
+    FORMAT_VERSION,
+    FRAMES_FILE,
+    INDEX_FILE,
+    ImageForm,
+)
+from sam2act.data.transitions import TRANSITION_DTYPE
+
+
+class StoreSettings(NamedTuple):
+    """What a store's content depends on besides its sources."""
+
+    task: str
+    split: str
+    cameras: tuple[str, ...]
+    image_size: int
+    origin: str  # "demos" | "published replay"
+    gripper_threshold: float | None = None  # states above it are open; None = recorded as 0 or 1
+    assume_ignore_collisions: bool | None = None  # label of frames without the flag
+
+    @property
+    def form(self) -> ImageForm:
+        """What the images of the store show."""
+        return ImageForm(self.cameras, self.image_size)
+
+
+class StoredEpisode(NamedTuple):
+    """One episode as it enters a store."""
+
+    entry: dict[str, Any]  # its description in the index; needs "episode" and "instruction"
+    table: np.ndarray  # (N,) records; image_row counts from 0
+    images: np.ndarray  # (F, 2, K, H, W, 3) uint8
+    calibration: CameraArrays
+
+
+@dataclass
+class TaskStoreWriter:
+    """Collects episodes in a temporary folder; see `writing_task_store`."""
+
+    folder: Path
+    settings: StoreSettings
+    data_folder: str = ""  # where the demos come from; not part of the content
+    num_frames: int = 0
+    entries: list[dict[str, Any]] = field(default_factory=list)
+    skipped: dict[str, dict[str, Any]] = field(default_factory=dict)
+    _tables: list[np.ndarray] = field(default_factory=list)
+    _calibrations: list[CameraArrays] = field(default_factory=list)
+
+    def add(self, episode: StoredEpisode) -> None:
+        """Appends one episode."""
+        table = episode.table.copy()
+        table["image_row"] += np.where(table["image_row"] >= 0, self.num_frames, 0).astype(np.int32)
+        path = self.folder / FRAMES_FILE
+        with naming(path), open(path, "ab") as stream:
+            stream.write(np.ascontiguousarray(episode.images).data)
+        self.num_frames += len(episode.images)
+        self.entries.append(episode.entry)
+        self._tables.append(table)
+        self._calibrations.append(episode.calibration)
+
+    def finish(self) -> None:
+        """Writes table, calibration and index, and flushes everything to disk."""
+        from safetensors.numpy import save_file
+
+        table = np.concatenate(self._tables)
+        arrays = {
+            COLUMN_PREFIX + name: np.ascontiguousarray(table[name])
+            for name in TRANSITION_DTYPE.names or ()
+        }
+        for name in CALIBRATION:
+            arrays[name] = np.concatenate([getattr(c, name) for c in self._calibrations])
+        with naming(self.folder / ARRAYS_FILE):
+            save_file(arrays, self.folder / ARRAYS_FILE)
+        index = {
+            "format": FORMAT_NAME,
+            "version": FORMAT_VERSION,
+            **self.settings._asdict(),
+            "data_folder": self.data_folder,
+            "num_frames": self.num_frames,
+            "episodes": self.entries,
+            "skipped": self.skipped,
+        }
+        with naming(self.folder / INDEX_FILE):
+            (self.folder / INDEX_FILE).write_text(json.dumps(index, indent=1), encoding="utf-8")
+        for path in (*self.folder.iterdir(), self.folder):
+            with naming(path):
+                flush(path)
+
+
+@contextmanager
+def writing_task_store(
+    folder: Path, settings: StoreSettings, data_folder: str | Path = ""
+) -> Iterator[TaskStoreWriter]:
+    """Yields a writer; on success the finished store replaces `folder` at once.
+
+    Until then `folder` stays as it is. An exception, also an interrupt, removes what was written.
+    """
+    building = _sibling(folder, "building")
+    _remove(building)
+    building.mkdir(parents=True)
+    try:
+        origin = str(Path(data_folder).resolve()) if str(data_folder) else ""
+        writer = TaskStoreWriter(building, settings, origin)
+        yield writer
+        writer.finish()
+        _replace(folder, building)
+    finally:
+        _remove(building)
+
+
+def clean_leftovers(folder: Path) -> None:
+    """Removes what a killed build left beside `folder`; call it under `building_lock`."""
+    replaced = _sibling(folder, "replaced")
+    if replaced.exists() and not folder.exists():
+        replaced.rename(folder)
+    _remove(replaced)
+    _remove(_sibling(folder, "building"))
+
+
+def has_store(folder: Path) -> bool:
+    """Whether `folder` holds a store, perhaps one that `clean_leftovers` has to restore."""
+    return any((place / INDEX_FILE).is_file() for place in (folder, _sibling(folder, "replaced")))
+
+
+@contextmanager
+def building_lock(folder: Path) -> Iterator[None]:
+    """Lets one process at a time build `folder`, where the file system supports locks."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with open(folder.parent / f".{folder.name}.lock", "wb") as stream:
+        try:
+            import fcntl
+
+            fcntl.flock(stream, fcntl.LOCK_EX)
+        except (ImportError, OSError):  # the lock is a convenience; renaming stays atomic
+            pass
+        yield
+
+
+def _sibling(folder: Path, purpose: str) -> Path:
+    return folder.with_name(f".{folder.name}.{purpose}")
+
+
+def _remove(folder: Path) -> None:
+    if folder.exists():
+        shutil.rmtree(folder)
+
+
+def _replace(folder: Path, finished: Path) -> None:
+    replaced = _sibling(folder, "replaced")
+    _remove(replaced)
+    if folder.exists():
+        folder.rename(replaced)
+    finished.rename(folder)
+    flush(folder.parent)
+    _remove(replaced)

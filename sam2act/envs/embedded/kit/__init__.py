@@ -1,0 +1,1 @@
+"""What tasks are written in: scenes, parts, the workspace."""

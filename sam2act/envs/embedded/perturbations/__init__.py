@@ -1,0 +1,1 @@
+"""Factors that change how a scene looks."""

@@ -1,0 +1,242 @@
+"""Changes of a scene in the manner of The Colosseum, sampled per episode.
+
+A perturbed episode has the same layout as the unperturbed one of the same seed: the draws made
+here come from a generator spawned from the episode's, which leaves the episode's own untouched.
+What an instruction says stays true: parts that it tells by their looks (`Task.told_by_looks`) keep
+colour and texture, and nothing else gets one of their colours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import mujoco
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from sam2act.envs.embedded.kit.parts import COLORS
+from sam2act.envs.embedded.kit.scene import Scene
+from sam2act.envs.embedded.kit.task import Task
+from sam2act.envs.embedded.kit.workspace import TABLE_GEOMS, WALL_GEOMS
+from sam2act.envs.embedded.perturbations import distractors
+from sam2act.envs.embedded.sensors.camera import RayCamera
+from sam2act.envs.embedded.sensors.shading import OBJECT_TEXTURES
+
+TABLE_COLOR_RANGE = (0.25, 1.0)
+LIGHT_COLOR_RANGE = (0.5, 1.5)
+LIGHT_CONE = np.deg2rad(40)
+MOVED_CAMERAS = ("front", "left_shoulder", "right_shoulder")
+CAMERA_SHIFT, CAMERA_TURN = 0.1, 0.05  # metres and radians, per axis
+SCALING_RANGE = (0.5, 2.0)  # of mass and friction
+COLOSSEUM, EXTRA = "all", "extra"  # The Colosseum's factors, and those it does not have
+
+
+@dataclass(frozen=True)
+class Build:
+    """What of a perturbation is part of the compiled model."""
+
+    object_scale: float = 1.0
+    receiver_scale: float = 1.0
+    distractors: tuple[int, ...] = ()  # entries of distractors.SHAPES
+
+
+@dataclass
+class Stage:
+    """The parts of an episode that perturbations touch."""
+
+    scene: Scene
+    task: Task
+    camera: RayCamera
+
+
+Effect = Callable[[Stage, np.random.Generator], None]
+TaskClass = type[Task]
+
+
+@dataclass(frozen=True)
+class Factor:
+    """One way to perturb.
+
+    Attributes:
+        effect: on a scene; None = what it changes is part of `Build`.
+        acts: whether a task has anything that it may change.
+        in_colosseum: whether The Colosseum has it, for a task; elsewhere it is this project's own.
+    """
+
+    effect: Effect | None
+    acts: Callable[[TaskClass], bool] = lambda task: True
+    in_colosseum: Callable[[TaskClass], bool] = lambda task: True
+
+
+def check_factors(names: Sequence[str]) -> tuple[str, ...]:
+    """`names` once each, in a fixed order: factors, and the sets `all` and `extra`.
+
+    Raises:
+        ValueError: a name is unknown.
+    """
+    known = (COLOSSEUM, EXTRA, *FACTORS)
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise ValueError(
+            f"perturbation {', '.join(unknown)} unknown; there are {', '.join(FACTORS)}, "
+            f"{COLOSSEUM} (those of The Colosseum) and {EXTRA} (the others)"
+        )
+    return tuple(name for name in known if name in names)
+
+
+def factors_of(names: Sequence[str], task: TaskClass) -> tuple[str, ...]:
+    """The factors meant by `names` that change something in `task`, in the order of `FACTORS`.
+
+    Raises:
+        ValueError: a name is unknown.
+    """
+    names = check_factors(names)
+    chosen = []
+    for name, factor in FACTORS.items():
+        group = COLOSSEUM if factor.in_colosseum(task) else EXTRA
+        if (name in names or group in names) and factor.acts(task):
+            chosen.append(name)
+    return tuple(chosen)
+
+
+def sample_build(factors: Sequence[str], task: TaskClass, random: np.random.Generator) -> Build:
+    """The sizes and additional things of an episode, for factors that act on `task`."""
+    build = Build()
+    if "object_size" in factors:
+        assert task.object_sizes is not None
+        build = replace(build, object_scale=float(random.uniform(*task.object_sizes)))
+    if "receiver_size" in factors:
+        assert task.receiver_sizes is not None
+        build = replace(build, receiver_scale=float(random.uniform(*task.receiver_sizes)))
+    if "distractor_object" in factors:
+        build = replace(build, distractors=distractors.choose(random, task.lookalikes))
+    return build
+
+
+def apply(
+    factors: Sequence[str],
+    stage: Stage,
+    random: np.random.Generator,
+) -> None:
+    """Change colours, textures, light, camera poses, mass and friction of a scene.
+
+    Every factor draws from a generator of its own, so that combining factors does not change what
+    each of them does.
+    """
+    generators = dict(zip(FACTORS, random.spawn(len(FACTORS)), strict=True))
+    for name in factors:
+        effect = FACTORS[name].effect
+        if effect is not None:
+            effect(stage, generators[name])
+
+
+def free_colors(scene: Scene, task: Task) -> list[tuple[float, float, float]]:
+    """RLBench's colours without those of the parts that the instruction tells by their looks."""
+    taken = scene.model.geom_rgba[_geoms(scene, task.told_by_looks), :3]
+    return [color for color in COLORS.values() if not np.isclose(taken, color).all(axis=1).any()]
+
+
+# --------------------------------------------------------------------------------- factors
+Names = Callable[[TaskClass], Sequence[str]]
+
+
+def _objects(task: TaskClass) -> Sequence[str]:
+    return [name for name in task.manipulated if name not in task.told_by_looks]
+
+
+def _receivers(task: TaskClass) -> Sequence[str]:
+    return [name for name in task.receivers if name not in task.told_by_looks]
+
+
+def _loads(task: TaskClass) -> Sequence[str]:
+    return task.pushed or task.manipulated
+
+
+def _geoms(scene: Scene, names: Sequence[str]) -> list[int]:
+    return [geom for name in names for geom in scene.geoms(name)]
+
+
+def _color_of(names: Names) -> Factor:
+    def effect(stage: Stage, random: np.random.Generator) -> None:
+        colors = free_colors(stage.scene, stage.task)
+        color = colors[random.integers(len(colors))]
+        for geom in _geoms(stage.scene, names(type(stage.task))):
+            stage.scene.model.geom_rgba[geom, :3] = color
+
+    return Factor(effect, lambda task: bool(names(task)))
+
+
+def _texture_of(names: Names) -> Factor:
+    def effect(stage: Stage, random: np.random.Generator) -> None:
+        texture = str(random.choice(OBJECT_TEXTURES))
+        for geom in _geoms(stage.scene, names(type(stage.task))):
+            stage.camera.shader.textures[geom] = texture
+
+    return Factor(effect, lambda task: bool(names(task)))
+
+
+def _table_color(stage: Stage, random: np.random.Generator) -> None:
+    color = random.uniform(*TABLE_COLOR_RANGE, 3)
+    for name in TABLE_GEOMS:
+        stage.scene.set_color(name, color)
+
+
+def _light_color(stage: Stage, random: np.random.Generator) -> None:
+    stage.camera.shader.light_color = random.uniform(*LIGHT_COLOR_RANGE, 3)
+
+
+def _light_direction(stage: Stage, random: np.random.Generator) -> None:
+    angle, around = LIGHT_CONE * np.sqrt(random.random()), 2 * np.pi * random.random()
+    shader = stage.camera.shader
+    side = np.cross(shader.sun_direction, [1.0, 0.0, 0.0])
+    tilt = Rotation.from_rotvec(angle * side / np.linalg.norm(side))
+    spin = Rotation.from_rotvec(around * shader.sun_direction)
+    shader.sun_direction = (spin * tilt).apply(shader.sun_direction)
+
+
+def _camera_pose(stage: Stage, random: np.random.Generator) -> None:
+    for name, spec in stage.camera.specs.items():
+        if name not in MOVED_CAMERAS:
+            continue
+        pose = spec.pose.copy()
+        pose[:3, 3] += random.uniform(-CAMERA_SHIFT, CAMERA_SHIFT, 3)
+        turn = Rotation.from_euler("xyz", random.uniform(-CAMERA_TURN, CAMERA_TURN, 3))
+        pose[:3, :3] = pose[:3, :3] @ turn.as_matrix()
+        stage.camera.specs[name] = replace(spec, pose=pose)
+
+
+def _object_mass(stage: Stage, random: np.random.Generator) -> None:
+    model, factor = stage.scene.model, random.uniform(*SCALING_RANGE)
+    geoms = _geoms(stage.scene, _loads(type(stage.task)))
+    for body in sorted({int(model.geom_bodyid[geom]) for geom in geoms} - {0}):
+        model.body_mass[body] *= factor
+        model.body_inertia[body] *= factor
+    # Constraints scale with inertia at rest; with stale values held objects explode.
+    mujoco.mj_setConst(model, mujoco.MjData(model))
+
+
+def _object_friction(stage: Stage, random: np.random.Generator) -> None:
+    factor = random.uniform(*SCALING_RANGE)
+    for geom in _geoms(stage.scene, _loads(type(stage.task))):
+        stage.scene.model.geom_friction[geom] *= factor
+
+
+FACTORS: Mapping[str, Factor] = {
+    "object_color": _color_of(_objects),
+    "receiver_color": _color_of(_receivers),
+    "object_texture": _texture_of(_objects),
+    "receiver_texture": _texture_of(_receivers),
+    "table_texture": _texture_of(lambda task: TABLE_GEOMS),
+    "background_texture": _texture_of(lambda task: (*WALL_GEOMS, "floor")),
+    "table_color": Factor(_table_color),
+    "light_color": Factor(_light_color),
+    "light_direction": Factor(_light_direction, in_colosseum=lambda task: False),
+    "object_size": Factor(None, lambda task: task.object_sizes is not None),
+    "receiver_size": Factor(None, lambda task: task.receiver_sizes is not None),
+    "distractor_object": Factor(None),
+    "camera_pose": Factor(_camera_pose),
+    # The Colosseum varies these where a thing is pushed or dragged.
+    "object_mass": Factor(_object_mass, in_colosseum=lambda task: bool(task.pushed)),
+    "object_friction": Factor(_object_friction, in_colosseum=lambda task: bool(task.pushed)),
+}

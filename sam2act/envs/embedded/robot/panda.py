@@ -1,0 +1,259 @@
+"""The Franka Panda as RLBench places it: kinematics, shapes, servos (spec section 2.2).
+
+Joint angles here follow the Denavit-Hartenberg model. RLBench reads joint 4 four degrees lower;
+`to_rlbench_joints` and `from_rlbench_joints` are the only places that know.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from sam2act.envs.embedded.kit.mjcf import body, box, capsule, cylinder, element
+
+NUM_JOINTS = 7
+BASE_POSITION = (-0.268, -0.008, 0.7476)  # metres
+JOINT4_OFFSET = np.deg2rad(4.0)
+TIP_OFFSET = 0.1083  # metres from the flange to the point between the fingertips
+FINGER_TRAVEL = 0.04  # metres per finger
+FINGER_CLOSED_TARGET = -0.005  # metres; beyond contact, so that the fingers press
+OPEN_FRACTION = 0.95  # of the finger travel; RLBench upstream uses 0.9, the reference fork 0.95
+HOME = np.array([0.0, 0.175, 0.0, -0.873 + JOINT4_OFFSET, 0.0, 1.2215, 0.785])
+REST = np.array([0.0, 0.30, 0.0, -1.6, 0.0, 1.9, 0.785])  # posture that the null space prefers
+LIMITS = np.array(
+    [
+        (-2.8973, 2.8973),
+        (-1.7628, 1.7628),
+        (-2.8973, 2.8973),
+        (-3.0718, -0.0698),
+        (-2.8973, 2.8973),
+        (-0.0175, 3.7525),
+        (-2.8973, 2.8973),
+    ]
+)
+STIFFNESS = np.array([4500, 4500, 3500, 3500, 2000, 2000, 2000], float)
+DAMPING = np.array([300, 300, 250, 250, 120, 120, 120], float)
+# Without it the servos lag behind a moving target by about four degrees at full speed.
+VELOCITY_FEED_FORWARD = DAMPING / STIFFNESS
+FINGER_JOINTS = ("finger_left_joint", "finger_right_joint")
+PADS = ("pad_left", "pad_right")
+ROBOT_BODIES = (
+    "panda_base",
+    *(f"link{number}" for number in range(1, NUM_JOINTS + 1)),
+    "hand",
+    "finger_left",
+    "finger_right",
+)
+
+WHITE, GREY, BLACK = (0.93, 0.93, 0.93), (0.30, 0.31, 0.33), (0.12, 0.12, 0.13)
+
+
+class _Link(NamedTuple):
+    """A moving link: where its joint sits in the parent, its turn about x, mass and shapes."""
+
+    position: tuple[float, float, float]
+    turn: float  # degrees about x
+    mass: float
+    capsules: tuple[tuple, ...]  # (from, to, radius)
+    rings: tuple[tuple, ...] = ()  # dark cylinders, only seen: (from, to, radius)
+
+
+# Fitted to the depth images of recorded demos, so that what is seen as robot agrees with them.
+_LINKS = (
+    _Link((0, 0, 0.333), 0, 3.0, (((0, -0.004, -0.288), (0, -0.008, -0.056), 0.051),)),
+    _Link(
+        (0, 0, 0), -90, 3.0,
+        (
+            ((-0.006, -0.004, -0.066), (-0.006, -0.004, 0.066), 0.056),
+            ((0, -0.092, 0.006), (0, -0.132, 0.004), 0.041),
+        ),
+        (((0, 0, -0.118), (0, 0, -0.108), 0.050), ((0, 0, 0.108), (0, 0, 0.118), 0.047)),
+    ),
+    _Link(
+        (0, -0.316, 0), 90, 2.5,
+        (
+            ((-0.004, 0, -0.182), (-0.002, 0, -0.062), 0.052),
+            ((0.049, 0.010, -0.030), (0.082, 0.002, -0.007), 0.042),
+        ),
+        (((0.082, -0.073, 0.008), (0.082, 0.066, 0.006), 0.050),),
+    ),
+    _Link(
+        (0.0825, 0, 0), 90, 2.5,
+        (
+            ((-0.008, 0, -0.059), (-0.008, 0, 0.058), 0.051),
+            ((-0.050, 0.037, 0.010), (-0.083, 0.067, 0.004), 0.038),
+        ),
+        (((-0.004, 0, -0.095), (-0.002, 0, -0.071), 0.044), ((0, 0, 0.069), (0, 0, 0.095), 0.043)),
+    ),
+    _Link(
+        (-0.0825, 0.384, 0), -90, 2.5,
+        (
+            ((-0.002, 0, -0.316), (-0.002, 0, -0.224), 0.053),
+            ((-0.010, 0.058, -0.191), (0, 0.103, -0.050), 0.025),
+            ((0, 0.086, -0.005), (0, -0.010, 0.028), 0.046),
+        ),
+    ),
+    _Link(
+        (0, 0, 0), 90, 1.5,
+        (
+            ((0.002, 0.003, -0.081), (0.002, 0.003, 0.009), 0.049),
+            ((0.051, 0.004, 0.004), (0.072, 0.035, 0.002), 0.048),
+        ),
+        (((0.081, -0.024, 0), (0.081, 0.043, 0.002), 0.043),),
+    ),
+    _Link(
+        (0.088, 0, 0), 90, 0.7,
+        (((-0.006, -0.004, -0.008), (-0.006, -0.004, 0.074), 0.041),),
+        (((-0.006, -0.009, 0.073), (-0.006, -0.009, 0.090), 0.037),),
+    ),
+)  # fmt: skip
+
+
+def to_rlbench_joints(angles: np.ndarray) -> np.ndarray:
+    """Joint angles (7,) radians as RLBench reports them (joint 4 reads four degrees less)."""
+    angles = np.array(angles, float)
+    angles[3] -= JOINT4_OFFSET
+    return angles
+
+
+def from_rlbench_joints(angles: np.ndarray) -> np.ndarray:
+    """Joint angles (7,) radians of this model from those that RLBench reports."""
+    angles = np.array(angles, float)
+    angles[3] += JOINT4_OFFSET
+    return angles
+
+
+def robot_body() -> str:
+    """The arm with hand and fingers as one MJCF body, joints `joint1` .. `joint7`."""
+    chain = _hand()
+    for number in range(NUM_JOINTS, 0, -1):
+        chain = _link(number, chain)
+    return body(
+        "panda_base",
+        capsule((-0.06, 0, 0.06), (0, 0, 0.06), 0.06, WHITE, class_="robot"),
+        chain,
+        pos=BASE_POSITION,
+    )
+
+
+def _link(number: int, child: str) -> str:
+    link = _LINKS[number - 1]
+    half = np.deg2rad(link.turn) / 2
+    return body(
+        f"link{number}",
+        element("inertial", pos=(0, 0, 0), mass=link.mass, diaginertia=(0.03, 0.03, 0.03)),
+        element(
+            "joint",
+            name=f"joint{number}",
+            axis=(0, 0, 1),
+            range=LIMITS[number - 1],
+            damping=1,
+            armature=0.1,
+        ),
+        *(
+            capsule(start, stop, radius, WHITE, class_="robot")
+            for start, stop, radius in link.capsules
+        ),
+        *(
+            element(
+                "geom",
+                class_="visual",
+                type="cylinder",
+                fromto=[*start, *stop],
+                size=radius,
+                rgba=[*GREY, 1],
+            )
+            for start, stop, radius in link.rings
+        ),
+        child,
+        pos=link.position,
+        quat=(np.cos(half), np.sin(half), 0, 0),
+        gravcomp=1,
+    )
+
+
+def _hand() -> str:
+    half = np.deg2rad(135) / 2  # RLBench's tip frame is turned against the flange
+    return body(
+        "hand",
+        element("inertial", pos=(0, 0, 0.03), mass=0.6, diaginertia=(0.002, 0.002, 0.001)),
+        box((0.0145, 0.096, 0.036), WHITE, pos=(0, 0.002, 0.024), class_="robot"),
+        box((0.026, 0.058, 0.016), GREY, pos=(0, -0.014, -0.022), class_="visual"),
+        box((0.0095, 0.092, 0.002), BLACK, pos=(0, 0, 0.060), class_="visual"),
+        element("site", name="tip", pos=(0, 0, TIP_OFFSET), size=0.004, rgba=(1, 0, 0, 0)),
+        _finger("left", 1),
+        _finger("right", -1),
+        pos=(0, 0, 0.107),
+        quat=(np.cos(half), 0, 0, np.sin(half)),
+        gravcomp=1,
+    )
+
+
+def _finger(side: str, sign: int) -> str:
+    return body(
+        f"finger_{side}",
+        element("inertial", pos=(0, sign * 0.01, 0.03), mass=0.03, diaginertia=(1e-4, 1e-4, 1e-4)),
+        element(
+            "joint",
+            name=f"finger_{side}_joint",
+            type="slide",
+            axis=(0, sign, 0),
+            range=(0, FINGER_TRAVEL),
+            damping=20,
+            armature=0.05,
+        ),
+        box((0.010, 0.004, 0.017), WHITE, pos=(0, sign * 0.0175, 0.011), class_="robot"),
+        box(
+            (0.0095, 0.0075, 0.0150),
+            BLACK,
+            pos=(0, sign * 0.0075, 0.0385),
+            class_="pad",
+            name=f"pad_{side}",
+        ),
+        pos=(0, 0, TIP_OFFSET - 0.0536),
+        gravcomp=1,
+    )
+
+
+def actuators() -> str:
+    """Position servos of the joints and the fingers."""
+    servos = [
+        element(
+            "position",
+            name=f"servo{number + 1}",
+            joint=f"joint{number + 1}",
+            kp=STIFFNESS[number],
+            kv=DAMPING[number],
+            ctrlrange=LIMITS[number],
+        )
+        for number in range(NUM_JOINTS)
+    ]
+    servos += [
+        element(
+            "position",
+            name=f"servo_{joint}",
+            joint=joint,
+            kp=1500,
+            kv=60,
+            ctrlrange=(-0.01, FINGER_TRAVEL),
+            forcerange=(-40, 40),
+        )
+        for joint in FINGER_JOINTS
+    ]
+    return "".join(servos)
+
+
+def exclusions() -> str:
+    """Pairs of neighbouring links whose shapes overlap."""
+    pairs = [("link7", "hand"), ("link5", "link7"), ("link6", "hand")]
+    pairs += [("hand", "finger_left"), ("hand", "finger_right")]
+    return "".join(element("exclude", body1=first, body2=second) for first, second in pairs)
+
+
+def base_plate() -> str:
+    """What the arm stands on: a disc and a plate, only seen."""
+    x, y, z = BASE_POSITION
+    return cylinder(0.075, 0.025, WHITE, pos=(x, y, z + 0.025), class_="visual") + box(
+        (0.09, 0.07, 0.03), WHITE, pos=(x - 0.04, y, z + 0.03), class_="visual"
+    )

@@ -1,0 +1,1 @@
+"""Cameras and what a policy is shown."""

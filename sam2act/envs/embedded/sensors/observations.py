@@ -1,0 +1,89 @@
+"""What an episode reports: RLBench's observation fields from the state of the simulation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import mujoco
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from sam2act.data.rlbench.types import Observation
+from sam2act.envs.base import CAMERAS, EnvConfig
+from sam2act.envs.embedded.robot import panda
+from sam2act.envs.embedded.robot.robot import Robot
+from sam2act.envs.embedded.sensors.camera import RayCamera
+
+_IMAGE_KINDS = ("rgb", "depth", "mask", "point_cloud")
+
+
+class Observer:
+    """Makes observations of one compiled scene.
+
+    Args:
+        config: image size and which kinds of images to make.
+        model: the scene.
+        robot: the arm in it.
+        camera: renders its images.
+        origin: entries of `misc` that tell where an observation comes from.
+    """
+
+    def __init__(
+        self,
+        config: EnvConfig,
+        model: mujoco.MjModel,
+        robot: Robot,
+        camera: RayCamera,
+        origin: Mapping[str, Any],
+    ) -> None:
+        self._config, self._model = config, model
+        self._robot, self._camera = robot, camera
+        self._origin = dict(origin)
+
+    def low_dimensional(self, data: mujoco.MjData, ignore_collisions: bool) -> Observation:
+        """The observation without images: all image fields are None."""
+        tip = self._robot.tip_matrix()
+        fingers = self._robot.finger_positions()
+        images = {f"{camera}_{kind}": None for camera in CAMERAS for kind in _IMAGE_KINDS}
+        is_open = float(fingers.min() / panda.FINGER_TRAVEL > panda.OPEN_FRACTION)
+        quaternion = Rotation.from_matrix(tip[:3, :3]).as_quat()
+        return Observation(
+            **images,
+            **self._robot.state(),
+            gripper_open=is_open,
+            gripper_pose=np.concatenate([tip[:3, 3], quaternion]),
+            gripper_matrix=tip,
+            gripper_joint_positions=fingers,
+            gripper_touch_forces=self._robot.finger_forces(),
+            task_low_dim_state=self._task_state(data),
+            ignore_collisions=np.array(float(ignore_collisions)),
+            misc=self._origin | self._calibration(data),
+        )
+
+    def add_image(self, observation: Observation, data: mujoco.MjData, camera: str) -> None:
+        """Fill in what `camera` sees of `data`: colour, depth in metres, what else is wanted."""
+        image = self._camera.render(data, camera)
+        setattr(observation, f"{camera}_rgb", image.rgb)
+        setattr(observation, f"{camera}_depth", image.depth)
+        if self._config.masks:
+            setattr(observation, f"{camera}_mask", np.maximum(image.geom, 0).astype(np.uint16))
+        if self._config.point_clouds:
+            cloud = self._camera.point_cloud(data, camera, image.depth)
+            setattr(observation, f"{camera}_point_cloud", cloud)
+
+    def _task_state(self, data: mujoco.MjData) -> np.ndarray:
+        """Position (3) and quaternion xyzw (4) of every body that is not part of the robot."""
+        first = self._model.body(panda.ROBOT_BODIES[-1]).id + 1
+        quaternions = np.roll(data.xquat[first:], -1, axis=1)
+        return np.concatenate([data.xpos[first:], quaternions], axis=1).ravel()
+
+    def _calibration(self, data: mujoco.MjData) -> dict[str, Any]:
+        """RLBench's `misc` entries of all five cameras."""
+        calibration: dict[str, Any] = {}
+        for name, spec in self._camera.specs.items():
+            calibration[f"{name}_camera_extrinsics"] = self._camera.extrinsics(data, name).copy()
+            calibration[f"{name}_camera_intrinsics"] = spec.intrinsics(self._config.image_size)
+            calibration[f"{name}_camera_near"] = spec.near
+            calibration[f"{name}_camera_far"] = spec.far
+        return calibration

@@ -1,0 +1,1 @@
+"""Writing demonstrations of any environment to disk."""

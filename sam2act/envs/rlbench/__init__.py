@@ -1,0 +1,1 @@
+"""RLBench in CoppeliaSim."""

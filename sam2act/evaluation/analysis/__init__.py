@@ -1,0 +1,1 @@
+"""Figures over runs: tables, intervals, comparisons, errors without a simulator."""

@@ -1,0 +1,321 @@
+"""The episodes of one folder of results: their scenes, running what is missing, the tables."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import os
+import platform
+import statistics
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from sam2act import __version__
+from sam2act.core.tasks import CHANCE
+from sam2act.data.rlbench.types import DemoError
+from sam2act.envs.base import EnvConfig
+from sam2act.envs.registry import check_task, perturbed_by
+from sam2act.evaluation import results
+from sam2act.evaluation.actors import Actor
+from sam2act.evaluation.analysis.tables import table_text, write_published_table
+from sam2act.evaluation.environment import environment_of, settings_of
+from sam2act.evaluation.results import EpisodeRow, RowWriter
+from sam2act.evaluation.runner import Runner, RunOptions
+from sam2act.evaluation.scene_checks import Check, DemoCheck, usable_scenes
+from sam2act.evaluation.scenes import Scene, demo_scenes, fresh_scenes, recorded_backend
+from sam2act.evaluation.worker import Simulator
+from sam2act.policies.checkpoint import write_config
+from sam2act.runtime.distributed import World
+
+MOST_WORKERS = 4  # by default, where the batch is smaller
+GPU_BATCH = 8
+PACKAGES = ("torch", "numpy", "mujoco-core", "mujoco", "rlbench")
+
+
+class OptionError(ValueError):
+    """The options contradict each other; the message says what to change."""
+
+
+def batch_size(args: argparse.Namespace, world: World) -> int:
+    """Rows of a forward pass: as asked for, else what suits the device."""
+    return args.batch_size or (1 if world.device.type == "cpu" else GPU_BATCH)
+
+
+class Plan:
+    """One repeat: all episodes of all tasks, and the folder of their results."""
+
+    def __init__(
+        self,
+        args: argparse.Namespace,
+        world: World,
+        tasks: list[str],
+        name: str,
+        repeat: int,
+        also: Check | None = None,
+    ) -> None:
+        """Find the scenes and look at all their demos.
+
+        Args:
+            args: flags of eval.py.
+            world: this process.
+            tasks: names of tasks.
+            name: log name, folder below eval/.
+            repeat: number of the repeat; fresh scenes are those of `--seed` plus this.
+            also: what else must be possible with the demos.
+
+        Raises:
+            OptionError, SceneError: the flags do not fit the demos, or a demo cannot be used.
+        """
+        self._args, self._world, self._tasks = args, world, tasks
+        self._root = args.model_folder / "eval" / name
+        self._seed = None if args.seed is None else args.seed + repeat
+        self._scenes = [scene for task in tasks for scene in self._scenes_of(task)]
+        self._backend = self._choose_backend()
+        self._check_backend()
+        self._perturbed = self._acting_factors()
+        check = DemoCheck(self._backend, also=also)
+        self._scenes, self._skipped = usable_scenes(
+            self._scenes, check, skip_bad=args.skip_bad_episodes, progress=world.is_main
+        )
+
+    def _scenes_of(self, task: str) -> list[Scene]:
+        args = self._args
+        first, count = args.start_episode, args.eval_episodes
+        if self._seed is not None:
+            scenes = fresh_scenes(task, self._seed, range(first, first + count))
+        else:
+            folder, restore = args.eval_datafolder, not args.perturb
+            gaps = args.skip_bad_episodes
+            scenes = demo_scenes(folder, task, first, count, restore=restore, gaps=gaps)
+        filmed = count if args.save_video is None else args.save_video
+        return [replace(scene, film=i < filmed) for i, scene in enumerate(scenes)]
+
+    def _choose_backend(self) -> str:
+        """The backend that was named, else the one of the demos."""
+        if self._args.backend != "auto":
+            return str(self._args.backend)
+        found = {
+            _recorded_backend([scene for scene in self._scenes if scene.task == task])
+            for task in self._tasks
+        }
+        if len(found) > 1:
+            raise OptionError(
+                f"the demos come from several simulators ({', '.join(sorted(found))}): evaluate "
+                "their tasks one after the other"
+            )
+        return found.pop()
+
+    def _check_backend(self) -> None:
+        try:
+            for task in self._tasks:
+                check_task(self._backend, task)
+        except ValueError as error:
+            raise OptionError(f"--tasks: {error}") from error
+        if self._args.repeats > 1 and self._backend == "embedded" and self._seed is None:
+            raise OptionError(
+                "--repeats: the embedded simulator gives the same results on the same demos; "
+                "repeat on new scenes with --backend embedded --seed N"
+            )
+
+    def _acting_factors(self) -> dict[str, list[str]]:
+        """By which factors each task is perturbed."""
+        if not self._args.perturb or self._backend != "embedded":
+            return {}
+        try:
+            return perturbed_by(self._tasks, self._args.perturb)
+        except ValueError as error:
+            raise OptionError(f"--perturb: {error}") from error
+
+    # -------------------------------------------------------------------------- before
+    def check(self, stem: str, identity: dict[str, Any], actor: Actor | None = None) -> None:
+        """Make sure that what lies in the folder of `stem` may be continued or skipped.
+
+        Args:
+            stem: name of the folder.
+            identity: of the checkpoint, as far as it is known.
+            actor: who will act, if known.
+
+        Raises:
+            OptionError: there are finished episodes, and nobody said what to do with them; or the
+                observations that the actor needs cannot be made.
+            ResultsError: they belong to another evaluation.
+        """
+        folder, args = self._root / stem, self._args
+        results.check_same(folder, self._description(identity, actor))
+        known = results.read_rows(folder)
+        if known and not args.resume and not (args.skip and self.is_complete(stem)):
+            raise OptionError(
+                f"{folder} holds {len(known)} finished episodes: add --resume to keep them, or "
+                "choose another --log-name"
+            )
+
+    def is_complete(self, stem: str) -> bool:
+        """Whether every episode has its row."""
+        return not self._missing(results.read_rows(self._root / stem))
+
+    def _missing(self, known: Sequence[EpisodeRow]) -> list[Scene]:
+        finished = {row.key for row in known if not row.is_lost}
+        return [scene for scene in self._scenes if (scene.task, scene.episode) not in finished]
+
+    def rows(self, stem: str) -> list[EpisodeRow]:
+        """All episodes in the folder of `stem`, tasks in the order of their evaluation."""
+        folder = self._root / stem
+        tasks = results.read_description(folder)["settings"]["tasks"]
+        return sorted(results.read_rows(folder), key=lambda row: tasks.index(row.task))
+
+    # ------------------------------------------------------------------------- running
+    def run(self, actor: Actor, stem: str, identity: dict[str, Any]) -> None:
+        """Run what is not finished, and write the tables; nothing is written before a row is."""
+        folder, world = self._root / stem, self._world
+        description = self._description(identity, actor)
+
+        def describe() -> None:
+            results.describe(folder, description)
+            write_config(self._root / "eval_config.yaml", _plain(vars(self._args)))
+
+        missing = self._missing(results.read_rows(folder))
+        # Neighbours, so that the episodes of a process take different rows of its batch.
+        first, end = (len(missing) * rank // world.size for rank in (world.rank, world.rank + 1))
+        world.barrier()  # nobody may write before everybody has seen what is missing
+        writer = RowWriter(folder / results.rows_file(world.rank), before=describe)
+        rows = self._run_share(actor, writer, missing[first:end])
+        gathered = world.gather_to_main(rows)
+        if not world.is_main:
+            return
+        self._store_rows_of_others(writer, gathered)
+        describe()  # also where nothing was missing
+        stored = self.rows(stem)
+        write_published_table(folder, stored)
+        print(f"{folder}\n{table_text(stored)}")
+
+    @staticmethod
+    def _store_rows_of_others(writer: RowWriter, gathered: Sequence[Sequence[EpisodeRow]]) -> None:
+        """Rows that other nodes wrote where this one cannot see them."""
+        stored = results.read_rows(writer.path.parent)
+        seen = {row.key for row in stored if not row.is_lost}
+        for row in (row for rows in gathered for row in rows):
+            if row.key not in seen:
+                writer.write(row)
+
+    def _run_share(
+        self, actor: Actor, writer: RowWriter, scenes: Sequence[Scene]
+    ) -> list[EpisodeRow]:
+        """This process's share of the episodes."""
+        if not scenes:
+            return []
+        folder = writer.path.parent
+        simulators = self._open_simulators(actor, len(scenes))
+        options = RunOptions(
+            episode_length=self._args.episode_length,
+            batch_size=batch_size(self._args, self._world),
+            folder=folder,
+            film_suffix=".mp4" if find_spec("av") else ".webp",
+            skip_bad=self._args.skip_bad_episodes,
+        )
+        rows: list[EpisodeRow] = []
+        try:
+            with tqdm(
+                total=len(scenes),
+                desc=folder.name,
+                unit="episode",
+                disable=not self._world.is_main,
+            ) as progress:
+                for row in Runner(simulators, actor, options).run(scenes):
+                    writer.write(row)
+                    rows.append(row)
+                    progress.update()
+                    progress.set_postfix(success=f"{statistics.fmean(r.success for r in rows):.0%}")
+                    tqdm.write(_line(row))
+        finally:
+            for simulator in simulators:
+                simulator.close()
+        return rows
+
+    def _environment(self, actor: Actor) -> EnvConfig:
+        cameras, image_size = actor.cameras, actor.image_size
+        try:
+            return environment_of(self._args, self._tasks[0], self._backend, cameras, image_size)
+        except ValueError as error:
+            raise OptionError(f"the policy's observations cannot be made: {error}") from error
+
+    def _open_simulators(self, actor: Actor, episodes: int) -> list[Simulator]:
+        args, config = self._args, self._environment(actor)
+        wanted = args.workers or self._automatic_workers()
+        return [Simulator(config, args.time_limit) for _ in range(min(wanted, episodes))]
+
+    def _automatic_workers(self) -> int:
+        if self._backend == "rlbench":
+            return 1
+        neighbours = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+        cores = max((os.cpu_count() or 1) // neighbours, 1)
+        return min(cores, max(batch_size(self._args, self._world), MOST_WORKERS))
+
+    def _description(self, identity: dict[str, Any], actor: Actor | None) -> dict[str, Any]:
+        args = self._args
+        environment = {} if actor is None else settings_of(self._environment(actor))
+        data = None if self._seed is not None else str(args.eval_datafolder.resolve())
+        return {
+            "format": results.FORMAT,
+            "settings": {
+                "tasks": self._tasks,
+                "data": data,
+                "seed": self._seed,
+                "start_episode": args.start_episode,
+                "eval_episodes": args.eval_episodes,
+                "episode_length": args.episode_length,
+                "batch_size": batch_size(args, self._world),
+                **environment,
+                "exp_cfg_path": args.exp_cfg_path,
+                "mvt_cfg_path": args.mvt_cfg_path,
+            },
+            "perturbed": self._perturbed,
+            "checkpoint": identity,
+            "skipped": {f"{s.task}/{s.episode}": text for s, text in self._skipped.items()},
+            "chance": {t: CHANCE[t] for t in self._tasks if t in CHANCE},
+            "versions": _versions(),
+            "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, "
+            f"{self._world.size} processes on {_device_name(self._world.device)}",
+            "date": datetime.date.today().isoformat(),
+        }
+
+
+def _recorded_backend(scenes: Sequence[Scene]) -> str:
+    """The backend of the first demo that can be read."""
+    for scene in scenes[:-1]:
+        with suppress(DemoError):
+            return recorded_backend(scene)
+    return recorded_backend(scenes[-1])
+
+
+def _line(row: EpisodeRow) -> str:
+    cause = f", {row.failure}" if row.failure else ""
+    return (
+        f"{row.task} episode {row.episode} (variation {row.variation}): score {row.reward:.0f}, "
+        f"{row.steps} steps{cause}, “{row.instruction}”"
+    )
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    return {key: str(value) if isinstance(value, Path) else value for key, value in values.items()}
+
+
+def _versions() -> dict[str, str]:
+    found = {"sam2act": __version__, "python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"

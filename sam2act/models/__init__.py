@@ -1,1 +1,0 @@
-"""Network modules: tensors in, tensors out."""

@@ -1,0 +1,1 @@
+"""Layers that several policies share; they compute no losses and read no files but weights."""

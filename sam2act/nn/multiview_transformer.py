@@ -1,0 +1,149 @@
+"""Rendered views, image features, proprioception and language -> spatial tokens of every view.
+
+Legend: B batch, V view, M = B * V, P tokens per side, T = V * P * P image tokens, L language
+tokens, C token width (2 * im_channels), D attention width.
+"""
+
+from __future__ import annotations
+
+import torch
+from einops import rearrange, repeat
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from sam2act.config.network import NetworkConfig
+from sam2act.nn.attention import Attention, GatedFeedForward, TransformerLayer
+from sam2act.nn.image_encoder import LEAKY_SLOPE
+from sam2act.nn.linear import Linear
+
+IMAGE_CHANNELS = 10  # xyz, rgb, depth, view index, row, column
+NORM_GROUPS = 4
+
+
+def activation(name: str) -> nn.Module:
+    """The network's non-linearity by its config name."""
+    return nn.LeakyReLU(LEAKY_SLOPE) if name == "lrelu" else nn.ReLU()
+
+
+class Tokenizer(nn.Module):
+    """Builds image tokens [encoder features, patches, proprioception] and language tokens."""
+
+    def __init__(self, config: NetworkConfig, feature_channels: int, views: int) -> None:
+        super().__init__()
+        width, grid = config.token_width, config.grid_size
+        features, proprio = 3 * width // 8, width // 4
+        self.activation = activation(config.activation)
+        self.fusion = nn.Conv2d(feature_channels, features, kernel_size=1)
+        self.patch_projection = nn.Conv2d(
+            IMAGE_CHANNELS, features, config.img_patch_size, config.img_patch_size
+        )
+        self.patch_norm = nn.GroupNorm(NORM_GROUPS, features)
+        self.proprio_projection = Linear(config.proprio_dim, proprio)
+        self.proprio_norm = nn.GroupNorm(NORM_GROUPS, proprio)
+        self.language_projection = Linear(config.lang_dim, width)
+        self.language_norm = nn.GroupNorm(NORM_GROUPS, width)
+        self.position_encoding = nn.Parameter(torch.randn(1, views * grid * grid, width))
+        self._initialise()
+
+    def _initialise(self) -> None:
+        for layer in (
+            self.fusion,
+            self.patch_projection,
+            self.proprio_projection,
+            self.language_projection,
+        ):
+            nn.init.kaiming_uniform_(layer.weight, a=LEAKY_SLOPE, nonlinearity="leaky_relu")
+            assert layer.bias is not None
+            nn.init.zeros_(layer.bias)
+
+    def image_tokens(self, images: Tensor, features: Tensor, proprio: Tensor) -> Tensor:
+        """Tokens in the order view, row, column.
+
+        Args:
+            images: (B, V, 10, S, S) rendered views.
+            features: (M, C2, P, P) coarse level of the image encoder.
+            proprio: (B, 4).
+
+        Returns:
+            (B, T, C).
+        """
+        batch, views = images.shape[:2]
+        patches = self.embed_patches(images.flatten(0, 1))
+        grid = patches.shape[-1]
+        state = repeat(self.embed_proprio(proprio), "b c -> (b v) c h w", v=views, h=grid, w=grid)
+        tokens = torch.cat([self.embed_features(features), patches, state], dim=1)
+        tokens = rearrange(tokens, "(b v) c h w -> b (v h w) c", b=batch)
+        return tokens + self.position_encoding
+
+    def language_tokens(self, language: Tensor) -> Tensor:
+        """(B, L, lang_dim) -> (B, L, C); GroupNorm per token."""
+        tokens = self.language_projection(language).flatten(0, 1)
+        tokens = self.activation(self.language_norm(tokens))
+        return tokens.unflatten(0, language.shape[:2])
+
+    def embed_features(self, features: Tensor) -> Tensor:
+        """(M, C2, P, P) -> (M, 3C/8, P, P)."""
+        return self.activation(self.fusion(features))
+
+    def embed_patches(self, images: Tensor) -> Tensor:
+        """(M, 10, S, S) -> (M, 3C/8, P, P)."""
+        return self.activation(self.patch_norm(self.patch_projection(images)))
+
+    def embed_proprio(self, proprio: Tensor) -> Tensor:
+        """(B, 4) -> (B, C/4)."""
+        return self.activation(self.proprio_norm(self.proprio_projection(proprio)))
+
+
+class MultiViewTransformer(nn.Module):
+    """First half of the layers within each view, second half over all views and the language.
+
+    Paper section IV-A; layer structure of RVT-2. With `self_cross_ver` 0 all layers are joint.
+    """
+
+    def __init__(self, config: NetworkConfig, views: int) -> None:
+        super().__init__()
+        width = config.attn_dim
+        self.views = views
+        self.input_projection = Linear(config.token_width, width)
+        self.output_projection = Linear(width, config.token_width)
+        for layer in (self.input_projection, self.output_projection):
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)
+        self.layers = nn.ModuleList(self._build_layer(config) for _ in range(config.depth))
+        self.checkpointing = config.activation_checkpointing
+        self.within_view_layers = config.depth // 2 if config.self_cross_ver == 1 else 0
+
+    @staticmethod
+    def _build_layer(config: NetworkConfig) -> TransformerLayer:
+        attention = Attention(
+            config.attn_dim,
+            config.attn_heads,
+            config.attn_dim_head,
+            config.attn_dropout,
+            config.attention_backend,
+        )
+        return TransformerLayer(
+            attention, GatedFeedForward(config.attn_dim, config.feed_forward_multiplier)
+        )
+
+    def forward(self, image_tokens: Tensor, language_tokens: Tensor) -> Tensor:
+        """(B, T, C) image and (B, L, C) language tokens -> (M, C, P, P)."""
+        length = language_tokens.shape[1]
+        tokens_BND = self.input_projection(torch.cat([language_tokens, image_tokens], dim=1))
+        language_BLD, image_BTD = tokens_BND[:, :length], tokens_BND[:, length:]
+        image_MND = rearrange(image_BTD, "b (v n) d -> (b v) n d", v=self.views)
+        for layer in self.layers[: self.within_view_layers]:
+            image_MND = self._run(layer, image_MND)
+        image_BTD = rearrange(image_MND, "(b v) n d -> b (v n) d", v=self.views)
+        tokens_BND = torch.cat([language_BLD, image_BTD], dim=1)
+        for layer in self.layers[self.within_view_layers :]:
+            tokens_BND = self._run(layer, tokens_BND)
+        out_BTC = self.output_projection(tokens_BND[:, length:])
+        grid = round((out_BTC.shape[1] / self.views) ** 0.5)
+        return rearrange(out_BTC, "b (v h w) c -> (b v) c h w", v=self.views, h=grid)
+
+    def _run(self, layer: nn.Module, tokens_BND: Tensor) -> Tensor:
+        """One layer, recomputed in the backward pass with `activation_checkpointing`."""
+        if self.checkpointing and torch.is_grad_enabled():
+            return checkpoint(layer, tokens_BND, use_reentrant=False)
+        return layer(tokens_BND)

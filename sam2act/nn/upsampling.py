@@ -1,0 +1,104 @@
+"""Cascaded convex upsampling: spatial tokens -> one heat map per view (paper section IV-B).
+
+Legend: M = B * V, P tokens per side, S side of the rendered view.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from sam2act.nn.image_encoder import LEAKY_SLOPE, FeaturePyramid
+
+RATIO = 2
+TAPS = 9  # 3x3 neighbourhood
+MASK_SCALE = 0.1
+
+
+class LayerNorm2d(nn.Module):
+    """LayerNorm over the channels of each pixel."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(M, C, h, w) -> (M, C, h, w)."""
+        x = F.layer_norm(x.movedim(1, -1), self.weight.shape, self.weight, self.bias, eps=1e-6)
+        return x.movedim(-1, 1)
+
+
+class ConvexUpsample(nn.Module):
+    """Doubles the resolution: each output pixel is a convex combination of a 3x3 neighbourhood.
+
+    Neighbours outside the map count as zero, which pulls borders towards zero.
+    """
+
+    def __init__(self, channels: int, out_channels: int, hidden_multiplier: int) -> None:
+        super().__init__()
+        hidden = hidden_multiplier * channels
+        self.values = nn.Sequential(
+            nn.Conv2d(channels, hidden, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(hidden, hidden, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(hidden, out_channels, 3, padding=1),
+        )
+        self.weights = nn.Sequential(
+            nn.Conv2d(channels, hidden, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(hidden, TAPS * RATIO * RATIO, 1),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(M, C, h, w) -> (M, C', 2h, 2w)."""
+        height, width = x.shape[-2:]
+        # Weight channels are ordered tap, sub-row, sub-column.
+        weights = (MASK_SCALE * self.weights(x)).unflatten(1, (TAPS, RATIO * RATIO)).softmax(1)
+        taps = F.unfold(self.values(x), kernel_size=3, padding=1)
+        taps = rearrange(taps, "m (c k) (h w) -> m c k h w", k=TAPS, h=height)
+        out = torch.einsum("mkshw,mckhw->mcshw", weights, taps)
+        return rearrange(out, "m c (a b) h w -> m c (h a) (w b)", a=RATIO, b=RATIO, w=width)
+
+
+class CascadedUpsampler(nn.Module):
+    """Three convex upsamplings with skip connections from the image encoder.
+
+    Beyond the paper's formula, each norm is followed by a LeakyReLU and a bilinear step closes the
+    gap between 4P and S/2 (quirk Q6). Runs in float32 whatever the ambient autocast.
+    """
+
+    def __init__(
+        self, channels: int, skip_channels: tuple[int, int], hidden_multiplier: int, scale: float
+    ) -> None:
+        """`skip_channels` are the widths after the first and second doubling; `scale` is the
+        bilinear factor (S/2) / (4P)."""
+        super().__init__()
+        middle, fine = skip_channels
+        self.first = ConvexUpsample(channels, middle, hidden_multiplier)
+        self.first_norm = LayerNorm2d(middle)
+        self.second = ConvexUpsample(middle, fine, hidden_multiplier)
+        self.second_norm = LayerNorm2d(fine)
+        self.third = ConvexUpsample(fine, 1, hidden_multiplier)
+        self.scale = scale
+
+    def forward(self, x: Tensor, pyramid: FeaturePyramid) -> Tensor:
+        """(M, C, P, P) tokens -> (M, S, S) float32 heat-map logits."""
+        with torch.autocast(x.device.type, enabled=False):
+            x = self.join(self.first(x.float()), pyramid.middle.float(), self.first_norm)
+            x = self.join(self.second(x), pyramid.fine.float(), self.second_norm)
+            return self.third(self.stretch(x)).squeeze(1)
+
+    @staticmethod
+    def join(x: Tensor, skip: Tensor, norm: nn.Module) -> Tensor:
+        """Add the skip connection, normalise, activate."""
+        return F.leaky_relu(norm(x + skip), LEAKY_SLOPE)
+
+    def stretch(self, x: Tensor) -> Tensor:
+        """Bilinear resize by `scale`."""
+        if self.scale == 1:
+            return x
+        return F.interpolate(x, scale_factor=self.scale, mode="bilinear")

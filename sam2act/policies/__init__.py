@@ -1,0 +1,1 @@
+"""Policies by name, acting with them, checkpoints."""

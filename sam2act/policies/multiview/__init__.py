@@ -1,0 +1,1 @@
+"""What multi-view keyframe policies share: branches, heads, targets, losses."""

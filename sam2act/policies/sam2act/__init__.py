@@ -1,0 +1,1 @@
+"""SAM2Act and, with its memory, SAM2Act+."""

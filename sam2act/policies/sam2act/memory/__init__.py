@@ -1,0 +1,1 @@
+"""The memory of SAM2Act+: bank, encoder and attention."""

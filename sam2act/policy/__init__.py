@@ -1,1 +1,0 @@
-"""Policy: joins geometry, rendering and a network into act and loss."""

@@ -1,0 +1,1 @@
+"""Transforms of observations and actions that loader, session and server share."""

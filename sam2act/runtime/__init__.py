@@ -1,0 +1,1 @@
+"""Processes, memory of the process, interruption."""

@@ -1,0 +1,25 @@
+"""Random valid inputs of the network."""
+
+from __future__ import annotations
+
+import torch
+
+from sam2act.config.network import NetworkConfig
+from sam2act.policies.multiview.two_stage import Cloud, Guidance
+
+
+def random_cloud(batch: int, count: int, generator: torch.Generator) -> Cloud:
+    """Points in the cube, a tenth of them invalid."""
+    points = 2 * torch.rand(batch, count, 3, generator=generator) - 1
+    rgb = torch.rand(batch, count, 3, generator=generator)
+    return Cloud(points, rgb, torch.rand(batch, count, generator=generator) > 0.1)
+
+
+def random_guidance(config: NetworkConfig, batch: int, seed: int = 2) -> Guidance:
+    """Ground truth inside the cube."""
+    generator = torch.Generator().manual_seed(seed)
+    return Guidance(
+        waypoint=torch.rand(batch, 3, generator=generator) - 0.5,
+        zoom_noise=2 * torch.rand(batch, 3, generator=generator) - 1,
+        teacher_bins=torch.randint(config.num_rot, (batch, 2), generator=generator),
+    )
