@@ -29,6 +29,10 @@ from typing import Any
 import torch
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from sam2act.runtime.console import make_output_safe  # noqa: E402
+
 DEMOS = Path(os.environ.get("SAM2ACT_DEMOS_DIR") or ROOT.parent / "shared" / "rlbench_demos")
 TINY = ("--exp_cfg_path", "configs/tiny.yaml", "--mvt_cfg_path", "configs/mvt/tiny.yaml")
 TINY_PLUS = (
@@ -54,7 +58,12 @@ def run(*command: str) -> str:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "100", "LC_ALL": "C.UTF-8"}
     environment["PYTHONPATH"] = str(ROOT)
     done = subprocess.run(
-        [sys.executable, *command], cwd=ROOT, env=environment, capture_output=True, text=True
+        [sys.executable, *command],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
     )
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr}")
@@ -122,14 +131,18 @@ def _train(work: Path, program: str, name: str, flags: Sequence[str], opts: str)
     run(program, *flags, "--exp_cfg_opts", every, "--log-dir", str(work / "runs"))
     folder = work / "runs" / "tiny_frozen"
     suffix = "_plus" if "plus" in program else ""
-    with open(folder / f"metrics{suffix}.csv", newline="", encoding="utf-8") as stream:
-        rows = [
+    stored = torch.load(folder / f"model{suffix}_last.pth", weights_only=True)
+    weights = {key: tensor_digest(value) for key, value in stored["model_state"].items()}
+    return {"rows": _rows(folder / f"metrics{suffix}.csv"), "weights": weights}
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    """The rows of a csv file without columns that tell the time."""
+    with open(path, newline="", encoding="utf-8") as stream:
+        return [
             {key: value for key, value in row.items() if key not in WALL_TIME}
             for row in csv.DictReader(stream)
         ]
-    stored = torch.load(folder / f"model{suffix}_last.pth", weights_only=True)
-    weights = {key: tensor_digest(value) for key, value in stored["model_state"].items()}
-    return {"rows": rows, "weights": weights}
 
 
 def record_training(work: Path) -> dict[str, Any]:
@@ -175,10 +188,7 @@ def record_evaluation(work: Path) -> dict[str, Any]:
                     *("--episode-length", "5"),
                 ]
             )
-        with open(next(folder.glob(f"eval/*/{Path(model).stem}/episodes.csv")), newline="") as file:
-            rows = [
-                {k: v for k, v in r.items() if k not in WALL_TIME} for r in csv.DictReader(file)
-            ]
+        rows = _rows(next(folder.glob(f"eval/*/{Path(model).stem}/episodes.csv")))
         found[model] = {"rows": rows, "actions": actions}
     return found
 
@@ -211,6 +221,7 @@ def differences(before: Any, after: Any, place: str = "") -> list[str]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Record, store and compare."""
+    make_output_safe()
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

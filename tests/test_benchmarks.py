@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-SCRIPTS = sorted((REPOSITORY / "scripts").glob("benchmark_*.py"))
+SCRIPTS = sorted((REPOSITORY / "scripts" / "benchmarks").glob("benchmark_*.py"))
 # Networks at the full image size.
 SLOW = {"benchmark_policy", "benchmark_training", "benchmark_scaling"}
 ROW_KEYS = {"name", "value", "unit", "baseline", "baseline_name", "higher_is_better", "ratio"}

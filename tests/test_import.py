@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-LIGHT_PACKAGES = ("sam2act.geometry", "sam2act.rendering", "sam2act.models")
+LIGHT_PACKAGES = tuple(
+    f"sam2act.{room}" for room in ("core", "geometry", "rendering", "nn", "policies.multiview")
+)
 HEAVY = ("mujoco", "hydra", "omegaconf", "wandb", "tensorboard", "open_clip", "torchvision")
 HEAVY += ("peft", "transformers", "xformers", "pyrep", "rlbench", "yarr", "av", "pytorch3d")
 
@@ -55,7 +57,7 @@ def test_package_import_loads_nothing_else(plain: dict[str, Any]) -> None:
     assert plain["imported"] == ["sam2act"]
 
 
-def test_geometry_rendering_and_models_import_with_four_packages(light: dict[str, Any]) -> None:
+def test_lower_rooms_import_with_four_packages(light: dict[str, Any]) -> None:
     assert light["errors"] == {}
     assert set(LIGHT_PACKAGES) <= set(light["imported"])
 
@@ -69,7 +71,7 @@ def test_imports_have_no_side_effects(which: str, request: pytest.FixtureRequest
 
 
 def test_report_notices_an_unwanted_import_and_side_effects(tmp_path: Path) -> None:
-    package = tmp_path / "sam2act" / "models"
+    package = tmp_path / "sam2act" / "nn"
     package.mkdir(parents=True)
     (tmp_path / "sam2act" / "__init__.py").touch()
     (package / "__init__.py").touch()
@@ -77,7 +79,7 @@ def test_report_notices_an_unwanted_import_and_side_effects(tmp_path: Path) -> N
     (package / "loud.py").write_text(
         "import os, torch\ntorch.manual_seed(1)\nos.environ['SEEN'] = '1'\n"
     )
-    result = report(tmp_path, "sam2act.models")
-    assert list(result["errors"]) == ["sam2act.models.bad"]
-    assert "hidden" in result["errors"]["sam2act.models.bad"]
+    result = report(tmp_path, "sam2act.nn")
+    assert list(result["errors"]) == ["sam2act.nn.bad"]
+    assert "hidden" in result["errors"]["sam2act.nn.bad"]
     assert result["changed"] == ["torch random", "environment"]

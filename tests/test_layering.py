@@ -40,10 +40,10 @@ LAYERS: dict[str, tuple[str, ...]] = {
         *("core", "config", "geometry", "language", "runtime", "policies", "envs"),
         *("data.rlbench.types", "data.rlbench.demos", "data.rlbench.demo_folders"),
     ),
-    "reports": ("core", "geometry", "rendering", "evaluation", "policies"),
+    "reports": ("core", "config", "geometry", "rendering", "evaluation", "policies"),
 }
-# The keys of the configuration are still in one file for all rooms.
-FOR_ALL = ("config.schema",)
+# The keys of the configuration are still in one place for all rooms.
+FOR_ALL = ("config.schema", "config.network")
 # Only commands and the published entry points may use everything; nobody uses them.
 EVERYTHING = ("cli", "train", "train_plus", "eval", "doctor")
 # Single modules that need more, each with its reason.
@@ -247,7 +247,10 @@ PERMITTED: Mapping[str, tuple[str, str]] = {
     "entry points": ("train", "from sam2act.evaluation import runner"),
     "commands": ("cli.a", "from sam2act.evaluation import runner\nimport tqdm"),
     "lazy": ("training.run_log", "def f():\n    importlib.import_module('wandb')"),
-    "everywhere": ("geometry.a", "import math, torch\nfrom scipy.spatial.transform import Rotation"),
+    "everywhere": (
+        "geometry.a",
+        "import math, torch\nfrom scipy.spatial.transform import Rotation",
+    ),
     "dataset types": ("envs.a", "from sam2act.data.rlbench.types import Demo"),
 }
 FAKE_NAMES = frozenset(
@@ -272,7 +275,9 @@ def test_weight_files_are_opened_in_one_place() -> None:
     opener = re.compile(r"\btorch\.(jit\.)?load\(|pickle\.load\(|safetensors\.torch import")
     found = {m for m, path in MODULES.items() if opener.search(path.read_text(encoding="utf-8"))}
     models = {
-        m for m in found if m.startswith(("core", "nn", "policies", "training", "language", "evaluation"))
+        m
+        for m in found
+        if m.startswith(("core", "nn", "policies", "training", "language", "evaluation"))
     }
     writers = {
         "nn.peft_exchange",

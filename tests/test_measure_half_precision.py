@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
-SCRIPT = Path(__file__).resolve().parents[1] / "scripts" / "measure_half_precision.py"
+SCRIPT = (
+    Path(__file__).resolve().parents[1] / "scripts" / "benchmarks" / "measure_half_precision.py"
+)
 
 
 @pytest.fixture(scope="module")

@@ -45,7 +45,9 @@ def test_simulator_example_moves_the_arm() -> None:
 
 def test_named_files_exist() -> None:
     links = re.findall(r"\]\((?!http)([^)#]+)\)", README)
-    commands = re.findall(r"(?:scripts|configs|sam2act|requirements|docs)/[\w./-]+\w", README)
+    commands = re.findall(
+        r"(?<![\w/])(?:scripts|configs|sam2act|requirements|docs)/[\w./-]+\w", README
+    )
     missing = [name for name in {*links, *commands} if not (REPOSITORY / name).exists()]
     assert missing == []
 

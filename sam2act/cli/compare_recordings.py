@@ -87,7 +87,9 @@ class Scene:
         """Recorded joint angles; after the grasp the drawer follows the gripper."""
         observation, keyframe = episode.demo[frame], episode_keyframes(episode)[1]
         self.data.qpos[:] = 0
-        self.data.qpos[:7] = panda.from_rlbench_joints(observation.joint_positions)
+        self.data.qpos[:7] = panda.from_rlbench_joints(
+            getattr(observation, "joint_positions")  # noqa: B009 (recorded, not declared)
+        )
         self.data.qpos[7:9] = np.clip(observation.gripper_joint_positions, 0, panda.FINGER_TRAVEL)
         grasp = episode.demo[keyframe].gripper_pose
         outwards = -Rotation.from_quat(grasp[3:]).as_matrix()[:, 2]

@@ -40,7 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     pictures = {}
     for task in tasks:
         env = make_env(EnvConfig(task, cameras=(CAMERA,), image_size=SIDE))
-        pictures[task] = env.reset(args.variation, args.seed)[1].front_rgb
+        observation = env.reset(args.variation, args.seed)[1]
+        pictures[task] = getattr(observation, f"{CAMERA}_rgb")
     strips = []
     for start in range(0, len(tasks), COLUMNS):
         names = tasks[start : start + COLUMNS]

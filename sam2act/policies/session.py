@@ -120,7 +120,7 @@ class KeyframePolicy:
         """The policy of a stage-1 or stage-2 checkpoint; for options see the constructor.
 
         Raises:
-            CheckpointError, WeightsError, ConfigError: see `sam2act.policies.checkpoint.load_policy`.
+            CheckpointError, WeightsError, ConfigError: see `policies.checkpoint.load_policy`.
         """
         return cls(
             load_policy(path, device=device),

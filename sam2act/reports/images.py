@@ -36,8 +36,8 @@ def enlarge_and_mark(
     picture: np.ndarray,
     side: int,
     *,
-    target: Sequence[float] | None = None,
-    prediction: Sequence[float] | None = None,
+    target: Sequence[float] | np.ndarray | None = None,
+    prediction: Sequence[float] | np.ndarray | None = None,
 ) -> Image.Image:
     """Enlarge without smoothing and mark positions.
 

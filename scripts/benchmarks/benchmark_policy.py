@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Time of acting with the full-size network: from an observation to an action.
 
-    python scripts/benchmarks/benchmark_policy.py --json FILE [--quick] [--device cuda] [--compile default]
+    python scripts/benchmarks/benchmark_policy.py --json FILE [--quick]
+        [--device cuda] [--compile default]
 
 Baselines: the published network on two CPU threads (forward of both branches at batch 1: 3.15 s),
 which leaves out rendering and 3-D arg-max where ours includes them and is comparable on a similar

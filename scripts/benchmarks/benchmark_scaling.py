@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """How cost grows with points, batch, views, image size, memory length, workers and ranks.
 
-    python scripts/benchmarks/benchmark_scaling.py --json FILE [--charts DIR] [--quick] [--device cuda]
+    python scripts/benchmarks/benchmark_scaling.py --json FILE [--charts DIR] [--quick]
+        [--device cuda]
 
 Baseline of every row: the smallest value of the same series in the same run. Workers and ranks have
 one thread each and work on the CPU, with the network of the quick start.

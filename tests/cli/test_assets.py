@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 import re
 import sys
@@ -11,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -154,15 +154,7 @@ def test_full_disk_is_noticed_before_writing(
 
 @pytest.fixture
 def script() -> ModuleType:
-    """The command, imported from its file."""
-    path = REPOSITORY / "scripts" / "download_assets.py"
-    spec = importlib.util.spec_from_file_location("download_assets", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    before = list(sys.path)
-    spec.loader.exec_module(module)
-    sys.path[:] = before
-    return module
+    return import_module("sam2act.cli.assets")
 
 
 def use(monkeypatch: pytest.MonkeyPatch, script: ModuleType, *entries: Asset) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
@@ -31,7 +30,6 @@ from tests.released_stand_in import (
     released_network,
 )
 
-SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "convert_checkpoint.py"
 EXPERIMENT = load_experiment("configs/tiny.yaml", "seed 7")
 SIZES = "depth 2 img_size 32 attn_dim 16 attn_heads 2 attn_dim_head 8 im_channels 16 lang_len 4 "
 SIZES += "lang_dim 8 data.points 0 head_hidden [16,16] memory_mask_size 32 "
@@ -42,12 +40,7 @@ NARROW += "sam2_config sam2.1_hiera_t.yaml memory_hidden 32 num_maskmem 5"
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("convert_checkpoint", SCRIPT)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # its dataclasses look themselves up
-    spec.loader.exec_module(module)
-    return module
+    return import_module("sam2act.cli.convert")
 
 
 @pytest.fixture(scope="module", params=["tiny", "released", "released plus"])

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 import statistics
-import sys
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
@@ -16,7 +15,6 @@ from PIL import Image
 from tests.data.synthetic_demos import write_synthetic_task
 from tests.training import tiny_run
 
-SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "predict_demo.py"
 EPISODES = (0, 1, 2)  # the tiny run trains on the first two
 KEYFRAMES_PER_EPISODE = 3
 PICTURE_SIDE, VIEWS, GAP = 224, 6, 6
@@ -24,12 +22,7 @@ PICTURE_SIDE, VIEWS, GAP = 224, 6, 6
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("predict_demo", SCRIPT)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # its dataclasses look themselves up
-    spec.loader.exec_module(module)
-    return module
+    return import_module("sam2act.cli.predict")
 
 
 @pytest.fixture(scope="module")

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
+from sam2act.cli import store as command
 from sam2act.data.rlbench.demo_folders import episodes_folder
 from sam2act.data.rlbench.types import dump_published, load_restricted
 from sam2act.data.store.store import KeyframeStore
@@ -22,19 +21,11 @@ SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 FORM = ["--cameras", ",".join(CAMERAS), "--image-size", str(IMAGE_SIZE)]
 
 
-def _script(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.mark.parametrize("name", ["build_store", "benchmark_loader"])
+@pytest.mark.parametrize("name", ["build_store", "benchmarks/benchmark_loader"])
 def test_help(name: str, monkeypatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PYTHONPATH", str(SCRIPTS.parent))
-    command = [sys.executable, str(SCRIPTS / f"{name}.py"), "--help"]
-    printed = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True)
+    command_line = [sys.executable, str(SCRIPTS / f"{name}.py"), "--help"]
+    printed = subprocess.run(command_line, cwd=tmp_path, check=True, capture_output=True, text=True)
     assert "--data-folder" in printed.stdout
 
 
@@ -42,7 +33,7 @@ def test_build_store_takes_every_task(tmp_path: Path, capsys) -> None:
     for task in ("open", "close"):
         write_synthetic_task(tmp_path / "demos", task=task, episodes=2)
     folders = ["--data-folder", str(tmp_path / "demos"), "--store-folder", str(tmp_path / "store")]
-    assert _script("build_store").main([*folders, *FORM, "--demo", "2"]) == 0
+    assert command.main([*folders, *FORM, "--demo", "2"]) == 0
     assert "open" in capsys.readouterr().out
     store = KeyframeStore.open(tmp_path / "store", "train", ["close", "open"])
     assert set(store.table["episode"]) == {0, 1}
@@ -56,7 +47,7 @@ def test_build_store_takes_no_other_folder_for_a_task(tmp_path: Path, caplog) ->
     (split / ".DS_Store").write_bytes(b"x")
     (episodes_folder(tmp_path / "demos", "train", "open") / "episode0 (copy)").mkdir()
     folders = ["--data-folder", str(tmp_path / "demos"), "--store-folder", str(tmp_path / "store")]
-    assert _script("build_store").main([*folders, *FORM, "--demo", "2"]) == 0
+    assert command.main([*folders, *FORM, "--demo", "2"]) == 0
     assert sorted(p.name for p in (tmp_path / "store/train").glob("[!.]*")) == ["open"]
     assert "without all_variations/episodes, hence no tasks: notes" in caplog.text
     assert "left alone: episode0 (copy)" in caplog.text
@@ -70,19 +61,18 @@ def test_build_store_assumes_the_collision_flag(tmp_path: Path, capsys) -> None:
         observation.ignore_collisions = None
     dump_published(demo, path)
     folders = ["--data-folder", str(tmp_path / "demos"), "--store-folder", str(tmp_path / "store")]
-    assert _script("build_store").main([*folders, *FORM]) == 1
+    assert command.main([*folders, *FORM]) == 1
     said = capsys.readouterr().err
     assert "set --assume-ignore-collisions False (" in said and "assume_ignore" not in said
-    assert _script("build_store").main([*folders, *FORM, "--assume-ignore-collisions", "True"]) == 0
+    assert command.main([*folders, *FORM, "--assume-ignore-collisions", "True"]) == 0
     table = KeyframeStore.open(tmp_path / "store", "train", ["open"]).table
     assert (table["collision_next"] == 1).all()
 
 
 def test_build_store_reports_errors_without_traceback(tmp_path: Path, capsys) -> None:
     write_synthetic_task(tmp_path / "demos", task="open", episodes=1)
-    script = _script("build_store")
     store = ["--store-folder", str(tmp_path / "store"), *FORM]
-    assert script.main(["--data-folder", str(tmp_path / "nowhere"), *store]) == 1
+    assert command.main(["--data-folder", str(tmp_path / "nowhere"), *store]) == 1
     printed = capsys.readouterr().err
     assert "nowhere" in printed and "--data-folder" in printed and "data_folder" not in printed
     demos = ["--data-folder", str(tmp_path / "demos"), *store]
@@ -91,35 +81,35 @@ def test_build_store_reports_errors_without_traceback(tmp_path: Path, capsys) ->
         (["--split", "val"], r"holds the splits train: name one of them by --split"),
         (["--tasks", "open", "--demo-start", "7"], "check --demo and --demo-start"),
     ):
-        assert script.main([*demos, *flags]) == 1
+        assert command.main([*demos, *flags]) == 1
         assert re.search(remedy, capsys.readouterr().err)
-    assert script.main(["--data-folder", str(tmp_path / "demos/train"), *store]) == 1
+    assert command.main(["--data-folder", str(tmp_path / "demos/train"), *store]) == 1
     assert f"set --data-folder to {tmp_path / 'demos'}\n" in capsys.readouterr().err
     assert not (tmp_path / "store").exists()
     episode = episodes_folder(tmp_path / "demos", "train", "open") / "episode0"
     (episode / "low_dim_obs.pkl").write_bytes(b"")
-    assert script.main(["--data-folder", str(tmp_path / "demos"), *store]) == 1
+    assert command.main(["--data-folder", str(tmp_path / "demos"), *store]) == 1
     assert "low_dim_obs.pkl" in capsys.readouterr().err
 
 
 def test_build_store_imports_replays(tmp_path: Path) -> None:
     write_synthetic_task(tmp_path / "demos", task="open", episodes=1)
-    script = _script("build_store")
     demos = ["--data-folder", str(tmp_path / "demos"), "--store-folder", str(tmp_path / "store")]
-    assert script.main([*demos, *FORM]) == 0
+    assert command.main([*demos, *FORM]) == 0
     original = KeyframeStore.open(tmp_path / "store", "train", ["open"])
     write_replay(tmp_path / "replay" / "open", original)
     (tmp_path / "replay" / "logs").mkdir()
     replay = ["--replay-folder", str(tmp_path / "replay"), "--store-folder", str(tmp_path / "new")]
-    assert script.main([*replay, *FORM]) == 0
+    assert command.main([*replay, *FORM]) == 0
     assert len(KeyframeStore.open(tmp_path / "new" / "replay", "train", ["open"])) == len(original)
 
 
 def test_benchmark_writes_its_figures(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(SCRIPTS.parent))
     path = tmp_path / "loader.json"
-    command = [sys.executable, str(SCRIPTS / "benchmark_loader.py"), "--quick", "--json", str(path)]
-    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    program = SCRIPTS / "benchmarks" / "benchmark_loader.py"
+    command_line = [sys.executable, str(program), "--quick", "--json", str(path)]
+    subprocess.run(command_line, cwd=tmp_path, check=True, capture_output=True)
     rows = {row["name"]: row for row in json.loads(path.read_text())["rows"]}
     assert len(rows) == 11 and all(row["value"] > 0 for row in rows.values())
     assert rows["store"]["value"] < 0.35

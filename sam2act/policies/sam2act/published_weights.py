@@ -133,7 +133,7 @@ def unused_tensors(config: NetworkConfig) -> dict[str, Tensor]:
     if config.encoder != "sam2":
         return {}
     text = (
-        resources.files("sam2act.models")
+        resources.files("sam2act.policies.sam2act")
         .joinpath("published_unused.json")
         .read_text(encoding="utf-8")
     )
@@ -303,7 +303,11 @@ def _released_order() -> dict[str, Any]:
 
     `*` stands for the numbers of a list of modules.
     """
-    text = resources.files("sam2act.models").joinpath("published_order.json").read_text("utf-8")
+    text = (
+        resources.files("sam2act.policies.sam2act")
+        .joinpath("published_order.json")
+        .read_text("utf-8")
+    )
     tree: dict[str, Any] = json.loads(text)
     return tree
 
