@@ -218,7 +218,7 @@ def robot_rules(proprioception: Tensor) -> list[Rule]:
             "proprioception",
             time.isfinite() & (time <= 1 + TOLERANCE),
             time,
-            "a time feature of at most 1 (policy.contracts.proprioception makes it)",
+            "a time feature of at most 1 (core.types.proprioception makes it)",
         ),
     ]
 

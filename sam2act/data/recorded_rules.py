@@ -1,4 +1,4 @@
-"""The rules of `policy/rules.py` for recorded files: messages name file, frame, value and remedy.
+"""The rules of `core/rules.py` for recorded files: messages name file, frame, value and remedy.
 
 Legend: T frames of a demo, F frames that are used, K camera, N pose.
 """

@@ -1,7 +1,7 @@
 """Checks of observations and batches that users hand in, and random valid observations.
 
 Called where data enters from outside, never in training loops. What values must mean stands in
-`policy/rules.py`; a check of values waits for the device once. Legend: B batch, K camera, S side of
+`core/rules.py`; a check of values waits for the device once. Legend: B batch, K camera, S side of
 a camera image, L language tokens, D token width.
 """
 
