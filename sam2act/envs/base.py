@@ -11,13 +11,15 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from sam2act.core.actions import KEYFRAME_POSE, ActionSpec, Controls
+from sam2act.core.errors import ConfigError
 from sam2act.data.rlbench.types import Demo, Observation
 
 CAMERAS = ("front", "left_shoulder", "right_shoulder", "overhead", "wrist")
 POLICY_CAMERAS = ("front", "left_shoulder", "right_shoulder", "wrist")
 IMAGE_POLICIES = ("keyframes", "all", "none")
 BACKENDS = ("embedded", "rlbench")
-ACTION_SIZE = 9
+ACTION_SIZE = KEYFRAME_POSE.size
 INSIDE = 1e-7  # metres; RLBench refuses the faces of its workspace themselves
 
 
@@ -148,14 +150,16 @@ class StepResult:
 
 
 class Env(Protocol):
-    """A task in a simulator, driven by keyframe actions.
+    """A task in a simulator, driven by actions.
 
-    An action is a float array (9,): position in metres, quaternion xyzw, gripper (1 open, 0
+    `controls` lists the control modes and what an action of each is. All backends have
+    `keyframe_pose`, a float array (9,): position in metres, quaternion xyzw, gripper (1 open, 0
     closed), ignore_collisions (1 or 0).
     """
 
     task_name: str
     backend: str
+    controls: Controls  # by name
     instructions: list[str]  # of the running episode
 
     def variation_count(self) -> int:
@@ -169,11 +173,13 @@ class Env(Protocol):
             BoundaryError, WaypointError: no usable scene was found.
         """
 
-    def step(self, action: np.ndarray) -> StepResult:
-        """Move, then actuate the gripper.
+    def step(self, action: np.ndarray, control: str = "keyframe_pose") -> StepResult:
+        """Execute an action of the control mode `control`: move, actuate the gripper.
 
         Raises:
+            ConfigError: the backend has no such control mode.
             InvalidActionError: the action has the wrong form or cannot be reached.
+            IKError: no joint solution leads to the target of a frame (dense control modes).
             SimulationError: the physics became unstable.
         """
 
@@ -201,28 +207,48 @@ class Env(Protocol):
         """Free the simulator; the environment is unusable afterwards."""
 
 
-def check_action(action: np.ndarray | Sequence[float]) -> np.ndarray:
-    """`action` as (9,) float64 with a unit quaternion.
+def check_control(control: str, controls: Controls, backend: str) -> ActionSpec:
+    """What an action of the control mode `control` is.
+
+    Raises:
+        ConfigError: the backend has no such mode; the message lists those it has.
+    """
+    if control not in controls:
+        raise ConfigError(
+            f"control: {control!r} is unknown to the {backend} backend; it has "
+            f"{', '.join(controls)}"
+        )
+    return controls[control]
+
+
+def check_action(
+    action: np.ndarray | Sequence[float], spec: ActionSpec = KEYFRAME_POSE
+) -> np.ndarray:
+    """`action` as (spec.size,) float64 with a unit quaternion, if it has one.
 
     Raises:
         InvalidActionError: wrong shape, a value that is no number, a quaternion whose norm is off
             by more than 1e-3.
     """
     values = np.asarray(action, np.float64)
-    if values.shape != (ACTION_SIZE,):
+    if values.shape != (spec.size,):
         raise InvalidActionError(
-            f"action: shape {values.shape} instead of ({ACTION_SIZE},): position, quaternion xyzw, "
-            "gripper, ignore_collisions"
+            f"action: shape {values.shape} instead of ({spec.size},): {spec.describe()}"
         )
     if not np.isfinite(values).all():
         raise InvalidActionError(f"action: {values} holds values that are no numbers")
-    norm = float(np.linalg.norm(values[3:7]))
+    return _with_unit_quaternion(values, spec) if spec.has("quaternion") else values
+
+
+def _with_unit_quaternion(values: np.ndarray, spec: ActionSpec) -> np.ndarray:
+    place = spec.slice_of("quaternion")
+    norm = float(np.linalg.norm(values[place]))
     if abs(norm - 1) > 1e-3:
         raise InvalidActionError(
-            f"action: the quaternion {values[3:7]} has norm {norm:.4f}; normalise it"
+            f"action: the quaternion {values[place]} has norm {norm:.4f}; normalise it"
         )
     values = values.copy()
-    values[3:7] /= norm
+    values[place] /= norm
     return values
 
 

@@ -1,4 +1,4 @@
-"""Episodes of a task: building its scene, executing keyframe actions, looking (spec section 4)."""
+"""Episodes of a task: building its scene, executing actions, looking (spec section 4)."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 import mujoco
 import numpy as np
 
+from sam2act.core.actions import EE_DELTA, EE_POSE, KEYFRAME_POSE, ActionSpec, Controls
 from sam2act.data.rlbench.types import Observation
 from sam2act.envs.base import (
     BoundaryError,
@@ -30,6 +31,7 @@ from sam2act.envs.embedded.perturbations import factors as perturbations
 from sam2act.envs.embedded.robot.kinematics import Pose
 from sam2act.envs.embedded.robot.planner import JointPath, Planner, time_path
 from sam2act.envs.embedded.robot.robot import Robot
+from sam2act.envs.embedded.robot.tracking import next_joints, target_of
 from sam2act.envs.embedded.sensors.camera import RayCamera
 from sam2act.envs.embedded.sensors.observations import Observer
 from sam2act.envs.embedded.tasks import task_class
@@ -52,11 +54,13 @@ class EpisodeRunner:
 
     Attributes:
         config: what was asked for.
+        controls: the control modes by name.
         instructions: of the running episode.
         on_frame: called after every recorded frame (0.05 s), for demonstrations and videos.
     """
 
     backend = "embedded"
+    controls: Controls = {spec.mode: spec for spec in (KEYFRAME_POSE, EE_POSE, EE_DELTA)}
 
     def __init__(self, config: EnvConfig) -> None:
         self.config = config
@@ -180,25 +184,61 @@ class EpisodeRunner:
         self._ignore_collisions = ignore_collisions
         frames = self._follow(path, stop_on_success)
         self._actuate_gripper(closed=bool(action[7] <= 0.5))
+        return self._info(path.kind, frames, started, planned)
+
+    def act_frame(self, action: np.ndarray, spec: ActionSpec) -> dict[str, Any]:
+        """Move for one recorded frame (0.05 s) without a planner; the `info` of a `StepResult`.
+
+        Inverse kinematics leads from the present joint targets to the target of the tip, and the
+        servos follow as in demonstrations. Where the command of the gripper changes, the frame
+        lasts until the fingers rest, as in demonstrations: `frames` counts its 0.05 s.
+
+        Args:
+            action: (8,) or (7,), see `spec`. Deltas are added to the pose that the servos hold, the
+                last target reached by command, not to the measured one, so that the lag of the
+                servos does not add up.
+            spec: `EE_POSE` or `EE_DELTA`.
+
+        Raises:
+            InvalidActionError: wrong form, or outside the workspace with `clip_targets` False.
+            IKError: no joint solution near the present joints. After both nothing has changed.
+            SimulationError: the physics became unstable; the episode is over.
+        """
+        action = check_action(action, spec)
+        started = time.perf_counter()
+        arm, held = self.planner.arm, self.robot.target
+        wanted = target_of(action, spec, arm.tip(held))
+        target = next_joints(arm, held, Pose(self._inside(wanted.position), wanted.matrix))
+        planned = time.perf_counter()
+        frames = self._actuate_gripper(closed=not spec.is_open(action), target=target)
+        if not frames:
+            self._advance(target)
+            self._record()
+        return self._info("frame", frames or 1, started, planned)
+
+    def _info(self, kind: str, frames: int, started: float, planned: float) -> dict[str, Any]:
         return {
             "success": self.task.success(self.scene),
             "error": None,
             "error_type": None,
-            "path_kind": path.kind,
+            "path_kind": kind,
             "frames": frames,
             "plan_ms": 1e3 * (planned - started),
             "exec_ms": 1e3 * (time.perf_counter() - planned),
             "render_ms": 0.0,
         }
 
+    def _inside(self, position: np.ndarray) -> np.ndarray:
+        """`position` (3,) in the workspace; for the errors see `target_inside`."""
+        clip = self.config.clip_targets
+        return target_inside(position, WORKSPACE_LOW, WORKSPACE_HIGH, clip=clip)
+
     def announce(self, ignore_collisions: bool) -> None:
         """Set the flag that observations report before the first action."""
         self._ignore_collisions = ignore_collisions
 
     def _plan(self, action: np.ndarray, ignore_collisions: bool) -> JointPath:
-        box, clip = (WORKSPACE_LOW, WORKSPACE_HIGH), self.config.clip_targets
-        position = target_inside(action[:3], *box, clip=clip)
-        goal = Pose.from_array(np.concatenate([position, action[3:7]]))
+        goal = Pose.from_array(np.concatenate([self._inside(action[:3]), action[3:7]]))
         attempts = [ignore_collisions]
         if not ignore_collisions and self.config.retry_without_collision:
             attempts.append(True)
@@ -233,14 +273,18 @@ class EpisodeRunner:
         self._record()
         return frames + 1
 
-    def _actuate_gripper(self, *, closed: bool) -> None:
+    def _actuate_gripper(self, *, closed: bool, target: np.ndarray | None = None) -> int:
+        """Close or open, where that is a change; the number of frames of 0.05 s it took.
+
+        It counts as one recorded frame. In the first one the arm moves to `target` (7,) radians.
+        """
         if closed == self.robot.is_closed:
-            return
+            return 0
         released = [] if closed else self.robot.release()
         self.robot.command_fingers(closed=closed)
         least, most = _CLOSING_FRAMES
         for frame in range(most):
-            self._advance()
+            self._advance(target if frame == 0 else None)
             if frame + 1 >= least and self.robot.fingers_are_at_rest():
                 break
         if closed:
@@ -251,6 +295,7 @@ class EpisodeRunner:
             for name in released:
                 self.task.released(self.scene, name)
         self._record()
+        return frame + 1 + (0 if closed else _SETTLE_AFTER_OPENING)
 
     def _advance(self, target: np.ndarray | None = None) -> None:
         self.robot.advance(target)

@@ -7,8 +7,9 @@ from typing import cast
 
 import numpy as np
 
+from sam2act.core.actions import KEYFRAME_POSE
 from sam2act.data.rlbench.types import Demo, Observation
-from sam2act.envs.base import StepResult
+from sam2act.envs.base import StepResult, check_control
 from sam2act.envs.embedded.demo import record_demo
 from sam2act.envs.embedded.episode import EpisodeRunner
 from sam2act.envs.embedded.sensors.film import Film
@@ -23,9 +24,17 @@ class EmbeddedEnv(EpisodeRunner):
         self.begin_episode(variation, seed)
         return list(self.instructions), self.observe()
 
-    def step(self, action: np.ndarray) -> StepResult:
-        """Plan, move, actuate the gripper, look; for the errors see `act`."""
-        info = self.act(action, stop_on_success=self.config.stop_on_success)
+    def step(self, action: np.ndarray, control: str = "keyframe_pose") -> StepResult:
+        """Move, actuate the gripper, look; for the errors see `act` and `act_frame`.
+
+        Raises:
+            ConfigError: there is no such control mode; `controls` lists them.
+        """
+        spec = check_control(control, self.controls, self.backend)
+        if spec is KEYFRAME_POSE:
+            info = self.act(action, stop_on_success=self.config.stop_on_success)
+        else:
+            info = self.act_frame(action, spec)
         started = time.perf_counter()
         observation = self.observe()
         info["render_ms"] = 1e3 * (time.perf_counter() - started)

@@ -15,9 +15,17 @@ from typing import Any
 
 import numpy as np
 
+from sam2act.core.actions import KEYFRAME_POSE, Controls
 from sam2act.data.rlbench.keyframes import frames_with_images
 from sam2act.data.rlbench.types import Demo, Observation
-from sam2act.envs.base import IMAGE_POLICIES, EnvConfig, EnvError, StepResult, check_action
+from sam2act.envs.base import (
+    IMAGE_POLICIES,
+    EnvConfig,
+    EnvError,
+    StepResult,
+    check_action,
+    check_control,
+)
 from sam2act.envs.recorded import check_origin, restore_random_state
 from sam2act.envs.rlbench import headless
 from sam2act.envs.rlbench.action_mode import KeyframeMotion, build_action_mode
@@ -40,12 +48,14 @@ class RLBenchEnv:
     """An `Env` on RLBench; the scene is opened once.
 
     Attributes:
+        controls: the control modes; planned keyframes only.
         config: what was asked for.
         task_name: name of the task.
         instructions: of the running episode, as the last reset gave them.
     """
 
     backend = "rlbench"
+    controls: Controls = {KEYFRAME_POSE.mode: KEYFRAME_POSE}
 
     def __init__(self, config: EnvConfig) -> None:
         """Start CoppeliaSim and load the task.
@@ -121,16 +131,17 @@ class RLBenchEnv:
         self._task.set_variation(variation)
 
     # --------------------------------------------------------------------------- actions
-    def step(self, action: np.ndarray) -> StepResult:
+    def step(self, action: np.ndarray, control: str = "keyframe_pose") -> StepResult:
         """Move, then actuate the gripper; `clip_targets` says what becomes of positions outside.
 
         Raises:
+            ConfigError: `control` is another mode than `keyframe_pose`.
             InvalidActionError: the action has the wrong form, or no path leads to the pose.
         """
         self._check_open()
         if not self.instructions:
             raise RuntimeError("step: no episode is running; call reset first")
-        action = check_action(action)
+        action = check_action(action, check_control(control, self.controls, self.backend))
         started = time.perf_counter()
         with self._guarded():
             observation, reward, terminal = self._task.step(action)

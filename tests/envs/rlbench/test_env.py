@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from sam2act.core.errors import ConfigError
 from sam2act.data.rlbench.keyframes import demo_keyframes
 from sam2act.data.rlbench.types import Demo, Observation
 from sam2act.envs import base
@@ -222,3 +223,9 @@ def test_what_only_the_embedded_simulator_can_do_is_refused(world: Any, options:
     with pytest.raises(ValueError, match=f"{next(iter(options))}.*embedded simulator"):
         make(**options)
     assert world.calls == []
+
+
+def test_only_planned_keyframes_are_offered(running: RLBenchEnv) -> None:
+    assert list(running.controls) == ["keyframe_pose"]
+    with pytest.raises(ConfigError, match="'ee_pose' is unknown to the rlbench backend"):
+        running.step(ACTION, "ee_pose")

@@ -39,13 +39,16 @@ class Planner:
 
     Args:
         model: the scene; shapes are copied once, poses at every plan.
+
+    Attributes:
+        arm: kinematics on that copy.
     """
 
     def __init__(self, model: mujoco.MjModel) -> None:
         self._model = copy.copy(model)
         self._model.geom_margin[:] = DETECTION_MARGIN
         self._data = mujoco.MjData(self._model)
-        self._arm = Arm(self._model, self._data)
+        self.arm = Arm(self._model, self._data)
         self._checker = CollisionChecker(self._model, self._data)
         self.random = np.random.default_rng(0)
 
@@ -67,8 +70,8 @@ class Planner:
         self._synchronise(*scene)
         if not ignore_collisions:
             self._checker.begin(start, grasps)
-        solutions = self._arm.canonical_solutions(goal)
-        others = self._arm.further_solutions(goal, start, self.random)
+        solutions = self.arm.canonical_solutions(goal)
+        others = self.arm.further_solutions(goal, start, self.random)
         if not solutions:
             solutions = list(islice(others, 1))
         if not solutions:
@@ -87,7 +90,7 @@ class Planner:
     def can_reach(self, data: mujoco.MjData, goal: Pose) -> bool:
         """Whether the arm has a posture for `goal`; collisions are not looked at."""
         self._data.qpos[:] = data.qpos
-        return self._arm.can_reach(goal)
+        return self.arm.can_reach(goal)
 
     def _synchronise(self, model: mujoco.MjModel, data: mujoco.MjData) -> None:
         self._model.body_pos[:] = model.body_pos
@@ -104,9 +107,9 @@ class Planner:
         """The straight way of the tip, ending in `canonical` or, if None, with least motion."""
         joints, path = start, [start]
         target = start if canonical is None else canonical
-        for step, pose in enumerate(self._arm.tip(start).line_to(goal, _LINE_STEPS), start=1):
+        for step, pose in enumerate(self.arm.tip(start).line_to(goal, _LINE_STEPS), start=1):
             posture = start + (target - start) * step / _LINE_STEPS
-            following = self._arm.solve(pose, joints, posture=posture, iterations=_LINE_ITERATIONS)
+            following = self.arm.solve(pose, joints, posture=posture, iterations=_LINE_ITERATIONS)
             if following is None or np.abs(following - joints).max() > _LARGEST_JUMP:
                 return None
             if not ignore_collisions and not self._checker.is_edge_free(joints, following):
