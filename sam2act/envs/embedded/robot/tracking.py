@@ -26,7 +26,8 @@ def target_of(action: np.ndarray, spec: ActionSpec, held: Pose) -> Pose:
         held: the pose that deltas are added to.
     """
     if spec.has("position"):
-        return Pose.from_array(np.concatenate([action[:3], action[spec.slice_of("quaternion")]]))
+        parts = [action[spec.slice_of(name)] for name in ("position", "quaternion")]
+        return Pose.from_array(np.concatenate(parts))
     turn = Rotation.from_rotvec(action[spec.slice_of("rotation_vector")]).as_matrix()
     return Pose(held.position + action[spec.slice_of("translation")], turn @ held.matrix)
 
