@@ -25,35 +25,20 @@ from pathlib import Path
 
 import torch
 
+from sam2act.core.errors import UserError
 from sam2act.core.files import report_error
-from sam2act.core.types import ContractError
-from sam2act.envs.base import BACKENDS
+from sam2act.core.registry import ENVS
 from sam2act.envs.registry import MissingSimulatorError
-from sam2act.evaluation.checkpoints import CheckpointChoiceError
 from sam2act.evaluation.environment import add_switches
-from sam2act.evaluation.plan import OptionError
-from sam2act.evaluation.results import EpisodeRow, ResultsError
+from sam2act.evaluation.results import EpisodeRow
 from sam2act.evaluation.run import evaluate
-from sam2act.evaluation.runner import EvaluationError
-from sam2act.evaluation.scenes import SceneError
 from sam2act.runtime.allocator import keep_freed_memory
 from sam2act.runtime.console import make_output_safe
 from sam2act.runtime.distributed import distributed_world
 from sam2act.training.run_log import configure_console
-from sam2act.training.start import USER_ERRORS
 
 INTERRUPTED = 130
-ERRORS = (
-    *USER_ERRORS,
-    CheckpointChoiceError,
-    ContractError,
-    EvaluationError,
-    MissingSimulatorError,
-    OptionError,
-    OSError,
-    ResultsError,
-    SceneError,
-)
+ERRORS = (UserError, MissingSimulatorError, OSError)
 
 
 def _at_least(least: int, text: str) -> int:
@@ -146,7 +131,7 @@ def _add_running_flags(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add(
         "--backend",
-        choices=("auto", *BACKENDS),
+        choices=("auto", *ENVS.names()),
         default="auto",
         help="auto: the simulator in which the demos were recorded",
     )

@@ -35,7 +35,6 @@ from sam2act.policies.checkpoint import load_policy
 from sam2act.policies.session import KeyframePolicy
 from sam2act.reports.film import film_frame
 from sam2act.runtime.console import make_output_safe
-from sam2act.training.start import USER_ERRORS
 
 if TYPE_CHECKING:
     from sam2act.envs.embedded.sim import EmbeddedEnv
@@ -165,7 +164,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         actions = policy_actions(env, args.checkpoint) if args.checkpoint else script_actions(env)
         frames, outcome = film_episode(env, actions, args.every)
         write_video(args.output, frames, FRAMES_PER_SECOND / args.every * args.speed)
-    except (*USER_ERRORS, EnvError, MissingSimulatorError, OSError, ValueError) as error:
+    except (EnvError, MissingSimulatorError, OSError, ValueError) as error:
         return report_error(error)
     except KeyboardInterrupt:
         print("\nInterrupted; no film was written.", file=sys.stderr)

@@ -28,6 +28,7 @@ from tqdm import tqdm
 
 from sam2act.config.schema import ExperimentConfig
 from sam2act.config.tasks import data_folder, store_folder, task_names
+from sam2act.core.errors import UserError
 from sam2act.core.files import naming, report_error
 from sam2act.core.types import Batch
 from sam2act.data.loader import gather_batch
@@ -47,13 +48,12 @@ from sam2act.policies.sam2act.plus import SAM2ActPlusPolicy
 from sam2act.policies.sam2act.policy import Prediction, SAM2ActPolicy
 from sam2act.rendering.views import project
 from sam2act.reports.images import data_uri, enlarge_and_mark, overlay_heatmap, side_by_side
-from sam2act.reports.learning_curves import CurveError, loss_charts, read_curves
+from sam2act.reports.learning_curves import loss_charts, read_curves
 from sam2act.reports.page import Page
 from sam2act.runtime.console import make_output_safe
 from sam2act.runtime.distributed import World, choose_device
 from sam2act.training.run_data import language_table
 from sam2act.training.run_log import configure_console, metrics_name
-from sam2act.training.start import USER_ERRORS
 
 PICTURE_SIDE = 224
 BATCH = 4
@@ -97,7 +97,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         reports = predict(bundle, args, output, device)
         write_errors(output / "errors.json", reports)
         write_page(output / "index.html", args.checkpoint, reports)
-    except (*USER_ERRORS, CurveError, OSError) as error:
+    except (UserError, OSError) as error:
         return report_error(error)
     for group, summary in summaries(reports).items():
         print(

@@ -19,11 +19,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sam2act.cli.arguments import positive_number
-from sam2act.core.errors import ConfigError
+from sam2act.core.errors import UserError
 from sam2act.core.files import report_error
 from sam2act.evaluation.analysis.methods import Source, collect_methods
-from sam2act.evaluation.results import ResultsError
-from sam2act.reports.learning_curves import CurveError
 from sam2act.reports.page import Page
 from sam2act.reports.reproduction import add_reproduction
 from sam2act.reports.results import add_results, default_title, headline
@@ -32,7 +30,6 @@ from sam2act.reports.videos import add_videos
 from sam2act.runtime.console import make_output_safe
 
 MEGABYTE = 1_000_000
-USER_ERRORS = (ResultsError, CurveError, ConfigError, OSError)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -80,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         add_videos(page, methods, args.video_megabytes * MEGABYTE)
         add_reproduction(page, runs, methods)
         page.write(output)
-    except USER_ERRORS as error:
+    except (UserError, OSError) as error:
         return report_error(error)
     print(headline(methods))
     print(f"{output} ({output.stat().st_size / MEGABYTE:.1f} MB)")

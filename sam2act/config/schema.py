@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from sam2act.config.values import NameList, WeightsFile
 from sam2act.core.errors import ConfigError as ConfigError  # also found here
 from sam2act.core.errors import require, require_choice
+from sam2act.core.registry import ENCODERS
 
 GRAPH_MODES = ("reduce-overhead", "max-autotune")  # those that use CUDA graphs
 COMPILE_MODES = ("", "default", *GRAPH_MODES)  # "" = off
@@ -128,12 +129,12 @@ class RvtConfig:
 class LanguageConfig:
     """Instruction encoder (`language.*`, added)."""
 
-    encoder: str = "clip"  # clip | hashed
+    encoder: str = "clip"  # clip | hashed | name of a plug-in's
     weights_path: WeightsFile = ""  # CLIP RN50 weights; empty = RN50.pt
     cache: str = ""  # safetensors file; empty = <store_folder>/language_<encoder>.safetensors
 
     def __post_init__(self) -> None:
-        require_choice("language.encoder", self.encoder, ("clip", "hashed"))
+        ENCODERS.check(self.encoder)
 
 
 @dataclass(frozen=True)

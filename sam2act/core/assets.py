@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from sam2act.core.errors import UserError
 from sam2act.core.files import naming, replacing, sha256_of
 
 CHECKSUMS_NAME = "checksums.json"
@@ -27,7 +28,7 @@ CLIP_SHA256 = "afeb0e10f9e5a86da6080e35cf09123aca3b358a0c3e3b6c78a7b63bc04b6762"
 Progress = Callable[[int, int], None]
 
 
-class AssetError(ValueError):
+class AssetError(UserError):
     """A download or a verification failed; the message names the file and the remedy."""
 
 

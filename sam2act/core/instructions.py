@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from sam2act.core.errors import UserError
 
-class LanguageError(ValueError):
+
+class LanguageError(UserError):
     """Instructions cannot be used or encoded as configured."""
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sam2act.core.errors import UserError
 from sam2act.geometry.cameras import measured_depth
 from sam2act.geometry.scene_bounds import SceneBounds
 
@@ -26,7 +27,7 @@ FINGER_RANGE = (0.0, 0.04)  # metres
 Instruction = Sequence[str] | Tensor
 
 
-class ContractError(ValueError):
+class ContractError(UserError):
     """Data breaks its contract; the message names the field, what was expected and what came."""
 
 

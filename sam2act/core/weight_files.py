@@ -16,6 +16,8 @@ from typing import Any
 
 import torch
 
+from sam2act.core.errors import UserError
+
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 HEAD_BYTES = 512
 LARGEST_SAFETENSORS_HEADER = 100_000_000  # bytes, the limit of that format
@@ -38,7 +40,7 @@ OTHER_FORMATS = {  # first bytes -> what the file is
 }
 
 
-class WeightFileError(ValueError):
+class WeightFileError(UserError):
     """A file is no readable file of weights; the message names it and says what it is."""
 
 

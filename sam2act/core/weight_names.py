@@ -11,12 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sam2act.core.errors import UserError
 from sam2act.core.wording import listing
 
 EXAMPLES = 10  # names that are looked at for a common prefix
 
 
-class WeightsError(ValueError):
+class WeightsError(UserError):
     """A file does not fit the network, or its values are no weights; the message names tensors."""
 
 

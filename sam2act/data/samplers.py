@@ -12,6 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
+from sam2act.core.errors import UserError
 from sam2act.data.store.store import KeyframeStore
 from sam2act.data.transitions import PADDING
 
@@ -21,7 +22,7 @@ FIRST_REOPEN_DRAWER_KEYFRAMES = 8
 _SEED_MASK = (1 << 64) - 1
 
 
-class SamplingError(ValueError):
+class SamplingError(UserError):
     """The store cannot be sampled as configured."""
 
 

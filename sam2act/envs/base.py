@@ -13,12 +13,12 @@ import numpy as np
 
 from sam2act.core.actions import KEYFRAME_POSE, ActionSpec, Controls
 from sam2act.core.errors import ConfigError
+from sam2act.core.registry import ENVS
 from sam2act.data.rlbench.types import Demo, Observation
 
 CAMERAS = ("front", "left_shoulder", "right_shoulder", "overhead", "wrist")
 POLICY_CAMERAS = ("front", "left_shoulder", "right_shoulder", "wrist")
 IMAGE_POLICIES = ("keyframes", "all", "none")
-BACKENDS = ("embedded", "rlbench")
 ACTION_SIZE = KEYFRAME_POSE.size
 INSIDE = 1e-7  # metres; RLBench refuses the faces of its workspace themselves
 
@@ -92,7 +92,7 @@ class EnvConfig:
 
     Attributes:
         task: name of the task.
-        backend: "embedded" or "rlbench".
+        backend: name in the registry `ENVS`.
         cameras: cameras that `reset` and `step` render.
         image_size: pixels per side.
         masks: also render `<camera>_mask`.
@@ -122,8 +122,7 @@ class EnvConfig:
     headless: bool = True
 
     def __post_init__(self) -> None:
-        if self.backend not in BACKENDS:
-            raise ValueError(f"backend: {self.backend!r} is none of {', '.join(BACKENDS)}")
+        ENVS.check(self.backend)
         unknown = [name for name in self.cameras if name not in CAMERAS]
         if unknown:
             raise ValueError(f"cameras: {', '.join(unknown)} unknown; there are {CAMERAS}")

@@ -5,14 +5,35 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from importlib.util import find_spec
+from typing import Protocol
 
+from sam2act.core.registry import ENVS
 from sam2act.core.tasks import MEMORYBENCH_TASKS
-from sam2act.envs.base import BACKENDS, Env, EnvConfig
+from sam2act.envs.base import Env, EnvConfig
 from sam2act.envs.rlbench.versions import MissingSimulatorError
 
 INSTALL_MUJOCO = (
     'the embedded simulator needs MuJoCo: pip install -e ".[sim]" (any mujoco-core 4 or mujoco 3.5)'
 )
+
+
+class Backend(Protocol):
+    """What a target of the registry `ENVS` offers: a module or an object with these functions.
+
+    None of them but `make_env` may start the simulator.
+    """
+
+    def make_env(self, config: EnvConfig) -> Env:
+        """The environment of `config`; MissingSimulatorError or ValueError as in `make_env`."""
+        ...
+
+    def check_task(self, name: str) -> None:
+        """Raise as `check_task` does unless there is a task `name`."""
+        ...
+
+    def variation_count(self, task: str) -> int | None:
+        """Number of variations of a task; None if only the running simulator knows."""
+        ...
 
 
 def make_env(config: EnvConfig) -> Env:
@@ -22,14 +43,12 @@ def make_env(config: EnvConfig) -> Env:
         MissingSimulatorError: the backend is not installed.
         ValueError: the backend has no such task, or a perturbation does not exist.
     """
-    if config.backend == "rlbench":
-        from sam2act.envs.rlbench.env import RLBenchEnv
+    return _backend(config.backend).make_env(config)
 
-        return RLBenchEnv(config)
-    require_mujoco()
-    from sam2act.envs.embedded.sim import EmbeddedEnv
 
-    return EmbeddedEnv(config)
+def _backend(name: str) -> Backend:
+    backend: Backend = ENVS.get(name)
+    return backend
 
 
 def require_mujoco() -> None:
@@ -63,26 +82,12 @@ def check_task(backend: str, name: str) -> None:
         MissingSimulatorError: the backend is not installed.
         ValueError: there is no such backend or task; the message names the nearest one.
     """
-    if backend == "rlbench":
-        from sam2act.envs.rlbench.config import check_task_name
-
-        check_task_name(name)
-    elif backend == "embedded":
-        require_mujoco()
-        from sam2act.envs.embedded.tasks import task_class
-
-        task_class(name)
-    else:
-        raise ValueError(f"backend: {backend!r} is none of {', '.join(BACKENDS)}")
+    _backend(backend).check_task(name)
 
 
 def variation_count(backend: str, task: str) -> int | None:
     """Number of variations of a task that `check_task` accepts; None if only a simulator knows."""
-    if backend != "embedded":
-        return None
-    from sam2act.envs.embedded.tasks import task_class
-
-    return task_class(task).variations
+    return _backend(backend).variation_count(task)
 
 
 def choose_tasks(names: list[str]) -> list[str]:

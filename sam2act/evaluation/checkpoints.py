@@ -6,11 +6,13 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from sam2act.core.errors import UserError
+
 ALL = "model_*.pth"
 _NUMBER = re.compile(r"(\d+)")
 
 
-class CheckpointChoiceError(ValueError):
+class CheckpointChoiceError(UserError):
     """No checkpoint of that name; the message lists those that are there."""
 
 

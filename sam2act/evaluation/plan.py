@@ -19,6 +19,7 @@ import torch
 from tqdm import tqdm
 
 from sam2act import __version__
+from sam2act.core.errors import UserError
 from sam2act.core.tasks import CHANCE
 from sam2act.data.rlbench.types import DemoError
 from sam2act.envs.base import EnvConfig
@@ -40,7 +41,7 @@ GPU_BATCH = 8
 PACKAGES = ("torch", "numpy", "mujoco-core", "mujoco", "rlbench")
 
 
-class OptionError(ValueError):
+class OptionError(UserError):
     """The options contradict each other; the message says what to change."""
 
 

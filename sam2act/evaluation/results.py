@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sam2act.core.errors import UserError
 from sam2act.core.files import naming, replacing
 from sam2act.evaluation.environment import SWITCHES
 
@@ -30,7 +31,7 @@ FULL_REWARD = 100.0
 MOST_LETTERS = 2000  # of a cell
 
 
-class ResultsError(ValueError):
+class ResultsError(UserError):
     """Stored results cannot be read or continued; the message names file and remedy."""
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sam2act.core.errors import UserError
 from sam2act.data.rlbench.types import Observation
 from sam2act.evaluation.actors import Actor
 from sam2act.evaluation.results import (
@@ -46,7 +47,7 @@ MOST_CRASHES = 3  # episodes in succession that may be lost to the simulator
 DEMO_EXHAUSTED = "demo exhausted"
 
 
-class EvaluationError(RuntimeError):
+class EvaluationError(UserError):
     """The evaluation cannot go on; what is finished is stored."""
 
 

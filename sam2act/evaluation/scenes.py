@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sam2act.core.errors import UserError
 from sam2act.core.wording import listing
 from sam2act.data.rlbench.demo_folders import (
     EPISODES_FOLDER,
@@ -26,7 +27,7 @@ SKIP_FLAG = "--skip-bad-episodes"  # of eval.py
 _FRESH = "fresh scenes of the embedded simulator with --backend embedded --seed N"
 
 
-class SceneError(ValueError):
+class SceneError(UserError):
     """There are no such episodes; the message names the folder and the remedy."""
 
 

@@ -22,6 +22,7 @@ from sam2act.config.schema import LanguageConfig
 from sam2act.core.errors import ConfigError
 from sam2act.core.files import sha256_of
 from sam2act.core.instructions import LanguageError, as_instructions
+from sam2act.core.registry import ENCODERS
 from sam2act.core.weight_files import WeightFileError, read_weight_file
 from sam2act.core.weight_names import WeightsError, misfit, require_finite, unwrapped
 from sam2act.core.weights import find_weights, how_to_get
@@ -243,13 +244,27 @@ def _load_clip_weights(model: Any, path: Path) -> None:
 def build_text_encoder(config: LanguageConfig, lang_len: int, lang_dim: int) -> TextEncoder:
     """The encoder that `language.encoder` names, giving (N, lang_len, lang_dim).
 
-    Absent CLIP weights are reported when features are asked for that no cache holds.
+    Raises:
+        ConfigError: there is none of that name.
+        LanguageError: the encoder cannot give features of this size.
+    """
+    encoder: TextEncoder = ENCODERS.get(config.encoder)(config, lang_len, lang_dim)
+    return encoder
+
+
+def build_hashed_encoder(config: LanguageConfig, lang_len: int, lang_dim: int) -> TextEncoder:
+    """The encoder `hashed`, of any size."""
+    return HashedTextEncoder(lang_len, lang_dim)
+
+
+def build_clip_encoder(config: LanguageConfig, lang_len: int, lang_dim: int) -> TextEncoder:
+    """The encoder `clip`.
+
+    Absent weights are reported when features are asked for that no cache holds.
 
     Raises:
         LanguageError: CLIP's 77 x 512 do not fit the network.
     """
-    if config.encoder == "hashed":
-        return HashedTextEncoder(lang_len, lang_dim)
     if (lang_len, lang_dim) != (CLIP_LENGTH, CLIP_WIDTH):
         raise LanguageError(
             f"language.encoder: clip gives {CLIP_LENGTH} x {CLIP_WIDTH} features, but the network "

@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sam2act.core.errors import UserError
 from sam2act.core.files import replacing
 from sam2act.core.weight_files import WeightFileError, read_weight_file
 from sam2act.core.weight_names import WeightsError, misfit, require_finite
@@ -37,7 +38,7 @@ PARTS = {
 }
 
 
-class AdapterError(ValueError):
+class AdapterError(UserError):
     """Adapter files are absent, malformed or made for another network; the message says which."""
 
 

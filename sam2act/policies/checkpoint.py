@@ -21,7 +21,7 @@ from torch import Tensor
 from sam2act.config.load import changed, from_dict, load_experiment, load_network, to_dict
 from sam2act.config.network import NetworkConfig
 from sam2act.config.schema import ExperimentConfig
-from sam2act.core.errors import ConfigError
+from sam2act.core.errors import ConfigError, UserError
 from sam2act.core.files import replacing
 from sam2act.core.weight_files import WeightFileError, read_weight_file
 from sam2act.core.weight_names import misfit, require_finite, unwrapped
@@ -41,7 +41,7 @@ from sam2act.policies.sam2act.published_weights import (
 )
 
 
-class CheckpointError(ValueError):
+class CheckpointError(UserError):
     """A checkpoint cannot be read; the message names the file and the remedy."""
 
 

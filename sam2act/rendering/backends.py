@@ -3,37 +3,30 @@
 All draw the same, up to the rounding of mean depths; only "pytorch3d" is a soft one to compare.
 
 A backend is a module with the functions `draw`, `largest_coordinate` and `center_depth` of
-`splat_torch`; an optional one also has `prepare(device)`, which raises if it does not work
-here on this kind of device.
+`splat_torch`, named in the registry `RENDERERS`. One that does not work everywhere also has
+`prepare(device)`, which raises if it does not work here on this kind of device.
 """
 
 from __future__ import annotations
 
 import functools
-import importlib
 import logging
-from types import MappingProxyType, ModuleType
+from types import ModuleType
 
 import torch
 from torch import Tensor
 
+from sam2act.core.registry import RENDERERS
 from sam2act.rendering import splat_torch
 
 LOGGER = logging.getLogger(__name__)
 SOFT = "pytorch3d"
-OPTIONAL_BACKENDS: MappingProxyType[str, str] = MappingProxyType(
-    {
-        "c": "sam2act.rendering.splat_c",
-        "triton": "sam2act.rendering.splat_triton",
-        SOFT: "sam2act.rendering.splat_pytorch3d",
-    }
-)
 FASTEST = {"cpu": "c", "cuda": "triton"}  # by kind of device
 
 
 def backend_names() -> tuple[str, ...]:
     """Values of the config key `renderer.backend`."""
-    return ("auto", "torch", *OPTIONAL_BACKENDS)
+    return ("auto", *RENDERERS.names())
 
 
 def select_backend(name: str, points: Tensor) -> ModuleType:
@@ -49,7 +42,7 @@ def select_backend(name: str, points: Tensor) -> ModuleType:
         if torch.compiler.is_compiling():
             return splat_torch
         return _fastest(points.device.type)
-    if name not in OPTIONAL_BACKENDS:
+    if name not in backend_names():
         raise ValueError(f"renderer.backend: {name!r} is not one of {', '.join(backend_names())}")
     backend, problem = _examined(name, points.device.type)
     if backend is None:
@@ -77,8 +70,9 @@ def _fastest(device: str) -> ModuleType:
 def _examined(name: str, device: str) -> tuple[ModuleType | None, str]:
     """An optional backend, or None and why it does not work."""
     try:
-        backend = importlib.import_module(OPTIONAL_BACKENDS[name])
-        backend.prepare(device)
+        backend = RENDERERS.get(name)
+        if hasattr(backend, "prepare"):
+            backend.prepare(device)
     except (ImportError, RuntimeError) as error:
         return None, str(error)
     return backend, ""

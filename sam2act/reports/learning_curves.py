@@ -9,6 +9,7 @@ import statistics
 from collections.abc import Mapping
 from pathlib import Path
 
+from sam2act.core.errors import UserError
 from sam2act.reports.charts import Points, line_chart
 
 STEP = "step"
@@ -29,7 +30,7 @@ ACTION_LOSSES = {
 }
 
 
-class CurveError(ValueError):
+class CurveError(UserError):
     """A table of figures cannot be read; the message names file and row."""
 
 

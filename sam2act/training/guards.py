@@ -12,11 +12,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from sam2act.core.errors import UserError
 from sam2act.core.files import replacing
 from sam2act.core.types import SampleIdentity
 
 
-class NonFiniteLossError(RuntimeError):
+class NonFiniteLossError(UserError):
     """The loss became NaN or infinite; the message names the step and its samples."""
 
 

@@ -12,6 +12,7 @@ import torch
 from sam2act.config.load import load_experiment, load_network, to_dict
 from sam2act.config.network import NetworkConfig
 from sam2act.config.schema import ExperimentConfig
+from sam2act.core.errors import UserError
 from sam2act.core.files import report_error
 from sam2act.policies.checkpoint import build_policy, read_checkpoint
 from sam2act.runtime.allocator import keep_freed_memory
@@ -21,7 +22,6 @@ from sam2act.training.budget import autocast_dtype
 from sam2act.training.run_data import DataOptions, build_training_data
 from sam2act.training.run_log import RunLog, configure_console
 from sam2act.training.start import (
-    USER_ERRORS,
     check_available,
     checkpoint_to_resume,
     describe_run,
@@ -78,7 +78,7 @@ def run_stage(stage: Stage, args: argparse.Namespace) -> int:
         device = "" if args.device.replace(",", "").isdigit() else args.device
         with distributed_world(device) as world:
             return 0 if _train(stage, args, experiment, network, world) else INTERRUPTED
-    except (*USER_ERRORS, OSError) as error:
+    except (UserError, OSError) as error:
         return report_error(error)
 
 

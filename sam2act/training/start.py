@@ -18,17 +18,12 @@ from sam2act.config.network import NetworkConfig
 from sam2act.config.schema import ExperimentConfig
 from sam2act.config.tasks import run_name
 from sam2act.core.errors import ConfigError
-from sam2act.data.rlbench.types import DemoError
-from sam2act.data.samplers import SamplingError
-from sam2act.data.store.store import StoreError
-from sam2act.language.text_encoder import LanguageError
 from sam2act.nn.attention import xformers_attention
 from sam2act.policies.checkpoint import CheckpointError, PolicyBundle, read_checkpoint, write_config
 from sam2act.policies.sam2act.plus import SAM2ActPlusPolicy
 from sam2act.policies.sam2act.plus_network import SAM2ActPlusNetwork
 from sam2act.policies.sam2act.published_weights import LoadReport, WeightsError
 from sam2act.processing.color_jitter import torchvision_functional
-from sam2act.training.guards import NonFiniteLossError
 from sam2act.training.resume import (
     Difference,
     check_demonstrations,
@@ -39,17 +34,6 @@ from sam2act.training.resume import (
 from sam2act.training.trainer import Trainer
 
 LOGGER = logging.getLogger(__name__)
-# Errors whose message says what the user can do; entry points print it without a traceback.
-USER_ERRORS = (
-    ConfigError,
-    DemoError,
-    StoreError,
-    SamplingError,
-    WeightsError,
-    CheckpointError,
-    LanguageError,
-    NonFiniteLossError,
-)
 PUBLISHED_PROCESSES, PUBLISHED_ROWS = 32, 8  # rows: of stage 1; one window in stage 2
 PUBLISHED_WINDOWS = (8, 10)  # keyframes: the first version of reopen_drawer, all others
 

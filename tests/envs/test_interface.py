@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from sam2act.envs.base import BACKENDS, POLICY_CAMERAS, Env, EnvConfig, InvalidActionError
+from sam2act.envs.base import POLICY_CAMERAS, Env, EnvConfig, InvalidActionError
 from sam2act.envs.registry import MissingSimulatorError, make_env
 
 
-@pytest.fixture(params=BACKENDS)
+@pytest.fixture(params=("embedded", "rlbench"))
 def env(request: pytest.FixtureRequest) -> Iterator[Env]:
     try:
         env = make_env(EnvConfig("open_drawer", backend=request.param))

@@ -13,11 +13,11 @@ import torch
 from sam2act.config import tasks
 from sam2act.config.schema import ExperimentConfig
 from sam2act.config.tasks import task_names
+from sam2act.core.errors import UserError
 from sam2act.data.store.builder import StoreRequest, ensure_store
 from sam2act.data.store.store import KeyframeStore, StoreError
 from sam2act.runtime.distributed import World
 from sam2act.training.run_data import DataOptions, build_training_data, open_stores
-from sam2act.training.start import USER_ERRORS
 from tests.data.peract_replay.replay_writer import write_replay
 from tests.data.synthetic_demos import CAMERAS, IMAGE_SIZE
 from tests.training import tiny_run
@@ -80,7 +80,7 @@ def test_demos_after_a_replay_are_demos(folder: Path, world: World) -> None:
 def test_label_that_a_replay_lacks_is_a_user_error(folder: Path, world: World) -> None:
     more = f"{_write_replay(folder)} peract.collision_label next_keypoint"
     experiment, network = tiny_run.configs(folder, more)
-    with pytest.raises(USER_ERRORS, match=r"peract\.collision_label"):
+    with pytest.raises(UserError, match=r"peract\.collision_label"):
         build_training_data(experiment, network, world, DataOptions())
 
 

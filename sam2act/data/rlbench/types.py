@@ -18,10 +18,12 @@ from typing import Any
 
 import numpy as np
 
+from sam2act.core.errors import UserError
+
 PICKLE_PROTOCOL = 4
 
 
-class DemoError(ValueError):
+class DemoError(UserError):
     """A recorded demo cannot be used; the message names the file and the remedy."""
 
 

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from sam2act.core.errors import UserError
 from sam2act.data.transitions import TRANSITION_DTYPE, valid_records
 
 FORMAT_NAME = "sam2act frame store"
@@ -33,7 +34,7 @@ COLUMN_PREFIX = "table."
 _REBUILD = "build it with scripts/build_store.py"
 
 
-class StoreError(ValueError):
+class StoreError(UserError):
     """A frame store is absent, damaged or lacks what is asked of it."""
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from sam2act.core.errors import UserError
 from sam2act.core.files import naming, replacing
 from sam2act.data.rlbench.demo_folders import EPISODES_FOLDER, episodes_in
 
@@ -25,7 +26,7 @@ SUMMARY_FILE = "summary.json"
 _NUMBER = re.compile(r"[-+]?\d+(\.\d*)?(e[-+]?\d+)?")
 
 
-class GenerationError(ValueError):
+class GenerationError(UserError):
     """The request cannot be carried out; the message names the remedy."""
 
 

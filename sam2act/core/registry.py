@@ -1,0 +1,151 @@
+"""Components by name: what a configuration may choose from, plug-ins included.
+
+A registry maps names to targets, "package.module:OBJECT" or "package.module" (the module itself),
+which are imported when they are used. A distribution of somebody else adds its own through an entry
+point of the group `sam2act.plugins`:
+
+    [project.entry-points."sam2act.plugins"]
+    mine = "my_package.plugin:register"
+
+`register` takes no argument and calls `add` of one or several registries. Every entry point is
+loaded once per process, as soon as a name is asked for that is none of this package's, or all are.
+"""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import pkgutil
+from collections.abc import Mapping
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from sam2act.core.errors import ConfigError
+
+LOGGER = logging.getLogger(__name__)
+PLUGIN_GROUP = "sam2act.plugins"
+
+
+class Plugins:
+    """The entry points of the installed distributions, each loaded once."""
+
+    def __init__(self, group: str = PLUGIN_GROUP) -> None:
+        self.problems: list[str] = []  # one line per plug-in that cannot be used
+        self._group = group
+        self._started = False
+
+    def load(self) -> None:
+        """Let all plug-ins register their components; one that fails is reported and left out."""
+        if self._started:  # also while a plug-in is being loaded
+            return
+        self._started = True
+        for entry_point in entry_points(group=self._group):
+            try:
+                register = entry_point.load()
+                if callable(register):
+                    register()
+            except Exception as error:  # code of somebody else
+                self.problems.append(_problem(entry_point, error))
+                LOGGER.warning("%s", self.problems[-1])
+
+
+PLUGINS = Plugins()
+
+
+class Registry:
+    """Names and targets of one kind of component."""
+
+    def __init__(self, kind: str, targets: Mapping[str, str], plugins: Plugins = PLUGINS) -> None:
+        """Take the components of this package.
+
+        Args:
+            kind: what messages call the choice, for example the config key.
+            targets: name -> "module:OBJECT", in the order in which they are listed.
+            plugins: who may add others.
+        """
+        self.kind = kind
+        self._targets = dict(targets)
+        self._plugins = plugins
+
+    def names(self) -> tuple[str, ...]:
+        """All names, those of plug-ins last."""
+        self._plugins.load()
+        return tuple(self._targets)
+
+    def add(self, name: str, target: str) -> None:
+        """Register `target` ("module:OBJECT") as `name`.
+
+        Raises:
+            ConfigError: the name stands for something else already.
+        """
+        if self._targets.get(name, target) != target:
+            raise ConfigError(
+                f"{self.kind}: {name!r} is taken by {self._targets[name]}; choose another name"
+            )
+        self._targets[name] = target
+
+    def check(self, name: str) -> None:
+        """Make sure that there is a component called `name`; nothing of it is imported.
+
+        Raises:
+            ConfigError: there is none; the message lists the known names and the nearest one.
+        """
+        if name in self._targets or name in self.names():
+            return
+        message = f"{self.kind}: {name!r} is not one of {', '.join(self._targets)}"
+        near = difflib.get_close_matches(str(name), self._targets, n=1)
+        message += f"; did you mean {near[0]}?" if near else ""
+        raise ConfigError("; ".join([message, *self._plugins.problems]))
+
+    def get(self, name: str) -> Any:
+        """The component called `name`, imported now.
+
+        Raises:
+            ConfigError: there is none of that name.
+            ImportError: its module cannot be imported.
+        """
+        self.check(name)
+        return pkgutil.resolve_name(self._targets[name])
+
+
+def _problem(entry_point: EntryPoint, error: Exception) -> str:
+    owner = entry_point.dist.name if entry_point.dist else "an unknown distribution"
+    cause = " ".join(f"{type(error).__name__}: {error}".split())
+    return (
+        f"plug-in {entry_point.name} ({entry_point.value}) of {owner} cannot be loaded: {cause}; "
+        "repair or uninstall it"
+    )
+
+
+ENCODERS = Registry(
+    "language.encoder",
+    {
+        "clip": "sam2act.language.text_encoder:build_clip_encoder",
+        "hashed": "sam2act.language.text_encoder:build_hashed_encoder",
+    },
+)
+RENDERERS = Registry(
+    "renderer.backend",
+    {
+        "torch": "sam2act.rendering.splat_torch",
+        "c": "sam2act.rendering.splat_c",
+        "triton": "sam2act.rendering.splat_triton",
+        "pytorch3d": "sam2act.rendering.splat_pytorch3d",
+    },
+)
+ENVS = Registry(
+    "backend",
+    {
+        "embedded": "sam2act.envs.embedded.backend",
+        "rlbench": "sam2act.envs.rlbench.backend",
+    },
+)
+EXECUTORS = Registry(
+    "executor",
+    {
+        "single": "sam2act.policies.executors:SingleExecutor",
+        "open_loop": "sam2act.policies.executors:OpenLoopExecutor",
+        "adaptive_ensemble": "sam2act.policies.ensembles:AdaptiveEnsembleExecutor",
+        "moving_average": "sam2act.policies.ensembles:MovingAverageExecutor",
+    },
+)
