@@ -32,6 +32,7 @@ from sam2act.envs.registry import MissingSimulatorError
 from sam2act.evaluation.environment import add_switches
 from sam2act.evaluation.results import EpisodeRow
 from sam2act.evaluation.run import evaluate
+from sam2act.policies.executors import DEFAULT_EXECUTOR
 from sam2act.runtime.allocator import keep_freed_memory
 from sam2act.runtime.console import make_output_safe
 from sam2act.runtime.distributed import distributed_world
@@ -85,6 +86,12 @@ def _add_model_flags(group: argparse._ArgumentGroup) -> None:
         "--ground-truth",
         action="store_true",
         help="replay the demos' keyframes, decoded as the policy's outputs are; no checkpoint",
+    )
+    add(
+        "--executor",
+        default=DEFAULT_EXECUTOR,
+        help="which actions of predicted sequences are executed: single (default), open_loop(k=4), "
+        "adaptive_ensemble(7, alpha=0.1) or moving_average(3)",
     )
     add("--log-name", default="none", help="folder below eval/ (default: none)")
     add("--use-input-place-with-mean", action="store_true", help="no effect on two-stage networks")

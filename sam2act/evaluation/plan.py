@@ -273,6 +273,7 @@ class Plan:
                 "eval_episodes": args.eval_episodes,
                 "episode_length": args.episode_length,
                 "batch_size": batch_size(args, self._world),
+                "executor": args.executor,
                 **environment,
                 "exp_cfg_path": args.exp_cfg_path,
                 "mvt_cfg_path": args.mvt_cfg_path,

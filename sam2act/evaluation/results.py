@@ -182,6 +182,8 @@ def _parse(line: Sequence[str]) -> EpisodeRow:
 # Settings that an evaluation and its continuation need not share: they grow.
 _GROWING = ("tasks", "start_episode", "eval_episodes")
 _HARMLESS = ("headless",)  # changes no episode
+# What earlier versions, which do not say it, did.
+_FORMERLY = {**dict.fromkeys(SWITCHES, "unknown"), "executor": "single"}
 # Of a checkpoint; where else it is described, nothing is compared.
 _IDENTITY = ("sha256", "config")
 
@@ -208,7 +210,8 @@ def describe(folder: Path, description: Mapping[str, Any]) -> None:
 def check_same(folder: Path, description: Mapping[str, Any]) -> None:
     """Make sure that `folder` holds no finished episode, or those of the same evaluation.
 
-    Keys that one side lacks are not compared, except for the switches of the environment.
+    Keys that one side lacks are not compared, except for the executor and the switches of the
+    environment.
 
     Raises:
         ResultsError: it has other settings or another checkpoint.
@@ -219,11 +222,11 @@ def check_same(folder: Path, description: Mapping[str, Any]) -> None:
     for part in ("settings", "checkpoint"):
         before, now = stored.get(part) or {}, description.get(part) or {}
         if part == "settings":
-            keys = (set(before) & set(now)) - {*_GROWING, *_HARMLESS} | set(SWITCHES) & set(now)
+            keys = (set(before) & set(now)) - {*_GROWING, *_HARMLESS} | set(_FORMERLY) & set(now)
         else:
             keys = set(before) & set(now) & set(_IDENTITY)
         for key in sorted(keys):
-            found = before.get(key, "unknown")  # by an earlier version, which acted otherwise
+            found = before.get(key, _FORMERLY.get(key))
             if found != now[key]:
                 raise ResultsError(
                     f"{folder / DESCRIPTION_FILE}: these results have {part} {key} "

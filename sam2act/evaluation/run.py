@@ -30,7 +30,7 @@ from sam2act.evaluation.plan import OptionError, Plan, batch_size
 from sam2act.evaluation.results import EpisodeRow
 from sam2act.language.text_encoder import build_text_encoder
 from sam2act.policies.checkpoint import load_policy
-from sam2act.policies.executors import SingleExecutor
+from sam2act.policies.executors import build_executor
 from sam2act.policies.multiview.quantisation_bound import IdealDecoder
 from sam2act.policies.session import KeyframePolicy
 from sam2act.runtime.distributed import World
@@ -193,7 +193,7 @@ def _make_actor(
         "step": bundle.step,
         "config": config_digest(bundle.experiment, network),
     }
-    return PolicyActor(SingleExecutor(policy), policy.spec), identity
+    return PolicyActor(build_executor(args.executor, policy), policy.spec), identity
 
 
 def _keyframe_reader(experiment: ExperimentConfig) -> KeyframeReader:

@@ -26,6 +26,8 @@ from sam2act.core.types import (
 )
 from sam2act.policies.blending import smoothed
 
+DEFAULT_EXECUTOR = "single"
+
 
 @dataclass
 class EpisodeState:

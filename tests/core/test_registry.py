@@ -173,13 +173,15 @@ def test_plug_ins_are_loaded_at_the_first_need(outside: Path) -> None:
 
 
 def test_unknown_task_of_a_plug_in_is_its_own_error(outside: Path) -> None:
+    (outside / "run").mkdir()
+    (outside / "run" / "model_last.pth").write_bytes(b"not read")
     run = python(
         outside,
         """
         import sys
         from sam2act.eval import main
-        sys.exit(main(["--ground-truth", "--model-folder", "x", "--tasks", "other",
-                       "--backend", "table", "--seed", "1"]))
+        sys.exit(main(["--model-folder", "run", "--model-name", "model_last.pth", "--tasks",
+                       "other", "--backend", "table", "--seed", "1"]))
         """,
     )
     assert run.returncode == 2
