@@ -148,6 +148,9 @@ def test_an_evaluation_by_a_version_that_did_not_say_how_it_acted_is_not_continu
     RowWriter(tmp_path / rows_file()).write(ROW)
     with pytest.raises(ResultsError, match="clip_targets 'unknown', now it is True"):
         check_same(tmp_path, description(clip_targets=True))
+    check_same(tmp_path, description(executor="single"))  # as all did
+    with pytest.raises(ResultsError, match=r"executor 'single', now it is 'open_loop\(2\)'"):
+        check_same(tmp_path, description(executor="open_loop(2)"))
 
 
 def test_a_second_try_replaces_an_episode_that_the_simulator_lost(tmp_path: Path) -> None:
