@@ -297,9 +297,7 @@ def replay(description: str, policy: Replay) -> Tensor:
 
 @golden("related_dit_action.npz")
 @pytest.mark.parametrize("horizon", [7, 2])
-def test_adaptive_ensemble_gives_expected_actions(
-    golden_file: GoldenFile, horizon: int
-) -> None:
+def test_adaptive_ensemble_gives_expected_actions(golden_file: GoldenFile, horizon: int) -> None:
     arrays = golden_file.arrays()
     chunks = torch.from_numpy(arrays["ensemble_preds"])
     actions = replay(f"adaptive_ensemble(horizon={horizon}, alpha=0.1)", Replay(chunks))
