@@ -7,7 +7,6 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from types import ModuleType
@@ -32,12 +31,9 @@ HOSTILE = "<script>alert('x')</script> \"quoted\" & <img src=http://example.org/
 
 
 @pytest.fixture(scope="module")
-def modules() -> Iterator[dict[str, ModuleType]]:
-    """The script and its parts, which find each other beside themselves."""
-    sys.path.insert(0, str(SCRIPTS))
-    names = ("report", "report_results", "report_training", "report_videos", "report_reproduction")
-    yield {name: importlib.import_module(name) for name in names}
-    sys.path.remove(str(SCRIPTS))
+def modules() -> dict[str, ModuleType]:
+    """The command."""
+    return {"report": importlib.import_module("sam2act.cli.report")}
 
 
 @pytest.fixture
