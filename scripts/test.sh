@@ -24,8 +24,8 @@ workers="$((cores < 8 ? cores : 8))" # one test file builds the full network: 1.
 cat <<TEXT
 This installs sam2act with its test tools ($torch_build build of torch:
 $install_cost;
-skipped if nothing has changed) and then checks style, types and behaviour. Altogether 15 to 18 minutes
-on two quiet cores of an AMD EPYC without GPU.
+skipped if nothing has changed) and then checks style, types and behaviour. Altogether 14 to 18 minutes
+on two quiet cores of an AMD EPYC or Intel Xeon without GPU.
 TEXT
 
 prepare_environment dev

@@ -62,6 +62,7 @@ def test_a_store_without_the_entry_is_still_current(request_: StoreRequest, capl
     del index["assume_ignore_collisions"]
     path.write_text(json.dumps(index), encoding="utf-8")
     caplog.set_level("INFO")
+    caplog.clear()
     ensure_store(request_, [TASK], progress=False)
     assert "building" not in caplog.text
 
