@@ -1,49 +1,8 @@
-"""`python -m sam2act.doctor`: what is installed, what it enables and how to get the rest."""
+"""`python -m sam2act.doctor`, or this file by its path: the same as `sam2act doctor`."""
 
-from __future__ import annotations
-
-import argparse
-import json
-import os
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict
 
-from sam2act.cli.diagnosis import PACKAGES, Finding, examine, examine_system
-from sam2act.runtime.console import make_output_safe
-
-
-def core_complete(findings: Sequence[Finding]) -> bool:
-    """Whether training and inference can run at all."""
-    return all(finding.state == "ok" for finding in findings if finding.core)
-
-
-def as_table(findings: Sequence[Finding]) -> str:
-    """The findings as aligned text columns."""
-    head = ("name", "state", "version or detail", "enables", "how to get it")
-    rows = [head] + [(f.name, f.state, f.detail, f.enables, f.remedy) for f in findings]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
-    lines = ["  ".join(cell.ljust(w) for cell, w in zip(r, widths, strict=True)) for r in rows]
-    lines.insert(1, "  ".join("-" * width for width in widths))
-    return "\n".join(line.rstrip() for line in lines)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Prints the report; 0 if everything that the core needs is there, else 1."""
-    make_output_safe()
-    parser = argparse.ArgumentParser(prog="python -m sam2act.doctor", description=__doc__)
-    parser.add_argument("--json", action="store_true", help="print the findings as JSON")
-    options = parser.parse_args(arguments)
-    findings = examine_system(os.environ) + [examine(package) for package in PACKAGES]
-    complete = core_complete(findings)
-    if options.json:
-        report = {"complete": complete, "findings": [asdict(finding) for finding in findings]}
-        print(json.dumps(report, indent=2))
-    else:
-        print(as_table(findings))
-        print("\nThe core is complete." if complete else "\nThe core is incomplete: see above.")
-    return 0 if complete else 1
-
+from sam2act.cli.doctor import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,59 +1,8 @@
-"""Train SAM2Act (stage 1).
+"""`python -m sam2act.train`, or this file by its path: the same as `sam2act train`."""
 
-    torchrun --nproc_per_node 8 train.py --exp_cfg_path configs/sam2act.yaml \\
-        --mvt_cfg_path configs/mvt/sam2act.yaml
-    python -m sam2act.train --exp_cfg_path configs/tiny.yaml --mvt_cfg_path configs/mvt/tiny.yaml
-
-Running the same command again resumes. Ctrl-C saves before it ends.
-"""
-
-from __future__ import annotations
-
-import argparse
 import sys
-from pathlib import Path
 
-from sam2act.config.network import NetworkConfig
-from sam2act.config.schema import ExperimentConfig
-from sam2act.core.errors import ConfigError
-from sam2act.training.run import Stage, build_parser, run_stage
-from sam2act.training.start import start_from_weights
-from sam2act.training.trainer import Trainer
-
-
-def check(experiment: ExperimentConfig, network: NetworkConfig) -> None:
-    """Raise `ConfigError` where a key belongs to the second stage."""
-    if network.use_memory:
-        raise ConfigError("use_memory: True is for train_plus.py; train.py trains without memory")
-    if experiment.peract.same_trans_aug_per_seq:
-        raise ConfigError(
-            "peract.same_trans_aug_per_seq: True is for windows of keyframes (train_plus.py); "
-            "train.py draws independent samples"
-        )
-    if experiment.peract.cache_frozen_features:
-        raise ConfigError("peract.cache_frozen_features: True is for train_plus.py")
-
-
-def start(args: argparse.Namespace, trainer: Trainer) -> None:
-    """Weights of a new run: those of `--init-from`, or the fresh ones."""
-    if args.init_from:
-        start_from_weights(trainer, Path(args.init_from))
-
-
-STAGE = Stage(
-    description=__doc__ or "",
-    check=check,
-    start=start,
-    needs_pretrained_encoder=lambda args: not args.init_from,
-    checkpoint_prefix="model",
-    config_suffix="",
-)
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Entry point; the exit status."""
-    return run_stage(STAGE, build_parser(STAGE).parse_args(argv))
-
+from sam2act.cli.train import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,84 +1,8 @@
-"""Train SAM2Act+ (stage 2): the memory of the coarse branch, on windows of keyframes.
+"""`python -m sam2act.train_plus`, or this file by its path: the same as `sam2act train-plus`."""
 
-    torchrun --nproc_per_node 8 train_plus.py --exp_cfg_path configs/sam2act_plus.yaml \\
-        --mvt_cfg_path configs/mvt/sam2act_plus.yaml \\
-        --task_cfg_path configs/tasks/put_block_back.yaml
-    python -m sam2act.train_plus --exp_cfg_path configs/tiny_plus.yaml \\
-        --mvt_cfg_path configs/mvt/tiny_plus.yaml --init-from runs/tiny_test/model_last.pth
-
-Starts from a stage-1 checkpoint: that of --init-from, else model_last.pth of the same run folder
-(same exp_id and exp_name). Running the same command again resumes. Ctrl-C saves before it ends.
-"""
-
-from __future__ import annotations
-
-import argparse
 import sys
-from pathlib import Path
 
-from sam2act.config.network import NetworkConfig
-from sam2act.config.schema import ExperimentConfig
-from sam2act.core.errors import ConfigError
-from sam2act.policies.checkpoint import CheckpointError
-from sam2act.training.run import Stage, build_parser, run_stage
-from sam2act.training.start import prepare_memory, start_stage_two
-from sam2act.training.trainer import Trainer
-
-
-def check(experiment: ExperimentConfig, network: NetworkConfig) -> None:
-    """Raise `ConfigError` where a key does not fit the second stage."""
-    window = network.num_maskmem + 1
-    if not network.use_memory:
-        raise ConfigError(
-            "train_plus.py needs use_memory: True; start from configs/mvt/sam2act_plus.yaml"
-        )
-    if experiment.sample_distribution_mode != "demo_uniform_temporal":
-        raise ConfigError(
-            "train_plus.py needs sample_distribution_mode: demo_uniform_temporal, which draws "
-            "windows of consecutive keyframes"
-        )
-    if experiment.peract.skip_dead_lora:
-        raise ConfigError(
-            "peract.skip_dead_lora: True is for train.py; train_plus.py trains no adapters"
-        )
-    if experiment.bs % window:
-        raise ConfigError(
-            f"bs {experiment.bs} must be a multiple of the window num_maskmem + 1 = {window}; "
-            "see configs/tasks/ for the values of each task"
-        )
-
-
-def start(args: argparse.Namespace, trainer: Trainer) -> None:
-    """Weights of a new run: stage 1, with fresh memory."""
-    stage_one = Path(args.init_from or trainer.folder / "model_last.pth")
-    if args.init_from or stage_one.is_file():
-        start_stage_two(trainer, stage_one, same_run=not args.init_from)
-    elif not args.from_scratch:
-        raise CheckpointError(
-            f"no stage-1 checkpoint {stage_one}; train stage 1 with the same exp_id and exp_name, "
-            "name one with --init-from, or pass --from-scratch to do without"
-        )
-    prepare_memory(trainer)
-
-
-STAGE = Stage(
-    description=__doc__ or "",
-    check=check,
-    start=start,
-    needs_pretrained_encoder=lambda args: args.from_scratch,
-    checkpoint_prefix="model_plus",
-    config_suffix="_plus",
-)
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Entry point; the exit status."""
-    parser = build_parser(STAGE)
-    parser.add_argument(
-        "--from-scratch", action="store_true", help="train without a stage-1 checkpoint"
-    )
-    return run_stage(STAGE, parser.parse_args(argv))
-
+from sam2act.cli.train_plus import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -92,8 +92,8 @@ def record_demos(work: Path) -> dict[str, Any]:
     """One scripted demonstration of every task: digests of its files."""
     folder = work / "demos"
     run(
-        *("scripts/generate_demos.py", "--tasks", "all", "--episodes", "1", "--seed", "5"),
-        *("--output", str(folder), "--workers", "1"),
+        *("scripts/generate_demos.py", "--tasks", "all", "memorybench", "--episodes", "1"),
+        *("--seed", "5", "--output", str(folder), "--workers", "1"),
     )
     found: dict[str, str] = {}
     for path in sorted(folder.rglob("*")):
@@ -173,7 +173,7 @@ def _recorded_actions(into: list[list[str]]) -> Iterator[None]:
 
 def record_evaluation(work: Path) -> dict[str, Any]:
     """Rows and actions of four episodes of each of the two runs of `record_training`."""
-    from sam2act import eval as program
+    from sam2act.cli import evaluate as program
 
     found: dict[str, Any] = {}
     for model in ("model_last.pth", "model_plus_last.pth"):

@@ -45,7 +45,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
 # The keys of the configuration are still in one place for all rooms.
 FOR_ALL = ("config.schema", "config.network")
 # Only commands and the published entry points may use everything; nobody uses them.
-EVERYTHING = ("cli", "train", "train_plus", "eval", "doctor", "policy")  # policy: old names
+EVERYTHING = ("cli", "__main__", "train", "train_plus", "eval", "doctor", "policy")  # policy: old names
 # Single modules that need more, each with its reason.
 EXCEPTIONS: dict[str, tuple[str, ...]] = {}
 

@@ -11,11 +11,11 @@ from types import ModuleType
 
 import pytest
 
-from sam2act import train, train_plus
+from sam2act.cli import train, train_plus
+from sam2act.cli.evaluate import build_parser as eval_parser
+from sam2act.cli.training import build_parser as train_parser
 from sam2act.config.load import load_experiment, load_network
-from sam2act.eval import build_parser as eval_parser
 from sam2act.evaluation.run import check_options
-from sam2act.training.run import build_parser as train_parser
 from sam2act.training.start import run_folder
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"

@@ -8,7 +8,7 @@ import re
 import shlex
 from pathlib import Path
 
-from sam2act.eval import build_parser
+from sam2act.cli.evaluate import build_parser
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 TEXT = (REPOSITORY / "docs/rlbench.md").read_text()

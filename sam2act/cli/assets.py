@@ -1,21 +1,20 @@
 #!/usr/bin/env python3
 """Downloads public weights to where the programs find them, and says where the rest belongs.
 
-python scripts/download_assets.py --list
-python scripts/download_assets.py sam2-base-plus clip-rn50
+sam2act assets --list
+sam2act assets sam2-base-plus clip-rn50
 """
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from sam2act.core.assets import (  # noqa: E402
+from sam2act.cli.arguments import ArgumentParser
+from sam2act.cli.status import DONE, USER_ERROR, run_command
+from sam2act.core.assets import (
     ASSETS,
     Asset,
     AssetError,
@@ -25,18 +24,14 @@ from sam2act.core.assets import (  # noqa: E402
     instructions,
     select,
 )
-from sam2act.core.files import report_error  # noqa: E402
-from sam2act.core.weights import assets_folders  # noqa: E402
-from sam2act.runtime.console import make_output_safe  # noqa: E402
+from sam2act.core.weights import assets_folders
 
 DEFAULT_NAMES = ["sam2-base-plus", "clip-rn50"]
-BY_HAND = 2  # exit code: something must be placed by hand
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Fetches the named assets; 0 if all are there, 1 if one is wrong, 2 if one is left to you."""
-    make_output_safe()
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def main(argv: Sequence[str] | None = None) -> int:
+    """Fetches the named assets; 0 if all are there, 2 if something is left to you."""
+    parser = ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", help=f"default: {' '.join(DEFAULT_NAMES)}")
     parser.add_argument("--list", action="store_true", help="show what is known and stop")
     parser.add_argument(
@@ -45,35 +40,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
         default=assets_folders()[0],
         help="default: the folder named by SAM2ACT_ASSETS, else assets/ of the checkout",
     )
-    options = parser.parse_args(arguments)
+    options = parser.parse_args(argv)
     if options.list:
-        print("\n".join(describe(asset) for asset in ASSETS))
-        return 0
+        return run_command(_list)
     try:
         assets = select(options.names or DEFAULT_NAMES)
     except AssetError as error:
         parser.error(str(error))
-    try:
-        return max(obtain(asset, options.output) for asset in assets)
-    except OSError as error:
-        return report_error(error, 1)
+    return run_command(lambda: max(obtain(asset, options.output) for asset in assets))
+
+
+def _list() -> int:
+    print("\n".join(describe(asset) for asset in ASSETS))
+    return DONE
 
 
 def obtain(asset: Asset, output: Path) -> int:
     """Fetches one asset and reports on it; the exit code it deserves."""
     if not asset.url:
         print(f"By hand: {instructions(asset, output)}")
-        return BY_HAND
+        return USER_ERROR
     try:
         path = fetch(asset, output, progress_bar(asset.name))
     except UnreachableError as error:
         print(f"\nNot reachable: {error}\nBy hand: {instructions(asset, output)}")
-        return BY_HAND
+        return USER_ERROR
     except AssetError as error:
         print(f"\n{error}", file=sys.stderr)
-        return 1
+        return USER_ERROR
     print(f"{asset.name}: {path} verified")
-    return 0
+    return DONE
 
 
 def describe(asset: Asset) -> str:

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Compare the embedded simulator's robot and cameras with recorded RLBench demonstrations.
 
-    python scripts/compare_recordings.py --data DIR --output comparison.png --json figures.json
+    sam2act compare-recordings --data DIR --output comparison.png --json figures.json
 
 DIR holds <split>/open_drawer/all_variations/episodes. The recorded joint angles are set, the
 cabinet is put where the recorded gripper grasped its handle, and every fixed camera is rendered.
@@ -24,8 +24,8 @@ import torch
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
-from sam2act.cli.arguments import positive_number
-from sam2act.core.files import report_error
+from sam2act.cli.arguments import ArgumentParser, positive_number
+from sam2act.cli.status import DONE, run_command
 from sam2act.data.rlbench.demo_folders import episode_folders, episodes_folder
 from sam2act.data.rlbench.demo_images import read_images
 from sam2act.data.rlbench.demos import Episode, camera_arrays, episode_keyframes, read_episode
@@ -36,7 +36,6 @@ from sam2act.envs.embedded.kit.workspace import TABLE_HEIGHT, model_text
 from sam2act.envs.embedded.robot import panda
 from sam2act.envs.embedded.sensors.camera import RayCamera
 from sam2act.geometry.cameras import decode_depth
-from sam2act.runtime.console import make_output_safe
 
 TASK = "open_drawer"
 CAMERAS = ("front", "left_shoulder", "right_shoulder")
@@ -136,9 +135,7 @@ def read_recordings(root: Path, split: str) -> list[Episode]:
 
 def build_parser() -> argparse.ArgumentParser:
     """Command-line flags."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="demos, DIR/<split>/open_drawer")
     parser.add_argument("--split", default="train", help="split below it (default: train)")
     parser.add_argument(
@@ -154,19 +151,19 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; the exit status."""
-    make_output_safe()
     args = build_parser().parse_args(argv)
+    return run_command(lambda: _run(args), (DemoError,))
+
+
+def _run(args: argparse.Namespace) -> int:
     counts = {camera: np.zeros(2) for camera in CAMERAS}
     columns = []
-    try:
-        for episode in read_recordings(args.data, args.split):
-            comparisons = list(compare(episode, args.every))
-            for item in comparisons:
-                counts[item.camera] += [(item.robot & item.agrees).sum(), item.robot.sum()]
-            shown = len(CAMERAS) * (len(comparisons) // len(CAMERAS) // 2)
-            columns += [item.picture() for item in comparisons[shown : shown + len(CAMERAS)]]
-    except (DemoError, OSError) as error:
-        return report_error(error)
+    for episode in read_recordings(args.data, args.split):
+        comparisons = list(compare(episode, args.every))
+        for item in comparisons:
+            counts[item.camera] += [(item.robot & item.agrees).sum(), item.robot.sum()]
+        shown = len(CAMERAS) * (len(comparisons) // len(CAMERAS) // 2)
+        columns += [item.picture() for item in comparisons[shown : shown + len(CAMERAS)]]
     shares = {camera: float(agree / total) for camera, (agree, total) in counts.items()}
     for camera, share in shares.items():
         pixels = int(counts[camera][1])
@@ -175,7 +172,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         Image.fromarray(np.concatenate(columns, axis=1)).save(args.output)
     if args.json:
         args.json.write_text(json.dumps(shares, indent=1) + "\n", encoding="utf-8")
-    return 0
+    return DONE
 
 
 if __name__ == "__main__":

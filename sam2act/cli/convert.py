@@ -8,14 +8,14 @@ parameters of the released network; --weights-only leaves it out. What the relea
 express is refused by name.
 
   # what is in a file, and which configuration fits it; writes nothing
-  python scripts/convert_checkpoint.py model_49.pth --dry-run
+  sam2act convert model_49.pth --dry-run
   # a downloaded file -> one that carries its configuration
-  python scripts/convert_checkpoint.py model_49.pth --to sam2act --output model.pth
+  sam2act convert model_49.pth --to sam2act --output model.pth
   # a trained file -> a run folder for the released code
-  python scripts/convert_checkpoint.py runs/def_test/model_last.pth --to published \\
+  sam2act convert runs/def_test/model_last.pth --to published \\
       --output released/def_test
   # the weights alone under their released names
-  python scripts/convert_checkpoint.py runs/def_test/model_last.pth --to published \\
+  sam2act convert runs/def_test/model_last.pth --to published \\
       --output model_published.pth
 """
 
@@ -31,15 +31,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from sam2act.config.load import load_experiment, load_network  # noqa: E402
-from sam2act.config.network import NetworkConfig  # noqa: E402
+from sam2act.cli.arguments import ArgumentParser
+from sam2act.cli.status import DONE, run_command
+from sam2act.config.load import load_experiment, load_network
+from sam2act.config.network import NetworkConfig
 from sam2act.config.schema import ExperimentConfig
-from sam2act.core.errors import ConfigError
-from sam2act.core.files import report_error  # noqa: E402
-from sam2act.core.weight_names import WeightsError  # noqa: E402
-from sam2act.policies.checkpoint import (  # noqa: E402
+from sam2act.core.weight_names import WeightsError
+from sam2act.policies.checkpoint import (
     CheckpointError,
     PolicyBundle,
     build_policy,
@@ -50,15 +48,13 @@ from sam2act.policies.checkpoint import (  # noqa: E402
     stored_configs,
     write_config,
 )
-from sam2act.policies.sam2act.published_weights import (  # noqa: E402
+from sam2act.policies.sam2act.published_weights import (
     MEMORY_TABLE,
     LoadReport,
 )
-from sam2act.policies.sam2act.released_config import left_out, released_configs  # noqa: E402
-from sam2act.runtime.console import make_output_safe
-from sam2act.training.optimizer_state import to_released  # noqa: E402
+from sam2act.policies.sam2act.released_config import left_out, released_configs
+from sam2act.training.optimizer_state import to_released
 
-REFUSED = 1  # exit code
 UP_PROJECTION = ".linear_b_"
 MEMORY_LAYER = "sam2.memory_attention.layers.{}."
 ENCODER = "sam2.image_encoder."
@@ -75,34 +71,29 @@ class Source:
     averaged: bool = False  # the averaged weights of a run with EMA were taken
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Reports on a file and converts it; 0 if done, 1 if refused with a message."""
-    make_output_safe()
+def main(argv: Sequence[str] | None = None) -> int:
+    """Reports on a file and converts it; the exit status."""
     parser = build_parser()
-    options = parser.parse_args(arguments)
+    options = parser.parse_args(argv)
     if not options.dry_run and not (options.to and options.output):
         parser.error("--to and --output are needed; or use --dry-run to write nothing")
-    try:
-        source = read_source(options)
-        print("\n".join(describe(source)))
-        if options.dry_run:
-            print("nothing written (--dry-run)")
-            return 0
-        written = write(source, options)
-    except (CheckpointError, ConfigError, WeightsError) as error:
-        print(f"refused: {error}", file=sys.stderr)
-        return REFUSED
-    except OSError as error:
-        return report_error(error, REFUSED)
+    return run_command(lambda: _convert(options), (CheckpointError, WeightsError))
+
+
+def _convert(options: argparse.Namespace) -> int:
+    source = read_source(options)
+    print("\n".join(describe(source)))
+    if options.dry_run:
+        print("nothing written (--dry-run)")
+        return DONE
+    written = write(source, options)
     print(f"written: {written} ({written.stat().st_size / 1e6:.1f} MB)")
-    return 0
+    return DONE
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ArgumentParser(description=__doc__)
     add = parser.add_argument
     add("checkpoint", type=Path, help="the file to read (.pth)")
     add("--to", choices=("published", "sam2act"), help="form of the file to write")

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Give all cameras of recorded demos square images of one size, as training needs them.
 
-    python scripts/crop_demos.py --data recorded --split train --output data --image-size 128
+    sam2act crop-demos --data recorded --split train --output data --image-size 128
 
 Images are cropped about their centre and every k-th pixel is kept, with the largest k that fits;
 nothing is interpolated, and the camera matrices follow. Writes OUTPUT/<split>/<task>/...; the
@@ -17,6 +17,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from sam2act.cli.arguments import TASKS_HELP, ArgumentParser, positive_number
+from sam2act.cli.status import DONE, run_command
+from sam2act.core.tasks import expand_tasks
 from sam2act.data.rlbench.demo_crops import crop_episode
 from sam2act.data.rlbench.demo_folders import (
     episode_folders,
@@ -25,42 +28,40 @@ from sam2act.data.rlbench.demo_folders import (
     why_absent,
 )
 from sam2act.data.rlbench.types import DemoError
-from sam2act.runtime.console import make_output_safe
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Command-line flags."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="demos, DATA/<split>/<task>/...")
     parser.add_argument("--output", type=Path, required=True, help="another folder for the result")
-    parser.add_argument("--image-size", type=int, default=128, help="pixels per side (128)")
+    parser.add_argument(
+        "--image-size", type=positive_number, default=128, help="pixels per side (128)"
+    )
     parser.add_argument("--split", default="train", help="split below both (default: train)")
-    parser.add_argument("--tasks", nargs="+", default=[], help="tasks (default: all there)")
+    parser.add_argument(
+        "--tasks", nargs="+", default=[], help=f"{TASKS_HELP} (default: every task that is there)"
+    )
     return parser
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; the exit status."""
-    make_output_safe()
-    args = build_parser().parse_args(arguments)
-    try:
-        if args.image_size < 1:
-            raise DemoError(f"--image-size {args.image_size}: must be at least 1")
-        tasks = args.tasks or tasks_below(args.data / args.split)
-        if not tasks:
-            raise DemoError(why_absent(args.data, args.split))
-        for task in tasks:
-            found = episode_folders(args.data, args.split, task)
-            target = episodes_folder(args.output, args.split, task)
-            for number, folder in tqdm(found.items(), task, unit="demo"):
-                crop_episode(folder, target / f"episode{number}", args.image_size)
-            print(f"{target}: {len(found)} demos of {args.image_size} x {args.image_size} pixels")
-    except (DemoError, OSError) as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return 2
-    return 0
+    args = build_parser().parse_args(argv)
+    return run_command(lambda: _crop(args), (DemoError,))
+
+
+def _crop(args: argparse.Namespace) -> int:
+    tasks = expand_tasks(args.tasks) or tasks_below(args.data / args.split)
+    if not tasks:
+        raise DemoError(why_absent(args.data, args.split))
+    for task in tasks:
+        found = episode_folders(args.data, args.split, task)
+        target = episodes_folder(args.output, args.split, task)
+        for number, folder in tqdm(found.items(), task, unit="demo"):
+            crop_episode(folder, target / f"episode{number}", args.image_size)
+        print(f"{target}: {len(found)} demos of {args.image_size} x {args.image_size} pixels")
+    return DONE
 
 
 if __name__ == "__main__":

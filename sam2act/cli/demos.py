@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Make scripted demonstrations in the embedded simulator, in the layout of RLBench.
 
-    python scripts/generate_demos.py --tasks put_block_back --episodes 100 --output data/train
-    python scripts/generate_demos.py --tasks memorybench --episodes 25 --seed 1 --output data/test
-    python scripts/generate_demos.py --tasks all --episodes 2 --output look --perturb table_color
+    sam2act demos --tasks put_block_back --episodes 100 --output data/train
+    sam2act demos --tasks memorybench --episodes 25 --seed 1 --output data/test
+    sam2act demos --tasks all memorybench --episodes 2 --output look --perturb table_color
 
 OUTPUT is the folder of one split: demos go to OUTPUT/<task>/all_variations/episodes/episode<i>.
 Beside them, OUTPUT/summary.json tells how many scripts succeeded and why others failed, and
@@ -25,8 +25,8 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from sam2act.cli.arguments import positive_number
-from sam2act.core.files import report_error
+from sam2act.cli.arguments import TASKS_HELP, ArgumentParser, positive_number
+from sam2act.cli.status import DONE, FAULT, run_command
 from sam2act.data.rlbench.demo_images import image_path
 from sam2act.envs.base import IMAGE_POLICIES
 from sam2act.envs.recording.demo_generation import Request, generate, missing_jobs
@@ -44,7 +44,6 @@ from sam2act.envs.registry import (
     require_mujoco,
 )
 from sam2act.reports.contact_sheet import Strip, contact_sheet
-from sam2act.runtime.console import make_output_safe
 
 SHEET_EPISODES = 4
 SHEET_CAMERAS = ("front", "left_shoulder", "wrist")
@@ -52,10 +51,8 @@ SHEET_CAMERAS = ("front", "left_shoulder", "wrist")
 
 def build_parser() -> argparse.ArgumentParser:
     """Command-line flags."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--tasks", nargs="+", help="task names, `memorybench` or `all`")
+    parser = ArgumentParser(description=__doc__)
+    parser.add_argument("--tasks", nargs="+", help=TASKS_HELP)
     parser.add_argument("--list", action="store_true", help="list tasks and perturbations, stop")
     parser.add_argument(
         "--episodes", type=positive_number, default=100, help="demos per task (100)"
@@ -96,33 +93,29 @@ def _cores() -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point; the exit status."""
-    make_output_safe()
+    """Entry point; the exit status, 1 if a script failed at every attempt."""
     parser = build_parser()
     args = parser.parse_args(argv)
     if not args.list and (not args.tasks or args.output is None):
         parser.error("--tasks and --output are needed (or --list)")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop as with Ctrl-C
+    return run_command(
+        lambda: list_choices() if args.list else _generate(args),
+        (GenerationError, MissingSimulatorError),
+        interrupted="Interrupted; the same command goes on from here.",
+    )
+
+
+def _generate(args: argparse.Namespace) -> int:
     try:
-        if args.list:
-            return list_choices()
-        complete = run(build_request(args), args.workers)
-    except (GenerationError, MissingSimulatorError) as error:
-        print(error, file=sys.stderr)
-        return 2
-    except OSError as error:
-        return report_error(error, 1)
+        return DONE if run(build_request(args), args.workers) else FAULT
     except BrokenProcessPool as error:
         print(
             f"{type(error).__name__}: {error} Is there room in memory? Fewer --workers need less. "
             "The same command goes on from here.",
             file=sys.stderr,
         )
-        return 1
-    except KeyboardInterrupt:
-        print("\nInterrupted; the same command goes on from here.", file=sys.stderr)
-        return 130
-    return 0 if complete else 1
+        return FAULT
 
 
 def list_choices() -> int:
@@ -143,7 +136,7 @@ def list_choices() -> int:
         text += f"; in {EXTRA} for {_most(own, tasks)}" if own else ""
         print(text)
     print(f"  {COLOSSEUM}: the factors of The Colosseum\n  {EXTRA}: the others")
-    return 0
+    return DONE
 
 
 def _most(chosen: Sequence[str], tasks: Sequence[str]) -> str:

@@ -11,10 +11,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from sam2act.cli.arguments import ArgumentParser
+from sam2act.cli.status import DONE, run_command
 from sam2act.envs.base import EnvConfig
-from sam2act.envs.registry import embedded_tasks, make_env
+from sam2act.envs.registry import MissingSimulatorError, embedded_tasks, make_env
 from sam2act.reports.contact_sheet import Strip, contact_sheet
-from sam2act.runtime.console import make_output_safe
 
 COLUMNS = 7
 SIDE = 160
@@ -23,9 +24,7 @@ CAMERA = "front"
 
 def build_parser() -> argparse.ArgumentParser:
     """Command-line flags."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, required=True, help="PNG to write")
     parser.add_argument("--variation", type=int, default=0, help="variation of every task (0)")
     parser.add_argument("--seed", type=int, default=0, help="seed of every episode (0)")
@@ -34,8 +33,11 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; the exit status."""
-    make_output_safe()
     args = build_parser().parse_args(argv)
+    return run_command(lambda: _draw(args), (MissingSimulatorError,))
+
+
+def _draw(args: argparse.Namespace) -> int:
     tasks = embedded_tasks()
     pictures = {}
     for task in tasks:
@@ -47,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         names = tasks[start : start + COLUMNS]
         strips.append(Strip("", names, [[pictures[name] for name in names]]))
     contact_sheet(strips).save(args.output, optimize=True)
-    return 0
+    return DONE
 
 
 if __name__ == "__main__":

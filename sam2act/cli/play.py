@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Film a scripted demonstration or a policy in the embedded simulator.
 
-    python scripts/play_demo.py --task put_block_back --variation 2 --output film.mp4
-    python scripts/play_demo.py --episode data/test/<task>/all_variations/episodes/episode3 \\
+    sam2act play --task put_block_back --variation 2 --output film.mp4
+    sam2act play --episode data/test/<task>/all_variations/episodes/episode3 \\
         --output film.gif
-    python scripts/play_demo.py --task put_block_back --checkpoint runs/x/model_last.pth \\
+    sam2act play --task put_block_back --checkpoint runs/x/model_last.pth \\
         --output rollout.mp4
 
 The film shows the front view, the four views that the policy gets, the instruction and the
@@ -23,8 +23,8 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from sam2act.cli.arguments import positive_number
-from sam2act.core.files import report_error
+from sam2act.cli.arguments import ArgumentParser, positive_number
+from sam2act.cli.status import DONE, run_command
 from sam2act.data.rlbench.demos import read_episode
 from sam2act.envs.base import POLICY_CAMERAS, EnvConfig, EnvError
 from sam2act.envs.policy_inputs import policy_observation
@@ -34,7 +34,6 @@ from sam2act.language.text_encoder import build_text_encoder
 from sam2act.policies.checkpoint import load_policy
 from sam2act.policies.session import KeyframePolicy
 from sam2act.reports.film import film_frame
-from sam2act.runtime.console import make_output_safe
 
 if TYPE_CHECKING:
     from sam2act.envs.embedded.sim import EmbeddedEnv
@@ -46,9 +45,7 @@ MOST_STEPS = 25
 
 def build_parser() -> argparse.ArgumentParser:
     """Command-line flags."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ArgumentParser(description=__doc__)
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--task", help="task of the embedded simulator")
     source.add_argument("--episode", type=Path, help="folder of a demo whose scene is played again")
@@ -155,22 +152,20 @@ def open_scene(args: argparse.Namespace) -> EmbeddedEnv:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; the exit status."""
-    make_output_safe()
     args = build_parser().parse_args(argv)
-    try:
-        check_video_path(args.output)
-        args.output.parent.mkdir(parents=True, exist_ok=True)
-        env = open_scene(args)
-        actions = policy_actions(env, args.checkpoint) if args.checkpoint else script_actions(env)
-        frames, outcome = film_episode(env, actions, args.every)
-        write_video(args.output, frames, FRAMES_PER_SECOND / args.every * args.speed)
-    except (EnvError, MissingSimulatorError, OSError, ValueError) as error:
-        return report_error(error)
-    except KeyboardInterrupt:
-        print("\nInterrupted; no film was written.", file=sys.stderr)
-        return 130
+    errors = (EnvError, MissingSimulatorError, ValueError)
+    return run_command(lambda: _film(args), errors, "Interrupted; no film was written.")
+
+
+def _film(args: argparse.Namespace) -> int:
+    check_video_path(args.output)
+    args.output.parent.mkdir(parents=True, exist_ok=True)
+    env = open_scene(args)
+    actions = policy_actions(env, args.checkpoint) if args.checkpoint else script_actions(env)
+    frames, outcome = film_episode(env, actions, args.every)
+    write_video(args.output, frames, FRAMES_PER_SECOND / args.every * args.speed)
     print(f"{args.output}: {outcome}, {len(frames)} frames")
-    return 0
+    return DONE
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ For every keyframe of the chosen episodes, the page shows the three rendered vie
 and of the fine branch with the predicted heat map (red), the true position (green circle) and the
 predicted one (blue cross), the error in centimetres and degrees, and the loss curve of the run.
 
-    python scripts/predict_demo.py --checkpoint runs/tiny_test/model_last.pth --episodes 0 1 2
+    sam2act predict --checkpoint runs/tiny_test/model_last.pth --episodes 0 1 2
 
 Writes OUTPUT/index.html (self-contained), one PNG per keyframe and OUTPUT/errors.json.
 """
@@ -26,10 +26,11 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
+from sam2act.cli.arguments import ArgumentParser, add_device
+from sam2act.cli.status import DONE, run_command
 from sam2act.config.schema import ExperimentConfig
 from sam2act.config.tasks import data_folder, store_folder, task_names
-from sam2act.core.errors import UserError
-from sam2act.core.files import naming, report_error
+from sam2act.core.files import naming
 from sam2act.core.types import Batch
 from sam2act.data.loader import gather_batch
 from sam2act.data.rlbench.demos import list_episodes
@@ -50,8 +51,8 @@ from sam2act.rendering.views import project
 from sam2act.reports.images import data_uri, enlarge_and_mark, overlay_heatmap, side_by_side
 from sam2act.reports.learning_curves import loss_charts, read_curves
 from sam2act.reports.page import Page
-from sam2act.runtime.console import make_output_safe
-from sam2act.runtime.distributed import World, choose_device
+from sam2act.runtime.devices import choose_device
+from sam2act.runtime.distributed import World
 from sam2act.training.run_data import language_table
 from sam2act.training.run_log import configure_console, metrics_name
 
@@ -72,33 +73,31 @@ class KeyframeReport:
 
 def build_parser() -> argparse.ArgumentParser:
     """Command-line flags."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ArgumentParser(description=__doc__)
     parser.add_argument("--checkpoint", required=True, type=Path, help="model_<...>.pth")
     parser.add_argument("--data", default="", help="other demos (default: the run's)")
     parser.add_argument("--split", default="train", help="split below it (default: train)")
     parser.add_argument("--task", default="", help="task (default: the first of the run)")
     parser.add_argument("--episodes", type=int, nargs="+", required=True, help="episode numbers")
     parser.add_argument("--output", type=Path, help="folder (default: beside the checkpoint)")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    add_device(parser)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; the exit status."""
-    make_output_safe()
     args = build_parser().parse_args(argv)
+    return run_command(lambda: _run(args))
+
+
+def _run(args: argparse.Namespace) -> int:
     configure_console()
-    try:
-        device = choose_device(args.device)
-        bundle = load_policy(args.checkpoint, device=device)
-        output = args.output or args.checkpoint.with_name(f"prediction_{args.checkpoint.stem}")
-        reports = predict(bundle, args, output, device)
-        write_errors(output / "errors.json", reports)
-        write_page(output / "index.html", args.checkpoint, reports)
-    except (UserError, OSError) as error:
-        return report_error(error)
+    device = choose_device(args.device)
+    bundle = load_policy(args.checkpoint, device=device)
+    output = args.output or args.checkpoint.with_name(f"prediction_{args.checkpoint.stem}")
+    reports = predict(bundle, args, output, device)
+    write_errors(output / "errors.json", reports)
+    write_page(output / "index.html", args.checkpoint, reports)
     for group, summary in summaries(reports).items():
         print(
             f"{group:9s} {summary.count:3d} keyframes: median translation error "
@@ -106,7 +105,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"{summary.median_rotation_degrees:.2f} degrees, gripper {summary.gripper_rate:.0%}"
         )
     print(f"page: {output / 'index.html'}")
-    return 0
+    return DONE
 
 
 # ------------------------------------------------------------------------------- prediction

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Turn evaluated run folders into one HTML page that opens without a network.
 
-    python scripts/report.py runs/tiny_put_block_back
-    python scripts/report.py SAM2Act=runs/a SAM2Act+=runs/b --output report.html
-    python scripts/report.py --pool runs/seed0 runs/seed1 runs/seed2
+    sam2act report runs/tiny_put_block_back
+    sam2act report SAM2Act=runs/a SAM2Act+=runs/b --output report.html
+    sam2act report --pool runs/seed0 runs/seed1 runs/seed2
 
 The page shows success per task with its uncertainty, variations, causes of failure, when the
 memory was learned, training curves, films and what is needed to repeat it. Evaluations whose log
@@ -18,25 +18,21 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from sam2act.cli.arguments import positive_number
-from sam2act.core.errors import UserError
-from sam2act.core.files import report_error
+from sam2act.cli.arguments import ArgumentParser, positive_number
+from sam2act.cli.status import DONE, run_command
 from sam2act.evaluation.analysis.methods import Source, collect_methods
 from sam2act.reports.page import Page
 from sam2act.reports.reproduction import add_reproduction
 from sam2act.reports.results import add_results, default_title, headline
 from sam2act.reports.training import add_training
 from sam2act.reports.videos import add_videos
-from sam2act.runtime.console import make_output_safe
 
 MEGABYTE = 1_000_000
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Command-line flags."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ArgumentParser(description=__doc__)
     parser.add_argument(
         "runs", nargs="+", type=source, metavar="[LABEL=]RUN_FOLDER", help="evaluated run folders"
     )
@@ -65,23 +61,23 @@ def source(text: str) -> Source:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; the exit status."""
-    make_output_safe()
     args = build_parser().parse_args(argv)
+    return run_command(lambda: _write(args))
+
+
+def _write(args: argparse.Namespace) -> int:
     output = args.output or args.runs[0].folder / "report.html"
-    try:
-        methods = collect_methods(args.runs, pool=args.pool)
-        page = Page(args.title or default_title(methods))
-        runs = [source.folder for source in args.runs]
-        add_results(page, methods, args.note)
-        add_training(page, runs)
-        add_videos(page, methods, args.video_megabytes * MEGABYTE)
-        add_reproduction(page, runs, methods)
-        page.write(output)
-    except (UserError, OSError) as error:
-        return report_error(error)
+    methods = collect_methods(args.runs, pool=args.pool)
+    page = Page(args.title or default_title(methods))
+    runs = [source.folder for source in args.runs]
+    add_results(page, methods, args.note)
+    add_training(page, runs)
+    add_videos(page, methods, args.video_megabytes * MEGABYTE)
+    add_reproduction(page, runs, methods)
+    page.write(output)
     print(headline(methods))
     print(f"{output} ({output.stat().st_size / MEGABYTE:.1f} MB)")
-    return 0
+    return DONE
 
 
 if __name__ == "__main__":

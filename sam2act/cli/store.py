@@ -9,7 +9,10 @@ import sys
 import time
 from pathlib import Path
 
-from sam2act.core.files import report_error
+from sam2act.cli.arguments import TASKS_HELP, ArgumentParser
+from sam2act.cli.status import DONE, run_command
+from sam2act.core.errors import UserError
+from sam2act.core.tasks import expand_tasks
 from sam2act.data.peract_replay.files import replays_below
 from sam2act.data.peract_replay.replay import ReplayRequest, import_replay
 from sam2act.data.rlbench.demo_folders import (
@@ -19,10 +22,11 @@ from sam2act.data.rlbench.demo_folders import (
     visible_folders,
     why_absent,
 )
+from sam2act.data.rlbench.types import DemoError
 from sam2act.data.store.builder import StoreRequest, ensure_store
-from sam2act.data.store.store import KeyframeStore
-from sam2act.runtime.console import make_output_safe
+from sam2act.data.store.store import KeyframeStore, StoreError
 
+USER_ERRORS = (UserError, DemoError, StoreError)
 # What messages call a setting -> its flag here.
 FLAGS = {
     "data_folder": "--data-folder",
@@ -42,7 +46,7 @@ FLAGS = {
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         description="Build the frame stores that training reads. A store is reused while its "
         "settings and demos stay the same, so running this again is cheap.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
@@ -66,7 +70,10 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--split", default="train", help="sub-folder of the demos and of the store")
     parser.add_argument(
-        "--tasks", default="", help="comma-separated task names; empty = every task that is there"
+        "--tasks",
+        nargs="+",
+        default=[],
+        help=f"{TASKS_HELP}; without it, every task that is there",
     )
     parser.add_argument("--demo", type=int, default=100, help="demos per task")
     parser.add_argument("--demo-start", type=int, default=0, help="first episode number")
@@ -99,22 +106,22 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Builds or imports, and prints what the stores hold."""
-    make_output_safe()
-    options = parse_arguments(arguments)
+def main(argv: list[str] | None = None) -> int:
+    """Builds or imports, and prints what the stores hold; the exit status."""
+    options = parse_arguments(argv)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    return run_command(lambda: _make(options), USER_ERRORS)
+
+
+def _make(options: argparse.Namespace) -> int:
+    started = time.perf_counter()
     try:
-        started = time.perf_counter()
         store = _build(options)
-        print(f"ready after {time.perf_counter() - started:.1f} s")
-        _print_summary(store)
-    except ValueError as error:
-        print(f"error: {with_flags(str(error))}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        return report_error(error, 1)
-    return 0
+    except USER_ERRORS as error:
+        raise type(error)(with_flags(str(error))) from error
+    print(f"ready after {time.perf_counter() - started:.1f} s")
+    _print_summary(store)
+    return DONE
 
 
 def with_flags(message: str) -> str:
@@ -139,7 +146,9 @@ def _build(options: argparse.Namespace) -> KeyframeStore:
         return import_replay(replay, tasks, refresh=options.refresh)
     demos = options.data_folder / options.split
     if not demos.is_dir():
-        raise ValueError(why_absent(options.data_folder, options.split, options.tasks or "<task>"))
+        raise DemoError(
+            why_absent(options.data_folder, options.split, ",".join(options.tasks) or "<task>")
+        )
     tasks = _tasks(options.tasks, demos, tasks_below(demos), EPISODES_FOLDER)
     request = StoreRequest(
         options.data_folder,
@@ -159,14 +168,14 @@ def _build(options: argparse.Namespace) -> KeyframeStore:
     )
 
 
-def _tasks(names: str, folder: Path, found: list[str], sign: str) -> list[str]:
+def _tasks(names: list[str], folder: Path, found: list[str], sign: str) -> list[str]:
     """The tasks named, else those `found` in `folder`, which are told by their `sign`."""
     if names:
-        return [name.strip() for name in names.split(",") if name.strip()]
+        return list(expand_tasks(names))
     if not folder.is_dir():
-        raise ValueError(f"{folder}: no such folder; check --replay-folder")
+        raise DemoError(f"{folder}: no such folder; check --replay-folder")
     if not found:
-        raise ValueError(f"{folder}: no folder in it holds {sign}; it holds no tasks")
+        raise DemoError(f"{folder}: no folder in it holds {sign}; it holds no tasks")
     others = [path.name for path in visible_folders(folder) if path.name not in found]
     if others:
         logging.warning("%s: without %s, hence no tasks: %s", folder, sign, listed(others))

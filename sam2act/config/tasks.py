@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sam2act.config.schema import ExperimentConfig
 from sam2act.core.errors import ConfigError
-from sam2act.core.tasks import MEMORYBENCH_TASKS, RLBENCH_TASKS
+from sam2act.core.tasks import MEMORYBENCH_TASKS, expand_tasks
 from sam2act.core.weights import checkout
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -16,23 +16,18 @@ LONGEST_NAME = 200  # bytes of a folder's name; file systems allow 255
 
 
 def task_names(experiment: ExperimentConfig) -> tuple[str, ...]:
-    """The tasks that the key `tasks` means: a comma-separated list; `all` = the 18 of RLBench.
+    """The tasks that the key `tasks` means: a comma-separated list, in which
+    `all` stands for the 18 of RLBench and `memorybench` for its three.
 
     Raises:
         ConfigError: the list is empty or names a task twice.
     """
-    names = task_list(experiment.tasks)
+    names = expand_tasks(experiment.tasks)
     if not names:
         raise ConfigError("tasks is empty; name tasks separated by commas, or all")
     if len(set(names)) < len(names):
         raise ConfigError(f"tasks: {experiment.tasks} names a task twice")
     return names
-
-
-def task_list(tasks: str) -> tuple[str, ...]:
-    """The names in a comma-separated list that is not checked; `all` in front = the 18."""
-    names = tuple(name.strip() for name in tasks.split(",") if name.strip())
-    return RLBENCH_TASKS if names[:1] == ("all",) else names
 
 
 def run_name(experiment: ExperimentConfig) -> str:

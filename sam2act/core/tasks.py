@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 RLBENCH_TASKS = (
     "put_item_in_drawer",
     "reach_and_drag",
@@ -25,3 +27,16 @@ RLBENCH_TASKS = (
 MEMORYBENCH_TASKS = ("reopen_drawer", "put_block_back", "rearrange_block")
 # Success of a policy that does everything right but guesses what only the past could tell.
 CHANCE = {"reopen_drawer": 1 / 3, "put_block_back": 1 / 4, "rearrange_block": 1 / 2}
+# One name for many tasks, in training, evaluation and generation alike.
+TASK_SETS = {"all": RLBENCH_TASKS, "memorybench": MEMORYBENCH_TASKS}
+
+
+def expand_tasks(names: str | Iterable[str]) -> tuple[str, ...]:
+    """Names of tasks, of which commas may separate several, with the sets of `TASK_SETS` expanded.
+
+    `all memorybench`, or `all,memorybench`, are all 21 tasks. The order is that of the names; a
+    task that is named twice is there twice, and nothing is checked.
+    """
+    parts = [names] if isinstance(names, str) else names
+    found = [name.strip() for part in parts for name in part.split(",")]
+    return tuple(task for name in found if name for task in TASK_SETS.get(name, (name,)))

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from typing import Protocol
 
 from sam2act.core.registry import ENVS
-from sam2act.core.tasks import MEMORYBENCH_TASKS
+from sam2act.core.tasks import expand_tasks
 from sam2act.envs.base import Env, EnvConfig
 from sam2act.envs.rlbench.versions import MissingSimulatorError
 
@@ -91,23 +91,19 @@ def variation_count(backend: str, task: str) -> int | None:
 
 
 def choose_tasks(names: list[str]) -> list[str]:
-    """Task names of the embedded simulator; `all` and `memorybench` stand for sets.
+    """Task names of the embedded simulator, each once; `all` and `memorybench` stand for sets.
 
     Raises:
         MissingSimulatorError: MuJoCo is not installed.
         ValueError: a task does not exist; the message names the nearest one.
     """
-    chosen: list[str] = []
-    known = embedded_tasks()
+    require_mujoco()
     from sam2act.envs.embedded.tasks import task_class
 
-    for name in names:
-        found = {"all": known, "memorybench": list(MEMORYBENCH_TASKS)}.get(name)
-        if found is None:
-            task_class(name)
-            found = [name]
-        chosen += found
-    return list(dict.fromkeys(chosen))
+    chosen = list(dict.fromkeys(expand_tasks(names)))
+    for name in chosen:
+        task_class(name)
+    return chosen
 
 
 def perturbed_by(tasks: Sequence[str], names: Sequence[str]) -> dict[str, list[str]]:

@@ -16,7 +16,7 @@ from sam2act.config.load import load_experiment, load_network, to_dict
 from sam2act.config.network import NetworkConfig
 from sam2act.config.schema import ExperimentConfig
 from sam2act.core.files import sha256_of
-from sam2act.core.tasks import MEMORYBENCH_TASKS, RLBENCH_TASKS
+from sam2act.core.tasks import expand_tasks
 from sam2act.evaluation.actors import (
     Actor,
     DemoActor,
@@ -139,13 +139,12 @@ def check_options(args: argparse.Namespace) -> None:
 
 
 def task_list(names: Sequence[str]) -> list[str]:
-    """Task names; `all` and `memorybench` in first place stand for sets.
+    """Task names; `all` and `memorybench` stand for sets.
 
     Raises:
         OptionError: a task twice.
     """
-    sets = {"all": RLBENCH_TASKS, "memorybench": MEMORYBENCH_TASKS}
-    tasks = [task for name in names for task in sets.get(name, (name,))]
+    tasks = list(expand_tasks(names))
     if len(set(tasks)) < len(tasks):
         raise OptionError(f"--tasks {' '.join(names)}: a task is named twice")
     return tasks

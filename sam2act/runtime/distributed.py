@@ -16,6 +16,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from sam2act.core.errors import ConfigError
+from sam2act.runtime.devices import choose_device
 
 PREPARATION_TIMEOUT = timedelta(hours=6)  # rank 0 may build stores of thousands of demos
 TORCHRUN_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
@@ -94,8 +95,7 @@ def distributed_world(device: str = "") -> Iterator[World]:
     """Join the process group that torchrun describes; a single process without torchrun.
 
     Args:
-        device: for example "cpu" or "cuda:1"; empty or "cuda" = one GPU per process, empty also
-            "cpu" where there is no GPU.
+        device: as `choose_device` reads it.
 
     Raises:
         ConfigError: torchrun set only some of its variables, or there is no such device.
@@ -107,7 +107,7 @@ def distributed_world(device: str = "") -> Iterator[World]:
             "torchrun, or unset them to train in one process"
         )
     rank, size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    chosen = choose_device(device, int(os.environ.get("LOCAL_RANK", 0)))
+    chosen = choose_device(device, int(os.environ.get("LOCAL_RANK", 0)), size)
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
     if size == 1:
@@ -119,25 +119,3 @@ def distributed_world(device: str = "") -> Iterator[World]:
         yield World(rank, size, chosen, control)
     finally:
         dist.destroy_process_group()
-
-
-def choose_device(device: str, local_rank: int = 0) -> torch.device:
-    """The device a user means; see `distributed_world`.
-
-    Raises:
-        ConfigError: not a device of this machine.
-    """
-    if not device and not torch.cuda.is_available():
-        return torch.device("cpu")
-    if device in ("", "cuda") and torch.cuda.is_available():
-        return torch.device("cuda", local_rank % torch.cuda.device_count())
-    try:
-        chosen = torch.device(device)
-    except RuntimeError as error:
-        raise ConfigError(f"--device {device}: not a device; use cpu, cuda or cuda:N") from error
-    if chosen.type == "cuda" and (chosen.index or 0) not in range(torch.cuda.device_count()):
-        raise ConfigError(
-            f"--device {device}: this machine has {torch.cuda.device_count()} usable GPUs; "
-            "`python -m sam2act.doctor` says why; use --device cpu"
-        )
-    return chosen

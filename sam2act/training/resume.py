@@ -24,9 +24,8 @@ from sam2act.config.load import (
 )
 from sam2act.config.network import NetworkConfig
 from sam2act.config.schema import ExperimentConfig
-from sam2act.config.tasks import task_list
 from sam2act.core.errors import ConfigError
-from sam2act.core.tasks import RLBENCH_TASKS
+from sam2act.core.tasks import RLBENCH_TASKS, expand_tasks
 from sam2act.core.wording import listing
 from sam2act.training.budget import RunPlan
 
@@ -282,12 +281,12 @@ def weights_differ_in(
 
 def _task_text(tasks: str) -> str:
     """The key `tasks` in one spelling."""
-    names = task_list(tasks)
+    names = expand_tasks(tasks)
     return "all" if names == RLBENCH_TASKS else ",".join(names)
 
 
 def _has_new_tasks(tasks: Difference) -> bool:
-    return not set(task_list(tasks.now)) <= set(task_list(tasks.before))
+    return not set(expand_tasks(tasks.now)) <= set(expand_tasks(tasks.before))
 
 
 def _matches(key: str, patterns: Sequence[str]) -> bool:

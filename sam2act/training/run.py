@@ -12,11 +12,8 @@ import torch
 from sam2act.config.load import load_experiment, load_network, to_dict
 from sam2act.config.network import NetworkConfig
 from sam2act.config.schema import ExperimentConfig
-from sam2act.core.errors import UserError
-from sam2act.core.files import report_error
 from sam2act.policies.checkpoint import build_policy, read_checkpoint
 from sam2act.runtime.allocator import keep_freed_memory
-from sam2act.runtime.console import make_output_safe
 from sam2act.runtime.distributed import World, distributed_world
 from sam2act.training.budget import autocast_dtype
 from sam2act.training.run_data import DataOptions, build_training_data
@@ -33,7 +30,6 @@ from sam2act.training.start import (
 from sam2act.training.trainer import Trainer
 
 LOGGER = logging.getLogger(__name__)
-INTERRUPTED = 130  # exit status after Ctrl-C, as shells use it
 
 
 @dataclass(frozen=True)
@@ -48,38 +44,17 @@ class Stage:
     config_suffix: str
 
 
-def build_parser(stage: Stage) -> argparse.ArgumentParser:
-    """The published flags, and those this project adds."""
-    parser = argparse.ArgumentParser(
-        description=stage.description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add = parser.add_argument
-    add("--exp_cfg_path", default="", help="yaml merged into the experiment defaults")
-    add("--mvt_cfg_path", default="", help="yaml merged into the network defaults")
-    add("--task_cfg_path", default="", help="yaml with values of one task, merged after both")
-    add("--exp_cfg_opts", default="", help='"key value key value", e.g. "bs 4 peract.lr 1e-5"')
-    add("--mvt_cfg_opts", default="", help="the same for the network config")
-    add("--refresh_replay", action="store_true", help="build the frame stores anew")
-    add("--log-dir", default="runs", help="parent of the run folder (default: runs)")
-    add("--device", default="0", help="cpu or cuda:N; a bare number means automatic")
-    add("--with-eval", action="store_true", help="accepted, without effect (as published)")
-    add("--init-from", default="", help="start from the weights of this checkpoint")
-    add("--skip-bad-episodes", action="store_true", help="leave out broken demos and list them")
-    return parser
+def run_stage(stage: Stage, args: argparse.Namespace) -> bool:
+    """One training run from its command line; False if it was interrupted, with its state saved.
 
-
-def run_stage(stage: Stage, args: argparse.Namespace) -> int:
-    """One training run from its command line; the exit status."""
-    make_output_safe()
-    try:
-        experiment = load_experiment(args.exp_cfg_path, args.exp_cfg_opts, args.task_cfg_path)
-        network = load_network(args.mvt_cfg_path, args.mvt_cfg_opts, args.task_cfg_path)
-        stage.check(experiment, network)
-        device = "" if args.device.replace(",", "").isdigit() else args.device
-        with distributed_world(device) as world:
-            return 0 if _train(stage, args, experiment, network, world) else INTERRUPTED
-    except (UserError, OSError) as error:
-        return report_error(error)
+    Raises:
+        UserError, OSError: what the user can mend.
+    """
+    experiment = load_experiment(args.exp_cfg_path, args.exp_cfg_opts, args.task_cfg_path)
+    network = load_network(args.mvt_cfg_path, args.mvt_cfg_opts, args.task_cfg_path)
+    stage.check(experiment, network)
+    with distributed_world(args.device) as world:
+        return _train(stage, args, experiment, network, world)
 
 
 def _train(

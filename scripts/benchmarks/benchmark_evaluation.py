@@ -22,7 +22,7 @@ import torch
 from benchmarking import Row, build_parser, median_seconds, report
 from random_samples import random_batch
 
-from sam2act import eval as evaluation
+from sam2act.cli import evaluate as evaluation
 from sam2act.config.load import load_experiment, load_network
 from sam2act.policies.checkpoint import PolicyBundle, build_policy, config_extra, save_checkpoint
 from sam2act.runtime.console import make_output_safe

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from sam2act.cli.evaluate import main
 from sam2act.config.load import load_experiment, load_network, to_dict
 from sam2act.envs.recording.demo_generation import Request, generate
-from sam2act.eval import main
 from sam2act.evaluation.results import EpisodeRow, read_rows
 from sam2act.policies.checkpoint import build_policy, config_extra, save_checkpoint, write_config
 

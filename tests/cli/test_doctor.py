@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sam2act import doctor
-from sam2act.cli import diagnosis
+from sam2act.cli import diagnosis, doctor
 from sam2act.cli.diagnosis import Finding, Package
 from sam2act.core import weights
 

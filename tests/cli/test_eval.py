@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from sam2act.cli.evaluate import device_name
 from sam2act.config.load import load_experiment, load_network, to_dict
 from sam2act.envs.video import SUFFIXES
-from sam2act.eval import device_name
 from sam2act.evaluation.results import read_description, read_rows
 from sam2act.policies.checkpoint import build_policy, config_extra, save_checkpoint, write_config
 from tests.cli.eval_runs import FRESH, SIZES, TASK, evaluate, make_demos, make_run_folder, rows_of

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sam2act import eval as program
+from sam2act.cli import evaluate as program
 from sam2act.config.load import load_experiment, load_network
 from sam2act.data.rlbench.demo_folders import EPISODES_FOLDER
 from sam2act.evaluation.analysis.methods import find_evaluations

@@ -14,10 +14,10 @@ from types import ModuleType
 import pytest
 import yaml
 
+from sam2act.cli.train import STAGE
+from sam2act.cli.training import build_parser as training_parser
 from sam2act.config.load import dump, load_experiment, load_network
 from sam2act.evaluation.analysis.methods import Source
-from sam2act.train import STAGE
-from sam2act.training.run import build_parser as training_parser
 from tests.evaluation.evaluated_runs import (
     episode,
     episodes,

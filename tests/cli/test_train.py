@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sam2act import train
+from sam2act.cli import train
 from sam2act.policies.checkpoint import read_checkpoint
 from tests.golden_files import plain_id
 from tests.training import tiny_run

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from sam2act import train, train_plus
+from sam2act.cli import train, train_plus
 from sam2act.config.load import changed, load_experiment, load_network
 from sam2act.config.tasks import data_folder
 from sam2act.policies.checkpoint import load_policy, read_checkpoint

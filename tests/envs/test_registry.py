@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from sam2act.core.tasks import MEMORYBENCH_TASKS, RLBENCH_TASKS
 from sam2act.envs import registry
 from sam2act.envs.base import EnvConfig
 from sam2act.envs.registry import (
@@ -17,7 +18,7 @@ from sam2act.envs.rlbench import versions
 
 
 def test_every_task_of_memorybench_is_there() -> None:
-    assert set(registry.MEMORYBENCH_TASKS) <= set(embedded_tasks())
+    assert set(MEMORYBENCH_TASKS) <= set(embedded_tasks())
 
 
 def test_sets_of_tasks_expand_without_repetition() -> None:
@@ -26,7 +27,8 @@ def test_sets_of_tasks_expand_without_repetition() -> None:
         "reopen_drawer",
         "rearrange_block",
     ]
-    assert choose_tasks(["all"]) == embedded_tasks()
+    assert choose_tasks(["all"]) == list(RLBENCH_TASKS)
+    assert sorted(choose_tasks(["all", "memorybench"])) == sorted(embedded_tasks())
 
 
 def test_unknown_task_names_the_nearest_one() -> None:

@@ -7,8 +7,8 @@ import json
 
 import pytest
 
+from sam2act.cli.evaluate import build_parser
 from sam2act.envs.base import EnvConfig
-from sam2act.eval import build_parser
 from sam2act.evaluation.analysis.comparison import COMPARED_SETTINGS
 from sam2act.evaluation.environment import SWITCHES, UNREAD, environment_of, settings_of
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from sam2act import eval as evaluation
+from sam2act.cli import evaluate as evaluation
 from sam2act.config.load import load_experiment, load_network
 from sam2act.core.weight_names import WeightsError
 from sam2act.policies.checkpoint import (

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sam2act.eval import build_parser
+from sam2act.cli.evaluate import build_parser
 from sam2act.evaluation.analysis.methods import Source, collect_methods
 from sam2act.evaluation.run import check_options
 from tests.evaluation.evaluated_runs import write_evaluation

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from sam2act import train
+from sam2act.cli import train
 from sam2act.config.load import load_experiment, load_network
 from sam2act.config.network import NetworkConfig
 from sam2act.config.schema import ExperimentConfig

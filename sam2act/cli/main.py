@@ -1,0 +1,97 @@
+"""The command `sam2act`: finds the subcommand, imports its module and hands the rest over."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+
+from sam2act import __version__
+from sam2act.cli.status import DONE, USER_ERROR
+from sam2act.runtime.console import make_output_safe
+
+
+@dataclass(frozen=True)
+class Command:
+    """A subcommand: the module whose `main` it is, and what it does in a few words."""
+
+    module: str
+    purpose: str
+
+
+GROUPS: dict[str, dict[str, Command]] = {
+    "train and act": {
+        "train": Command("train", "train SAM2Act (stage 1)"),
+        "train-plus": Command("train_plus", "train SAM2Act+ (stage 2, the memory)"),
+        "eval": Command("evaluate", "evaluate checkpoints in closed loop in a simulator"),
+        "predict": Command("predict", "show what a checkpoint predicts on recorded demos"),
+        "report": Command("report", "make one HTML page of evaluated run folders"),
+    },
+    "demonstrations": {
+        "demos": Command("demos", "make scripted demos in the embedded simulator"),
+        "play": Command("play", "film a scripted demo or a policy"),
+        "store": Command("store", "build the frame stores that training reads"),
+        "crop-demos": Command("crop_demos", "make recorded images smaller"),
+        "compare-recordings": Command(
+            "compare_recordings", "compare the embedded simulator with recorded RLBench demos"
+        ),
+    },
+    "files and installation": {
+        "assets": Command("assets", "download public weights"),
+        "convert": Command("convert", "convert checkpoints from and to the released form"),
+        "doctor": Command("doctor", "say what is installed, what it enables, how to get the rest"),
+    },
+}
+COMMANDS = {name: command for group in GROUPS.values() for name, command in group.items()}
+EXAMPLES = (
+    "sam2act demos --tasks put_block_back --episodes 100 --output data/train",
+    "sam2act eval --model-folder runs/x --model-name model_last.pth --tasks put_block_back",
+)
+
+
+def help_text() -> str:
+    """All subcommands, by group, one line each."""
+    width = max(map(len, COMMANDS))
+    lines = ["usage: sam2act COMMAND [options]", ""]
+    for title, group in GROUPS.items():
+        lines.append(f"{title}:")
+        lines += [f"  {name:{width}}  {command.purpose}" for name, command in group.items()]
+        lines.append("")
+    lines += ["examples:", *(f"  {line}" for line in EXAMPLES), ""]
+    lines += [
+        "sam2act COMMAND --help says more; sam2act --version says which version this is.",
+        "Options may be written with dashes or underscores. A command ends with 0 if it is done,",
+        "2 if there is something for you to mend, 130 if it was interrupted, else with 1.",
+    ]
+    return "\n".join(lines)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point; the exit status."""
+    make_output_safe()
+    name, *rest = (sys.argv[1:] if argv is None else argv) or ["--help"]
+    if name in ("-h", "--help", "help"):
+        print(help_text())
+        return DONE
+    if name == "--version":
+        print(f"sam2act {__version__}")
+        return DONE
+    command = COMMANDS.get(name.replace("_", "-"))
+    if command is None:
+        print(_unknown(name), file=sys.stderr)
+        return USER_ERROR
+    # What the parser of the subcommand shows as the name of the program.
+    sys.argv[0] = f"sam2act {name.replace('_', '-')}"
+    return int(import_module(f"sam2act.cli.{command.module}").main(rest))
+
+
+def _unknown(name: str) -> str:
+    near = difflib.get_close_matches(name.replace("_", "-"), COMMANDS, 1, 0.5)
+    guess = f"did you mean {near[0]}?" if near else f"there are {', '.join(COMMANDS)}"
+    return f"sam2act: no command {name!r}; {guess} See sam2act --help."
+
+
+if __name__ == "__main__":
+    sys.exit(main())
