@@ -86,6 +86,7 @@ setup(
     python_requires=">=3.10",
     install_requires=CORE,
     extras_require=EXTRAS,
+    entry_points={"console_scripts": ["sam2act = sam2act.cli.main:main"]},
     zip_safe=False,
     classifiers=[
         "Programming Language :: Python :: 3",

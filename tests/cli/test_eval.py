@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sam2act.cli.evaluate import device_name
 from sam2act.config.load import load_experiment, load_network, to_dict
 from sam2act.envs.video import SUFFIXES
 from sam2act.evaluation.results import read_description, read_rows
@@ -262,25 +261,6 @@ def test_errors_name_the_remedy(
     assert evaluate(run_folder, *tasks, *data, *flags, "--log-name", tmp_path.name) == 2
     error = capsys.readouterr().err
     assert message in error and "Traceback" not in error
-
-
-@pytest.mark.parametrize(
-    ("flag", "ranks", "gpus", "name"),
-    [
-        ("cpu", "1", 0, "cpu"),
-        ("0", "1", 4, ""),
-        ("3", "1", 4, "cuda:3"),
-        ("3", "1", 0, ""),
-        ("3", "8", 4, ""),
-        ("cuda:1", "1", 4, "cuda:1"),
-    ],
-)
-def test_number_of_the_device(
-    monkeypatch: pytest.MonkeyPatch, flag: str, ranks: str, gpus: int, name: str
-) -> None:
-    monkeypatch.setenv("WORLD_SIZE", ranks)
-    monkeypatch.setattr("torch.cuda.is_available", lambda: gpus > 0)
-    assert device_name(flag) == name
 
 
 def test_results_of_another_checkpoint_are_not_continued(

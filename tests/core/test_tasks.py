@@ -1,0 +1,43 @@
+"""Sets of tasks have one meaning in training, evaluation and generation."""
+
+from __future__ import annotations
+
+import pytest
+
+from sam2act.config.load import load_experiment
+from sam2act.config.tasks import task_names
+from sam2act.core.tasks import MEMORYBENCH_TASKS, RLBENCH_TASKS, expand_tasks
+from sam2act.evaluation.run import task_list
+
+EVERY = (*RLBENCH_TASKS, *MEMORYBENCH_TASKS)
+
+
+@pytest.mark.parametrize(
+    ("names", "tasks"),
+    [
+        (["all"], RLBENCH_TASKS),
+        (["memorybench"], MEMORYBENCH_TASKS),
+        (["all", "memorybench"], EVERY),
+        (["all,memorybench"], EVERY),
+        ("all, memorybench", EVERY),
+        (["memorybench", "close_jar"], (*MEMORYBENCH_TASKS, "close_jar")),
+        ([" a ,, b"], ("a", "b")),
+        ([], ()),
+    ],
+)
+def test_names_of_sets_expand(names: list[str] | str, tasks: tuple[str, ...]) -> None:
+    assert expand_tasks(names) == tasks
+
+
+@pytest.mark.parametrize("names", [("all",), ("memorybench",), ("all", "memorybench")])
+def test_training_evaluation_and_generation_agree(names: tuple[str, ...]) -> None:
+    trained = task_names(load_experiment("", f"tasks {','.join(names)}"))
+    assert trained == tuple(task_list(names)) == expand_tasks(names)
+    pytest.importorskip("mujoco")
+    from sam2act.envs.registry import choose_tasks
+
+    assert tuple(choose_tasks(list(names))) == trained
+
+
+def test_there_are_eighteen_and_three() -> None:
+    assert (len(RLBENCH_TASKS), len(MEMORYBENCH_TASKS), len(set(EVERY))) == (18, 3, 21)
