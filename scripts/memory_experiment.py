@@ -28,6 +28,7 @@ from experiment_steps import Step, run_steps
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # it runs without an installation
 
+from sam2act.cli.arguments import ArgumentParser  # noqa: E402
 from sam2act.runtime.console import make_output_safe  # noqa: E402
 
 # What is imported needs the standard library only: quickstart.sh asks this script before anything
@@ -85,11 +86,7 @@ FULL = Size(
 def build_parser() -> argparse.ArgumentParser:
     """Command-line flags."""
     # No abbreviations: quickstart.sh looks for --help and --describe among the arguments.
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = ArgumentParser(description=__doc__, allow_abbrev=False)
     add = parser.add_argument
     add("--task", choices=TASKS, default=TASKS[0], help=f"MemoryBench task ({TASKS[0]})")
     add("--size", choices=("tiny", "full"), default="tiny", help="network and training (tiny)")

@@ -44,8 +44,9 @@ LAYERS: dict[str, tuple[str, ...]] = {
 }
 # The keys of the configuration are still in one place for all rooms.
 FOR_ALL = ("config.schema", "config.network")
-# Only commands and the published entry points may use everything; nobody uses them.
-EVERYTHING = ("cli", "__main__", "train", "train_plus", "eval", "doctor", "policy")  # policy: old names
+# Only commands and the published entry points may use everything; nobody uses them. `policy` holds
+# old names.
+EVERYTHING = ("cli", "__main__", "train", "train_plus", "eval", "doctor", "policy")
 # Single modules that need more, each with its reason.
 EXCEPTIONS: dict[str, tuple[str, ...]] = {}
 

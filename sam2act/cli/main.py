@@ -27,6 +27,7 @@ GROUPS: dict[str, dict[str, Command]] = {
         "train-plus": Command("train_plus", "train SAM2Act+ (stage 2, the memory)"),
         "eval": Command("evaluate", "evaluate checkpoints in closed loop in a simulator"),
         "predict": Command("predict", "show what a checkpoint predicts on recorded demos"),
+        "experiment": Command("experiment", "run the memory experiment from demos to report"),
         "report": Command("report", "make one HTML page of evaluated run folders"),
     },
     "demonstrations": {

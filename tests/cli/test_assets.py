@@ -173,7 +173,7 @@ def test_command_downloads(
     assert script.main(["thing", "--output", str(tmp_path)]) == 0
     assert "verified" in capsys.readouterr().out
     (tmp_path / "file.pt").write_bytes(b"damaged")
-    assert script.main(["thing", "--output", str(tmp_path)]) == 1
+    assert script.main(["thing", "--output", str(tmp_path)]) == 2
 
 
 @pytest.mark.parametrize("fault", ["no server", "no file", "no address"])

@@ -173,7 +173,7 @@ def test_what_the_released_code_cannot_do_is_refused_before_writing(
     bundle = build_policy(load_experiment("configs/sam2act.yaml", "image_size 64"), network)
     path = tmp_path / "model.pth"
     save_checkpoint(path, {"model_state": bundle.model_state(), "extra": config_extra(bundle)})
-    assert run(script, path, "--to", "published", "--output", tmp_path / "there") == 1
+    assert run(script, path, "--to", "published", "--output", tmp_path / "there") == 2
     message = capsys.readouterr().err
     assert "image_size 64 (there: 128)" in message
     assert "lora_cover full (there: published)" in message
@@ -186,7 +186,7 @@ def test_a_run_folder_is_replaced_on_request_only(
     _, path, stage = trained_run
     arguments = (path, "--to", "published", "--output", tmp_path)
     (tmp_path / f"exp_cfg{stage}.yaml").write_text("precious")
-    assert run(script, *arguments) == 1
+    assert run(script, *arguments) == 2
     assert f"exp_cfg{stage}.yaml is there already; --force" in capsys.readouterr().err
     assert [file.read_text() for file in tmp_path.iterdir()] == ["precious"]
     assert run(script, *arguments, "--force") == 0
@@ -310,7 +310,7 @@ def test_existing_file_is_replaced_on_request_only(
     output = tmp_path / "there.pth"
     output.write_text("precious")
     arguments = (tiny_file, "--to", "published", "--output", output)
-    assert run(script, *arguments) == 1
+    assert run(script, *arguments) == 2
     assert output.read_text() == "precious" and "--force" in capsys.readouterr().err
     assert run(script, *arguments, "--force") == 0
     assert read_checkpoint(output)["epoch"] == 2
@@ -326,7 +326,7 @@ def test_crash_leaves_the_old_file(
         raise OSError(28, "disk full")
 
     monkeypatch.setattr(torch, "save", crash)
-    assert run(script, tiny_file, "--to", "published", "--output", output, "--force") == 1
+    assert run(script, tiny_file, "--to", "published", "--output", output, "--force") == 2
     assert output.read_text() == "precious"
 
 
@@ -340,7 +340,7 @@ def test_file_with_three_faults_is_refused_and_all_are_named(
     state["extra_one"] = torch.zeros(1)
     save_checkpoint(tiny_file, content)
     output = tmp_path / "bare.pth"
-    assert run(script, tiny_file, "--to", "published", "--output", output) == 1
+    assert run(script, tiny_file, "--to", "published", "--output", output) == 2
     message = capsys.readouterr().err
     assert "2 missing: mvt1.pos_encoding, mvt2.pos_encoding" in message
     assert "2 unexpected: extra_one, mvt1.renamed" in message
@@ -357,9 +357,9 @@ def test_incomplete_command_is_explained(
 
 
 def test_absent_file_is_named(script: ModuleType, tmp_path: Path, capsys) -> None:
-    assert run(script, tmp_path / "nothing.pth", "--dry-run") == 1
+    assert run(script, tmp_path / "nothing.pth", "--dry-run") == 2
     assert "no checkpoint" in capsys.readouterr().err
-    assert run(script, tmp_path, "--dry-run") == 1
+    assert run(script, tmp_path, "--dry-run") == 2
 
 
 def test_help_shows_examples(script: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:

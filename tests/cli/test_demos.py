@@ -268,7 +268,7 @@ def test_same_seed_in_another_split_is_warned_of(tmp_path: Path) -> None:
 def test_unwritable_output_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     done = run_script("--tasks", TASK, "--episodes", 1, "--output", tmp_path / "file")
-    assert done.returncode == 1 and str(tmp_path / "file") in done.stderr
+    assert done.returncode == 2 and str(tmp_path / "file") in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -171,7 +171,7 @@ def test_exit_code_tells_whether_the_core_is_complete(
 ) -> None:
     present = named("numpy")
     absent = replace(present, module="certainly_not_installed")
-    for packages, code in (((present,), 0), ((present, absent), 1)):
+    for packages, code in (((present,), 0), ((present, absent), 2)):
         monkeypatch.setattr(doctor, "PACKAGES", packages)
         assert doctor.main(["--json"]) == code
         report = json.loads(capsys.readouterr().out)

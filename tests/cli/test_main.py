@@ -97,6 +97,18 @@ def test_module_starts_the_command_and_passes_its_status_on(tmp_path: Path) -> N
     assert done.stderr.count("\n") == 1
 
 
+def test_the_experiment_needs_a_checkout(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["sam2act"])
+    assert main(["experiment", "--describe", "--output", str(tmp_path / "out")]) == 0
+    assert "Memory experiment on put_block_back" in capsys.readouterr().out
+    assert not (tmp_path / "out").exists()
+    monkeypatch.setattr("sam2act.cli.experiment.checkout", lambda: None)
+    assert main(["experiment", "--describe"]) == 2
+    assert "not part of an installed copy" in capsys.readouterr().err
+
+
 def test_the_installed_command_is_this_one() -> None:
     text = (REPOSITORY / "setup.py").read_text(encoding="utf-8")
     assert '"console_scripts": ["sam2act = sam2act.cli.main:main"]' in text

@@ -61,7 +61,7 @@ def test_build_store_assumes_the_collision_flag(tmp_path: Path, capsys) -> None:
         observation.ignore_collisions = None
     dump_published(demo, path)
     folders = ["--data-folder", str(tmp_path / "demos"), "--store-folder", str(tmp_path / "store")]
-    assert command.main([*folders, *FORM]) == 1
+    assert command.main([*folders, *FORM]) == 2
     said = capsys.readouterr().err
     assert "set --assume-ignore-collisions False (" in said and "assume_ignore" not in said
     assert command.main([*folders, *FORM, "--assume-ignore-collisions", "True"]) == 0
@@ -72,7 +72,7 @@ def test_build_store_assumes_the_collision_flag(tmp_path: Path, capsys) -> None:
 def test_build_store_reports_errors_without_traceback(tmp_path: Path, capsys) -> None:
     write_synthetic_task(tmp_path / "demos", task="open", episodes=1)
     store = ["--store-folder", str(tmp_path / "store"), *FORM]
-    assert command.main(["--data-folder", str(tmp_path / "nowhere"), *store]) == 1
+    assert command.main(["--data-folder", str(tmp_path / "nowhere"), *store]) == 2
     printed = capsys.readouterr().err
     assert "nowhere" in printed and "--data-folder" in printed and "data_folder" not in printed
     demos = ["--data-folder", str(tmp_path / "demos"), *store]
@@ -81,14 +81,14 @@ def test_build_store_reports_errors_without_traceback(tmp_path: Path, capsys) ->
         (["--split", "val"], r"holds the splits train: name one of them by --split"),
         (["--tasks", "open", "--demo-start", "7"], "check --demo and --demo-start"),
     ):
-        assert command.main([*demos, *flags]) == 1
+        assert command.main([*demos, *flags]) == 2
         assert re.search(remedy, capsys.readouterr().err)
-    assert command.main(["--data-folder", str(tmp_path / "demos/train"), *store]) == 1
+    assert command.main(["--data-folder", str(tmp_path / "demos/train"), *store]) == 2
     assert f"set --data-folder to {tmp_path / 'demos'}\n" in capsys.readouterr().err
     assert not (tmp_path / "store").exists()
     episode = episodes_folder(tmp_path / "demos", "train", "open") / "episode0"
     (episode / "low_dim_obs.pkl").write_bytes(b"")
-    assert command.main(["--data-folder", str(tmp_path / "demos"), *store]) == 1
+    assert command.main(["--data-folder", str(tmp_path / "demos"), *store]) == 2
     assert "low_dim_obs.pkl" in capsys.readouterr().err
 
 
