@@ -33,6 +33,7 @@ GROUPS: dict[str, dict[str, Command]] = {
     "demonstrations": {
         "demos": Command("demos", "make scripted demos in the embedded simulator"),
         "play": Command("play", "film a scripted demo or a policy"),
+        "replay": Command("replay", "replay scripted demos frame by frame, in closed loop"),
         "store": Command("store", "build the frame stores that training reads"),
         "crop-demos": Command("crop_demos", "make recorded images smaller"),
         "compare-recordings": Command(

@@ -1,6 +1,6 @@
 """Replay scripted demonstrations frame by frame in the embedded simulator, in closed loop.
 
-    python -m sam2act.cli.replay --tasks memorybench open_drawer --control ee_pose --episodes 25
+    sam2act replay --tasks memorybench open_drawer --control ee_pose --episodes 25
 
 Each episode is recorded by the script, turned into one action per recorded frame (0.05 s) of the
 control mode, and executed in the same scene. The table tells how many solve the task again.
@@ -14,23 +14,18 @@ from collections.abc import Sequence
 
 from tqdm import tqdm
 
-from sam2act.cli.arguments import positive_number
-from sam2act.core.files import report_error
+from sam2act.cli.arguments import TASKS_HELP, ArgumentParser, positive_number
+from sam2act.cli.status import DONE, run_command
 from sam2act.envs.base import EnvConfig, EnvError
 from sam2act.envs.recording.dense_demos import DENSE_CONTROLS, Replay, replay
 from sam2act.envs.registry import MissingSimulatorError, choose_tasks, make_env
 from sam2act.envs.seeding import episode_seed, episode_variation
-from sam2act.runtime.console import make_output_safe
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Command-line flags."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--tasks", nargs="+", required=True, help="task names, `memorybench` or `all`"
-    )
+    parser = ArgumentParser(description=__doc__)
+    parser.add_argument("--tasks", nargs="+", required=True, help=TASKS_HELP)
     parser.add_argument(
         "--control", nargs="+", choices=DENSE_CONTROLS, default=list(DENSE_CONTROLS),
         help="control modes (default: both)",
@@ -61,23 +56,20 @@ def replay_task(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; the exit status: 0 also where replays fail, as the table says."""
-    make_output_safe()
     args = build_parser().parse_args(argv)
-    try:
-        tasks = choose_tasks(args.tasks)
-        print(f"{'task':32}" + "".join(f"{control:>12}" for control in args.control))
-        for task in tasks:
-            results = replay_task(task, args.control, args.episodes, args.seed)
-            solved = [sum(one.success for one in results[control]) for control in args.control]
-            print(f"{task:32}" + "".join(f"{f'{n}/{args.episodes}':>12}" for n in solved))
-            for control in args.control:
-                print_failures(control, results[control])
-    except (EnvError, MissingSimulatorError, ValueError) as error:
-        return report_error(error)
-    except KeyboardInterrupt:
-        print("\nInterrupted.", file=sys.stderr)
-        return 130
-    return 0
+    return run_command(lambda: _replay(args), (EnvError, MissingSimulatorError, ValueError))
+
+
+def _replay(args: argparse.Namespace) -> int:
+    tasks = choose_tasks(args.tasks)
+    print(f"{'task':32}" + "".join(f"{control:>12}" for control in args.control))
+    for task in tasks:
+        results = replay_task(task, args.control, args.episodes, args.seed)
+        solved = [sum(one.success for one in results[control]) for control in args.control]
+        print(f"{task:32}" + "".join(f"{f'{n}/{args.episodes}':>12}" for n in solved))
+        for control in args.control:
+            print_failures(control, results[control])
+    return DONE
 
 
 def print_failures(control: str, results: Sequence[Replay]) -> None:
