@@ -36,7 +36,6 @@ from sam2act.runtime.distributed import distributed_world
 from sam2act.training.run_log import configure_console
 
 
-
 def _at_least(least: int, text: str) -> int:
     value = int(text)
     if value < least:

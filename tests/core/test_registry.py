@@ -131,7 +131,7 @@ def test_components_of_another_distribution_are_used_by_name(outside: Path) -> N
         from sam2act.config.schema import LanguageConfig
         from sam2act.envs.base import EnvConfig
         from sam2act.envs.registry import check_task, make_env, variation_count
-        from sam2act.eval import build_parser
+        from sam2act.cli.evaluate import build_parser
         from sam2act.language.text_encoder import build_text_encoder
         from sam2act.policies.executors import build_executor
         from sam2act.rendering.backends import backend_names, select_backend
@@ -179,7 +179,7 @@ def test_unknown_task_of_a_plug_in_is_its_own_error(outside: Path) -> None:
         outside,
         """
         import sys
-        from sam2act.eval import main
+        from sam2act.cli.evaluate import main
         sys.exit(main(["--model-folder", "run", "--model-name", "model_last.pth", "--tasks",
                        "other", "--backend", "table", "--seed", "1"]))
         """,
