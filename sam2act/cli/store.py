@@ -24,9 +24,8 @@ from sam2act.data.rlbench.demo_folders import (
 )
 from sam2act.data.rlbench.types import DemoError
 from sam2act.data.store.builder import StoreRequest, ensure_store
-from sam2act.data.store.store import KeyframeStore, StoreError
+from sam2act.data.store.store import KeyframeStore
 
-USER_ERRORS = (UserError, DemoError, StoreError)
 # What messages call a setting -> its flag here.
 FLAGS = {
     "data_folder": "--data-folder",
@@ -110,14 +109,14 @@ def main(argv: list[str] | None = None) -> int:
     """Builds or imports, and prints what the stores hold; the exit status."""
     options = parse_arguments(argv)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
-    return run_command(lambda: _make(options), USER_ERRORS)
+    return run_command(lambda: _make(options))
 
 
 def _make(options: argparse.Namespace) -> int:
     started = time.perf_counter()
     try:
         store = _build(options)
-    except USER_ERRORS as error:
+    except UserError as error:
         raise type(error)(with_flags(str(error))) from error
     print(f"ready after {time.perf_counter() - started:.1f} s")
     _print_summary(store)
