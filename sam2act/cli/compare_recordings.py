@@ -62,7 +62,7 @@ class Comparison:
         return np.concatenate([self.recorded, self.rendered, mask])
 
 
-class Scene:
+class RecordedScene:
     """Workspace, robot and cabinet without physics."""
 
     def __init__(self) -> None:
@@ -100,7 +100,7 @@ class Scene:
 
 def compare(episode: Episode, every: int) -> Iterator[Comparison]:
     """Every camera of every `every`-th frame of an episode."""
-    scene = Scene()
+    scene = RecordedScene()
     scene.put_cabinet(episode)
     frames = list(range(0, len(episode.demo), every))
     images = read_images(episode.folder, frames, CAMERAS, SIDE)

@@ -217,7 +217,7 @@ def shipped_config(state: Mapping[str, Tensor]) -> str:
     """The shipped config that a bare file belongs to, from the tensors it holds.
 
     Released files of both stages hold the same names; where the memory was never trained, as in
-    stage 1, its layers are still the copies of one another that they start as (quirk Q10).
+    stage 1, its layers are still the copies of one another that they start as (quirk N10).
     """
     first, second = MEMORY_LAYER.format(0), MEMORY_LAYER.format(1)
     memory = {name.removeprefix(first): v for name, v in state.items() if name.startswith(first)}

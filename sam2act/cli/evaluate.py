@@ -32,7 +32,7 @@ from sam2act.evaluation.results import EpisodeRow
 from sam2act.evaluation.run import evaluate
 from sam2act.policies.executors import DEFAULT_EXECUTOR
 from sam2act.runtime.allocator import keep_freed_memory
-from sam2act.runtime.distributed import distributed_world
+from sam2act.runtime.distributed import distributed_context
 from sam2act.training.run_log import configure_console
 
 
@@ -203,7 +203,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _evaluate(args: argparse.Namespace) -> int:
-    with distributed_world(args.device) as world:
+    with distributed_context(args.device) as world:
         configure_console(world.rank)
         if world.device.type == "cpu":
             keep_freed_memory()

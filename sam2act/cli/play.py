@@ -120,7 +120,7 @@ def film_episode(
     for number, action in enumerate(tqdm(actions, desc="filming", unit="keyframe"), start=1):
         camera.status = f"keyframe {number}"
         try:
-            info = env.act(action, stop_on_success=False)
+            info = env.execute(action, stop_on_success=False)
         except EnvError as error:
             outcome = f"{type(error).__name__}: {error}"
             break

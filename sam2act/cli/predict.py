@@ -31,7 +31,7 @@ from sam2act.cli.status import DONE, run_command
 from sam2act.config.schema import ExperimentConfig
 from sam2act.config.tasks import data_folder, store_folder, task_names
 from sam2act.core.files import naming
-from sam2act.core.types import Batch
+from sam2act.core.types import KeyframeBatch
 from sam2act.data.loader import gather_batch
 from sam2act.data.rlbench.demos import list_episodes
 from sam2act.data.samplers import first_chain_records
@@ -52,7 +52,7 @@ from sam2act.reports.images import data_uri, enlarge_and_mark, overlay_heatmap, 
 from sam2act.reports.learning_curves import loss_charts, read_curves
 from sam2act.reports.page import Page
 from sam2act.runtime.devices import choose_device
-from sam2act.runtime.distributed import World
+from sam2act.runtime.distributed import DistributedContext
 from sam2act.training.run_data import language_table
 from sam2act.training.run_log import configure_console, metrics_name
 
@@ -121,7 +121,7 @@ def predict(
     if args.data:
         list_episodes(args.data, args.split, task)  # an old store must not stand in for demos
     store = open_episodes(demos_of(experiment, args.data, output), args.split, task, episodes)
-    world = World(rank=0, size=1, device=device)
+    world = DistributedContext(rank=0, size=1, device=device)
     language = language_table(list(store.instructions), experiment, bundle.network, world)
     chains = [first_chain_records(store, episode) for episode in episodes]
     output.mkdir(parents=True, exist_ok=True)
@@ -140,7 +140,7 @@ def predict(
 
 def predictions(
     bundle: PolicyBundle, store: KeyframeStore, chains: Sequence[np.ndarray], language: Tensor
-) -> Iterator[tuple[Batch, Prediction]]:
+) -> Iterator[tuple[KeyframeBatch, Prediction]]:
     """Predictions for the records of each chain; with memory one keyframe after the other."""
     policy, label = bundle.policy, bundle.experiment.peract.collision_label
     steps = [np.array([record]) for chain in chains for record in chain]

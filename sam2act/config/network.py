@@ -106,7 +106,7 @@ class NetworkConfig:
     st_sca: float = 4.0
     st_wpt_loc_aug: float = 0.05
     st_wpt_loc_inp_no_noise: bool = False
-    img_aug_2: float = 0.0  # released key without effect (quirk Q1)
+    img_aug_2: float = 0.0  # released key without effect (quirk N1)
     # Image encoder
     ifSAM2: bool = True
     encoder: str = "sam2"  # added: sam2 | tiny_conv

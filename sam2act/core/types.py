@@ -82,7 +82,7 @@ class Observation:
 
 
 @dataclass(frozen=True)
-class Batch:
+class KeyframeBatch:
     """Training samples as the data loader yields them; images still in their stored form."""
 
     rgb: Tensor  # (B, K, H, W, 3) uint8
@@ -101,11 +101,11 @@ class Batch:
     def __len__(self) -> int:
         return len(self.rgb)
 
-    def to(self, device: torch.device | str) -> Batch:
+    def to(self, device: torch.device | str) -> KeyframeBatch:
         """The same batch on `device` (asynchronous from pinned memory)."""
         return move_tensors(self, device)
 
-    def pin_memory(self) -> Batch:
+    def pin_memory(self) -> KeyframeBatch:
         """The same batch in page-locked memory (called by the data loader)."""
         return _map_tensors(self, Tensor.pin_memory)
 

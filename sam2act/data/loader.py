@@ -1,4 +1,4 @@
-"""From record numbers to `Batch`es, and the loader that yields them in step order."""
+"""From record numbers to `KeyframeBatch`es, and the loader that yields them in step order."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from sam2act.core.types import Batch, SampleIdentity
+from sam2act.core.types import KeyframeBatch, SampleIdentity
 from sam2act.data.samplers import Sampler, SamplingError
 from sam2act.data.store.store import KeyframeStore, StoreError
 from sam2act.data.transitions import UNKNOWN_COLLISION
@@ -21,7 +21,7 @@ _IDENTITY_COLUMNS = ("episode", "sample_frame", "target_frame", "keyframe_index"
 
 def gather_batch(
     store: KeyframeStore, records: np.ndarray, *, collision_label: str = "current_obs"
-) -> Batch:
+) -> KeyframeBatch:
     """The training samples of B records, in their order.
 
     Args:
@@ -43,7 +43,7 @@ def gather_batch(
         SampleIdentity(store.tasks[task], *where)
         for task, where in zip(tasks, zip(*labels, strict=True), strict=True)
     )
-    return Batch(
+    return KeyframeBatch(
         rgb=torch.from_numpy(images.rgb),
         depth_code=torch.from_numpy(images.depth_code),
         depth_range=torch.from_numpy(images.depth_range),
@@ -97,11 +97,11 @@ class KeyframeDataset:
         self.store, self.sampler = store, sampler
         self.bs, self.rank, self.collision_label = bs, rank, collision_label
 
-    def batch(self, step: int) -> Batch:
+    def batch(self, step: int) -> KeyframeBatch:
         """The samples of this rank at `step`."""
         return self.gather(self.sampler.records(step, self.rank * self.bs, self.bs))
 
-    def gather(self, records: np.ndarray) -> Batch:
+    def gather(self, records: np.ndarray) -> KeyframeBatch:
         """The samples of given records."""
         return gather_batch(self.store, records, collision_label=self.collision_label)
 
@@ -119,7 +119,7 @@ class BatchStream(IterableDataset):
     def __len__(self) -> int:
         return self.num_steps
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[KeyframeBatch]:
         worker = get_worker_info()
         offset, stride = (worker.id, worker.num_workers) if worker else (0, 1)
         for step in range(self.start_step + offset, self.start_step + self.num_steps, stride):
@@ -163,7 +163,7 @@ def make_loader(
     )
 
 
-def one_ahead(batches: Iterable[Batch], device: torch.device) -> Iterator[Batch]:
+def one_ahead(batches: Iterable[KeyframeBatch], device: torch.device) -> Iterator[KeyframeBatch]:
     """The same batches on `device`; each is on its way there while the one before is used.
 
     Batches in pinned memory travel to a GPU beside its work, on a stream of their own.
@@ -183,13 +183,13 @@ class _Transfer:
     """A batch that travels to a device, on `stream` if that is a GPU."""
 
     def __init__(
-        self, batch: Batch, device: torch.device, stream: torch.cuda.Stream | None
+        self, batch: KeyframeBatch, device: torch.device, stream: torch.cuda.Stream | None
     ) -> None:
         with torch.cuda.stream(stream):  # nothing for None
             self._batch = batch.to(device)
         self._arrived: torch.cuda.Event | None = None if stream is None else stream.record_event()
 
-    def result(self) -> Batch:
+    def result(self) -> KeyframeBatch:
         """The batch, for work on the current stream; the host does not wait."""
         if self._arrived is None:
             return self._batch

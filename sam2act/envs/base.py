@@ -14,7 +14,7 @@ import numpy as np
 from sam2act.core.actions import KEYFRAME_POSE, ActionSpec, Controls
 from sam2act.core.errors import ConfigError
 from sam2act.core.registry import ENVS
-from sam2act.data.rlbench.types import Demo, Observation
+from sam2act.data.rlbench.types import Demo, RecordedObservation
 
 CAMERAS = ("front", "left_shoulder", "right_shoulder", "overhead", "wrist")
 POLICY_CAMERAS = ("front", "left_shoulder", "right_shoulder", "wrist")
@@ -39,8 +39,8 @@ class ConfigurationPathError(EnvError):
     """The pose can be reached, but no collision-free path to it was found."""
 
 
-class DemoError(EnvError):
-    """The scripted demonstration did not succeed (files are `rlbench_types.DemoError`)."""
+class ScriptError(EnvError):
+    """The scripted demonstration did not succeed with this seed."""
 
 
 class WaypointError(EnvError):
@@ -60,7 +60,7 @@ class SimulationError(EnvError):
 
 
 @dataclass(frozen=True)
-class CameraSpec:
+class PinholeCamera:
     """A pinhole camera as RLBench describes it.
 
     Attributes:
@@ -142,7 +142,7 @@ class StepResult:
             fills them in), `path_kind`, `frames`, `plan_ms`, `exec_ms`, `render_ms`.
     """
 
-    observation: Observation
+    observation: RecordedObservation
     reward: float
     terminal: bool
     info: dict[str, Any] = field(default_factory=dict)
@@ -164,7 +164,7 @@ class Env(Protocol):
     def variation_count(self) -> int:
         """Number of variations; they are numbered from 0."""
 
-    def reset(self, variation: int, seed: int) -> tuple[list[str], Observation]:
+    def reset(self, variation: int, seed: int) -> tuple[list[str], RecordedObservation]:
         """Start an episode; the instructions (the first one counts) and the first observation.
 
         Raises:
@@ -186,10 +186,10 @@ class Env(Protocol):
         """A scripted demonstration; `images` is one of `IMAGE_POLICIES`.
 
         Raises:
-            DemoError: the script did not succeed with this seed.
+            ScriptError: the script did not succeed with this seed.
         """
 
-    def reset_to_demo(self, demo: Demo) -> tuple[list[str], Observation]:
+    def reset_to_demo(self, demo: Demo) -> tuple[list[str], RecordedObservation]:
         """Start an episode in the scene in which `demo` was recorded.
 
         Raises:

@@ -8,11 +8,11 @@ import numpy as np
 import torch
 
 from sam2act.core.types import Observation, proprioception
-from sam2act.data.rlbench.types import Observation as EnvObservation
+from sam2act.data.rlbench.types import RecordedObservation
 
 
 def policy_observation(
-    observations: Sequence[EnvObservation], cameras: Sequence[str], steps: Sequence[int]
+    observations: Sequence[RecordedObservation], cameras: Sequence[str], steps: Sequence[int]
 ) -> Observation:
     """The batched observation of B environments.
 
@@ -40,6 +40,6 @@ def policy_observation(
     )
 
 
-def _get(observation: EnvObservation, name: str) -> np.ndarray:
+def _get(observation: RecordedObservation, name: str) -> np.ndarray:
     """An image or a calibration; calibrations lie in `misc`."""
     return observation.misc[name] if name in observation.misc else getattr(observation, name)

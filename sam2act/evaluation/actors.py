@@ -13,11 +13,11 @@ import torch
 
 from sam2act.core.types import PolicySpec
 from sam2act.data.rlbench.demos import Episode, episode_keyframes, frame_labels
-from sam2act.data.rlbench.types import Observation
+from sam2act.data.rlbench.types import RecordedObservation
 from sam2act.envs.policy_inputs import policy_observation
-from sam2act.evaluation.scenes import Scene, SceneError, read_stored
+from sam2act.evaluation.scenes import EpisodeStart, SceneError, read_stored
 from sam2act.policies.executors import Executor
-from sam2act.policies.multiview.quantisation_bound import IdealDecoder
+from sam2act.policies.multiview.quantisation_bound import QuantisedDecoder
 
 
 class Actor(Protocol):
@@ -26,13 +26,13 @@ class Actor(Protocol):
     cameras: tuple[str, ...]  # whose images it needs
     image_size: int  # pixels per side
 
-    def begin(self, env_id: int, scene: Scene) -> None:
+    def begin(self, env_id: int, scene: EpisodeStart) -> None:
         """Episode `env_id` starts in `scene`; nothing of an earlier one may remain."""
 
     def act(
         self,
         env_ids: Sequence[int],
-        observations: Sequence[Observation],
+        observations: Sequence[RecordedObservation],
         instructions: Sequence[str],
         steps: Sequence[int],
     ) -> list[np.ndarray | None]:
@@ -53,14 +53,14 @@ class PolicyActor:
         self.cameras, self.image_size = spec.cameras, spec.image_size
         self._executor = executor
 
-    def begin(self, env_id: int, scene: Scene) -> None:
+    def begin(self, env_id: int, scene: EpisodeStart) -> None:
         """Empty the memory of this episode."""
         self._executor.reset([env_id])
 
     def act(
         self,
         env_ids: Sequence[int],
-        observations: Sequence[Observation],
+        observations: Sequence[RecordedObservation],
         instructions: Sequence[str],
         steps: Sequence[int],
     ) -> list[np.ndarray | None]:
@@ -84,13 +84,13 @@ class DemoActor:
     cameras: tuple[str, ...] = ()
     image_size = 128
 
-    def __init__(self, decoder: IdealDecoder, read: KeyframeReader | None = None) -> None:
+    def __init__(self, decoder: QuantisedDecoder, read: KeyframeReader | None = None) -> None:
         """Replays what `read` finds in a demo, `keyframe_actions` by default."""
         self._decoder = decoder
         self._read = read or keyframe_actions
         self._actions: dict[int, np.ndarray] = {}
 
-    def begin(self, env_id: int, scene: Scene) -> None:
+    def begin(self, env_id: int, scene: EpisodeStart) -> None:
         """Read the keyframes of the scene's demo."""
         if scene.demo is None:
             raise SceneError("ground truth needs recorded demos: leave --seed out")
@@ -100,7 +100,7 @@ class DemoActor:
     def act(
         self,
         env_ids: Sequence[int],
-        observations: Sequence[Observation],
+        observations: Sequence[RecordedObservation],
         instructions: Sequence[str],
         steps: Sequence[int],
     ) -> list[np.ndarray | None]:

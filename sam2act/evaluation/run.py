@@ -26,14 +26,14 @@ from sam2act.evaluation.actors import (
 )
 from sam2act.evaluation.analysis.aggregate import average_tasks
 from sam2act.evaluation.checkpoints import find_checkpoints
-from sam2act.evaluation.plan import OptionError, Plan, batch_size
+from sam2act.evaluation.folder import EvaluationFolder, OptionError, batch_size
 from sam2act.evaluation.results import EpisodeRow
 from sam2act.language.text_encoder import build_text_encoder
 from sam2act.policies.checkpoint import load_policy
 from sam2act.policies.executors import build_executor
-from sam2act.policies.multiview.quantisation_bound import IdealDecoder
+from sam2act.policies.multiview.quantisation_bound import QuantisedDecoder
 from sam2act.policies.session import KeyframePolicy
-from sam2act.runtime.distributed import World
+from sam2act.runtime.distributed import DistributedContext
 
 LOGGER = logging.getLogger(__name__)
 GROUND_TRUTH = "ground_truth"
@@ -67,7 +67,7 @@ class Outcome:
     lost: list[EpisodeRow] = field(default_factory=list)
 
 
-def evaluate(args: argparse.Namespace, world: World) -> Outcome:
+def evaluate(args: argparse.Namespace, world: DistributedContext) -> Outcome:
     """Everything that the flags ask for.
 
     Demos, checkpoints, language and what lies in the folders of the results are looked at before
@@ -81,7 +81,8 @@ def evaluate(args: argparse.Namespace, world: World) -> Outcome:
     targets = find_targets(args)
     also = _keyframe_reader(_ground_truth_configs(args)[0]) if args.ground_truth else None
     plans = [
-        Plan(args, world, tasks, name, repeat, also) for repeat, name in enumerate(log_names(args))
+        EvaluationFolder(args, world, tasks, name, repeat, also)
+        for repeat, name in enumerate(log_names(args))
     ]
     # Kept for one target: of several, each is loaded once to be checked and once to act.
     load = functools.lru_cache(maxsize=1)(functools.partial(_make_actor, args, world))
@@ -107,7 +108,9 @@ def evaluate(args: argparse.Namespace, world: World) -> Outcome:
     return outcome
 
 
-def _unfinished(args: argparse.Namespace, plans: Sequence[Plan], target: Target) -> list[Plan]:
+def _unfinished(
+    args: argparse.Namespace, plans: Sequence[EvaluationFolder], target: Target
+) -> list[EvaluationFolder]:
     """The plans of a target that are not to be skipped."""
     return [plan for plan in plans if not (args.skip and plan.is_complete(target.stem))]
 
@@ -169,14 +172,16 @@ def find_targets(args: argparse.Namespace) -> list[Target]:
 
 
 def _make_actor(
-    args: argparse.Namespace, world: World, target: Target
+    args: argparse.Namespace, world: DistributedContext, target: Target
 ) -> tuple[Actor, dict[str, Any]]:
     """Who acts, and what identifies it; its text encoder has worked once."""
     if target.checkpoint is None:
         experiment, network = _ground_truth_configs(args)
         grid = {"img_size": network.img_size, "st_sca": network.st_sca, "num_rot": network.num_rot}
         identity = {"name": GROUND_TRUTH, **grid, "config": config_digest(experiment, network)}
-        return DemoActor(IdealDecoder(experiment, network), _keyframe_reader(experiment)), identity
+        return DemoActor(
+            QuantisedDecoder(experiment, network), _keyframe_reader(experiment)
+        ), identity
     bundle = load_policy(
         target.checkpoint,
         device=world.device,

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from sam2act.core.errors import UserError
-from sam2act.data.rlbench.types import Observation
+from sam2act.data.rlbench.types import RecordedObservation
 from sam2act.evaluation.actors import Actor
 from sam2act.evaluation.results import (
     DIED,
@@ -28,7 +28,7 @@ from sam2act.evaluation.results import (
     TIMEOUT,
     EpisodeRow,
 )
-from sam2act.evaluation.scenes import SKIP_FLAG, Scene
+from sam2act.evaluation.scenes import SKIP_FLAG, EpisodeStart
 from sam2act.evaluation.worker import (
     Began,
     Begin,
@@ -36,7 +36,7 @@ from sam2act.evaluation.worker import (
     Failed,
     Finish,
     Reply,
-    Simulator,
+    SimulatorProcess,
     Step,
     Stepped,
 )
@@ -74,7 +74,7 @@ class RunOptions:
 class _Running:
     """An episode under way in one simulator."""
 
-    scene: Scene
+    scene: EpisodeStart
     env_id: int
     started: float
     attempt: int = 1
@@ -82,7 +82,7 @@ class _Running:
     seed: int | None = None
     instruction: str = ""
     steps: int = 0
-    observation: Observation | None = None  # waits for an action
+    observation: RecordedObservation | None = None  # waits for an action
     row: EpisodeRow | None = None  # finished, waits for its film
 
 
@@ -110,7 +110,9 @@ class EpisodeIds:
 class Runner:
     """One evaluation: scenes in, rows out."""
 
-    def __init__(self, simulators: Sequence[Simulator], actor: Actor, options: RunOptions) -> None:
+    def __init__(
+        self, simulators: Sequence[SimulatorProcess], actor: Actor, options: RunOptions
+    ) -> None:
         """Use `simulators`, which stay open, and `actor`."""
         self._simulators = list(simulators)
         self._actor, self._options = actor, options
@@ -120,7 +122,7 @@ class Runner:
         self._has_begun = False  # any episode
         self._patience = 0.0  # seconds; how long the last actions took to choose
 
-    def run(self, scenes: Sequence[Scene]) -> Iterator[EpisodeRow]:
+    def run(self, scenes: Sequence[EpisodeStart]) -> Iterator[EpisodeRow]:
         """Rows in the order in which episodes end.
 
         Raises:
@@ -136,7 +138,7 @@ class Runner:
         yield from self._lost
 
     # --------------------------------------------------------------------------- starting
-    def _begin(self, number: int, scene: Scene, attempt: int = 1) -> None:
+    def _begin(self, number: int, scene: EpisodeStart, attempt: int = 1) -> None:
         env_id = self._ids.take(scene.episode)
         self._actor.begin(env_id, scene)
         self._running[number] = _Running(scene, env_id, time.monotonic(), attempt)

@@ -13,7 +13,7 @@ from sam2act.data.rlbench.demos import Episode
 from sam2act.data.rlbench.types import DemoError
 from sam2act.envs.recorded import check_origin, check_plain_seed, restore_random_state
 from sam2act.envs.registry import variation_count
-from sam2act.evaluation.scenes import SKIP_FLAG, Scene, SceneError, read_stored
+from sam2act.evaluation.scenes import SKIP_FLAG, EpisodeStart, SceneError, read_stored
 
 _FEW = 50  # demos that are looked at without a progress bar
 
@@ -21,12 +21,12 @@ Check = Callable[[Episode], object]  # raises DemoError
 
 
 def usable_scenes(
-    scenes: Iterable[Scene],
-    check: Callable[[Scene], str],
+    scenes: Iterable[EpisodeStart],
+    check: Callable[[EpisodeStart], str],
     *,
     skip_bad: bool,
     progress: bool,
-) -> tuple[list[Scene], dict[Scene, str]]:
+) -> tuple[list[EpisodeStart], dict[EpisodeStart, str]]:
     """The scenes that can be played, and what is wrong with the others.
 
     Args:
@@ -56,7 +56,7 @@ def usable_scenes(
     return good, bad
 
 
-def _summary(bad: dict[Scene, str], count: int) -> str:
+def _summary(bad: dict[EpisodeStart, str], count: int) -> str:
     """The first problem in full, the others by name."""
     first, *others = bad
     if not others:
@@ -72,7 +72,7 @@ class DemoCheck:
         """Check for the simulator `backend`; `also` is what else must not fail."""
         self._backend, self._also = backend, also
 
-    def __call__(self, scene: Scene) -> str:
+    def __call__(self, scene: EpisodeStart) -> str:
         """What is wrong, with file and remedy; empty = nothing."""
         if scene.demo is None:
             return ""
@@ -87,7 +87,7 @@ class DemoCheck:
             return f"{scene.demo}: {error}; record it again, or take it out of the folder"
         return ""
 
-    def _check_scene(self, scene: Scene, stored: Episode) -> None:
+    def _check_scene(self, scene: EpisodeStart, stored: Episode) -> None:
         """Raise ValueError if the scene cannot be restored."""
         if not len(stored.demo):
             raise ValueError("the demo has no frames")

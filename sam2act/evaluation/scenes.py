@@ -18,7 +18,7 @@ from sam2act.data.rlbench.demo_folders import (
     visible_folders,
 )
 from sam2act.data.rlbench.demos import Episode, read_episode
-from sam2act.data.rlbench.types import DemoError, Observation
+from sam2act.data.rlbench.types import DemoError, RecordedObservation
 from sam2act.envs.base import Env
 from sam2act.envs.recorded import check_plain_seed, recorded_origin
 from sam2act.envs.seeding import episode_seed, episode_variation
@@ -32,7 +32,7 @@ class SceneError(UserError):
 
 
 @dataclass(frozen=True)
-class Scene:
+class EpisodeStart:
     """Where an episode starts.
 
     Attributes:
@@ -52,7 +52,7 @@ class Scene:
     restore: bool = True
     film: bool = False
 
-    def begin(self, env: Env) -> tuple[int, int | None, list[str], Observation]:
+    def begin(self, env: Env) -> tuple[int, int | None, list[str], RecordedObservation]:
         """Reset `env` to this scene.
 
         Returns:
@@ -87,14 +87,14 @@ def read_stored(folder: Path) -> Episode:
     return read_episode(folder)
 
 
-def fresh_scenes(task: str, seed: int, numbers: Sequence[int]) -> list[Scene]:
+def fresh_scenes(task: str, seed: int, numbers: Sequence[int]) -> list[EpisodeStart]:
     """Scenes that nobody has recorded: episodes `numbers` of the set with seed `seed`."""
-    return [Scene(task, number, seed=seed) for number in numbers]
+    return [EpisodeStart(task, number, seed=seed) for number in numbers]
 
 
 def demo_scenes(
     folder: Path, task: str, start: int, count: int, *, restore: bool, gaps: bool = False
-) -> list[Scene]:
+) -> list[EpisodeStart]:
     """The scenes of `count` demos of `task` from the `start`-th on, in the order of their numbers.
 
     Args:
@@ -102,7 +102,7 @@ def demo_scenes(
         task: name of the task.
         start: position of the first one.
         count: how many.
-        restore: see `Scene`.
+        restore: see `EpisodeStart`.
         gaps: take the demos that are there, although numbers between them are missing.
 
     Raises:
@@ -128,7 +128,7 @@ def demo_scenes(
             f"copy the demos again, or pass {SKIP_FLAG} to count those that are there"
         )
     return [
-        Scene(task, start + i, demo=found[number], restore=restore)
+        EpisodeStart(task, start + i, demo=found[number], restore=restore)
         for i, number in enumerate(chosen)
     ]
 
@@ -160,7 +160,7 @@ def _absent(folder: Path, task: str) -> str:
     return f"{wanted}; {hint} {remedy}"
 
 
-def recorded_backend(scene: Scene) -> str:
+def recorded_backend(scene: EpisodeStart) -> str:
     """The backend in which the demo of `scene` was recorded; recorded RLBench does not say."""
     assert scene.demo is not None
     return str(recorded_origin(read_stored(scene.demo).demo)["backend"])

@@ -18,14 +18,14 @@ from typing import Any
 
 import numpy as np
 
-from sam2act.data.rlbench.types import DemoError, Observation
+from sam2act.data.rlbench.types import DemoError, RecordedObservation
 from sam2act.envs.base import Env, EnvConfig, EnvError
 from sam2act.envs.registry import MissingSimulatorError, make_env
 from sam2act.envs.video import write_video
-from sam2act.evaluation.scenes import Scene, SceneError
+from sam2act.evaluation.scenes import EpisodeStart, SceneError
 from sam2act.runtime.processes import (
-    deaf_children,
     ignore_interrupts,
+    ignoring_interrupts,
     single_threaded_children,
 )
 
@@ -42,7 +42,7 @@ _STARTUP_SECONDS = 120.0  # more for the first reply of a process (imports, scen
 class Begin:
     """Start an episode."""
 
-    scene: Scene
+    scene: EpisodeStart
 
 
 @dataclass(frozen=True)
@@ -70,14 +70,14 @@ class Began:
     variation: int
     seed: int | None
     instructions: list[str]
-    observation: Observation
+    observation: RecordedObservation
 
 
 @dataclass(frozen=True)
 class Stepped:
     """An action was executed."""
 
-    observation: Observation
+    observation: RecordedObservation
     reward: float
     terminal: bool
 
@@ -118,7 +118,7 @@ Reply = Began | Stepped | Failed | Finished | Crashed
 
 
 # --------------------------------------------------------------------------------- child
-class Servant:
+class Worker:
     """Obeys commands with the environments of one process, one per task."""
 
     def __init__(self, config: EnvConfig) -> None:
@@ -127,7 +127,7 @@ class Servant:
         self._env: Env | None = None
         self._filming = False
 
-    def obey(self, command: Command) -> Reply:
+    def handle(self, command: Command) -> Reply:
         """Carry out `command`; errors of the simulator become replies."""
         try:
             if isinstance(command, Begin):
@@ -188,21 +188,21 @@ def _ending(frame: np.ndarray, success: bool) -> list[np.ndarray]:
 
 
 def serve(connection: Connection, config: EnvConfig, servant: Callable[[EnvConfig], Any]) -> None:
-    """Main function of the child: obey until the parent hangs up."""
+    """Main function of the child: handle until the parent hangs up."""
     ignore_interrupts()
     worker = servant(config)
     try:
         while True:
             command = connection.recv()
             started = time.monotonic()
-            reply = worker.obey(command)
+            reply = worker.handle(command)
             connection.send((time.monotonic() - started, reply))
     except (EOFError, OSError):  # the parent has hung up, or is no more
         worker.close()
 
 
 # -------------------------------------------------------------------------------- parent
-class Simulator:
+class SimulatorProcess:
     """The parent's end: starts, commands, and if need be ends the process.
 
     Attributes:
@@ -214,7 +214,7 @@ class Simulator:
         self,
         config: EnvConfig,
         time_limit: float,
-        servant: Callable[[EnvConfig], Any] = Servant,
+        servant: Callable[[EnvConfig], Any] = Worker,
     ) -> None:
         """Start a process.
 
@@ -233,7 +233,7 @@ class Simulator:
         self._process = context.Process(
             target=serve, args=(theirs, self._config, self._servant), daemon=True
         )
-        with single_threaded_children(), deaf_children():
+        with single_threaded_children(), ignoring_interrupts():
             self._process.start()
         theirs.close()
         self.busy = False

@@ -21,14 +21,14 @@ from sam2act.geometry.scene_bounds import SceneBounds
 
 
 @dataclass(frozen=True)
-class AugmentationDraws:
+class AugmentationNoise:
     """Uniform random numbers in [-1, 1] for one batch."""
 
     translation: Tensor  # (B, 3)
     rotation: Tensor  # (B, 3) roll, pitch, yaw
 
     @staticmethod
-    def sample(batch: int, generator: torch.Generator) -> AugmentationDraws:
+    def sample(batch: int, generator: torch.Generator) -> AugmentationNoise:
         """Draws on the generator's device, in the published order (translation first)."""
 
         def draw(width: int) -> Tensor:
@@ -36,22 +36,22 @@ class AugmentationDraws:
             return 2 * torch.rand(batch, width, generator=generator, device=device) - 1
 
         translation = draw(3)
-        return AugmentationDraws(translation, torch.cat([draw(1), draw(1), draw(1)], dim=1))
+        return AugmentationNoise(translation, torch.cat([draw(1), draw(1), draw(1)], dim=1))
 
-    def to(self, device: torch.device | str) -> AugmentationDraws:
+    def to(self, device: torch.device | str) -> AugmentationNoise:
         """The same draws on `device`."""
-        return AugmentationDraws(
+        return AugmentationNoise(
             self.translation.to(device, non_blocking=True),
             self.rotation.to(device, non_blocking=True),
         )
 
-    def shared_within(self, window: int) -> AugmentationDraws:
+    def shared_within(self, window: int) -> AugmentationNoise:
         """The first draw of each window of `window` consecutive rows, used for all its rows.
 
         Raises:
             ValueError: the batch is not a whole number of windows.
         """
-        return AugmentationDraws(
+        return AugmentationNoise(
             _first_of_windows(self.translation, window), _first_of_windows(self.rotation, window)
         )
 
@@ -59,7 +59,7 @@ class AugmentationDraws:
 def apply_se3(
     points: Tensor,
     target_pose: Tensor,
-    draws: AugmentationDraws,
+    draws: AugmentationNoise,
     bounds: SceneBounds,
     translation_range: Sequence[float],
     rotation_range_degrees: Sequence[float],

@@ -81,7 +81,7 @@ class FpnNeck(nn.Module):
 class Sam2ImageEncoder(nn.Module):
     """SAM 2.1 trunk and neck plus the two 1x1 skip convolutions (paper section IV-B).
 
-    The encoder sees raw [0, 1] colours without mean and deviation (quirk Q2).
+    The encoder sees raw [0, 1] colours without mean and deviation (quirk N2).
     """
 
     trunk_prefix = "image_encoder."
@@ -116,7 +116,7 @@ class Sam2ImageEncoder(nn.Module):
         """Read a SAM 2.1 file; call before `insert_lora`.
 
         The published policies read names below `image_encoder` only, so their skip convolutions
-        stay random (quirk Q3); `with_skip_convs` reads these too.
+        stay random (quirk N3); `with_skip_convs` reads these too.
 
         Raises:
             ConfigError: the file is absent, unreadable or holds an encoder of other sizes.

@@ -2,7 +2,7 @@
 
 The published update has no alpha factor and is addressed by the *input* width of the layer, so in
 the three blocks that double the width it reaches half of the queries and half of the values only
-(quirk Q5). `cover="full"` adapts all queries and values instead.
+(quirk N5). `cover="full"` adapts all queries and values instead.
 """
 
 from __future__ import annotations

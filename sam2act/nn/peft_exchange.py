@@ -2,7 +2,7 @@
 `adapter_model.safetensors`.
 
 peft's own LoRA layer adapts queries, keys and values of a fused projection together, with one
-shared down projection, and cannot express ours (paper section IV-B, quirk Q5). The tensors are
+shared down projection, and cannot express ours (paper section IV-B, quirk N5). The tensors are
 therefore those of a *custom layer* on `qkv` with the adapter parts `lora_A_q`, `lora_B_q`,
 `lora_A_v` and `lora_B_v`; module paths are those of SAM 2, `image_encoder.trunk.blocks.0.attn.qkv`.
 To use such a file with peft itself, register a layer with these parts

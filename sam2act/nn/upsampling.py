@@ -68,7 +68,7 @@ class CascadedUpsampler(nn.Module):
     """Three convex upsamplings with skip connections from the image encoder.
 
     Beyond the paper's formula, each norm is followed by a LeakyReLU and a bilinear step closes the
-    gap between 4P and S/2 (quirk Q6). Runs in float32 whatever the ambient autocast.
+    gap between 4P and S/2 (quirk N6). Runs in float32 whatever the ambient autocast.
     """
 
     def __init__(

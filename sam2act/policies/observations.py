@@ -28,9 +28,9 @@ from sam2act.core.rules import (
 )
 from sam2act.core.types import (
     FINGER_RANGE,
-    Batch,
     ContractError,
     Instruction,
+    KeyframeBatch,
     Observation,
     PolicySpec,
     time_feature,
@@ -80,7 +80,7 @@ def validate_observation(
     )
 
 
-def validate_batch(batch: Batch, spec: PolicySpec) -> None:
+def validate_batch(batch: KeyframeBatch, spec: PolicySpec) -> None:
     """Check training samples, for example those of a data set of one's own.
 
     Raises:
@@ -150,7 +150,9 @@ def _label_forms(batch: int, spec: PolicySpec) -> dict[str, _Form]:
     }
 
 
-def _check_forms(data: Observation | Batch, forms: dict[str, _Form], spec: PolicySpec) -> None:
+def _check_forms(
+    data: Observation | KeyframeBatch, forms: dict[str, _Form], spec: PolicySpec
+) -> None:
     device = data.rgb.device
     for field, form in forms.items():
         value = getattr(data, field)
@@ -208,7 +210,7 @@ def _language_rules(language: Instruction | None) -> list[Rule]:
     return [Rule("language", language.isfinite(), language, "finite token features")]
 
 
-def _shared_rules(data: Observation | Batch, spec: PolicySpec) -> list[Rule]:
+def _shared_rules(data: Observation | KeyframeBatch, spec: PolicySpec) -> list[Rule]:
     cameras = camera_rules(data.intrinsics, data.extrinsics, spec.image_size)
     return [*cameras, *robot_rules(data.proprioception)]
 

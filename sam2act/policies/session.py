@@ -177,7 +177,7 @@ class KeyframePolicy:
         observation = observation.to(self.device)
         banks = None if self._banks is None else self._banks.including(ids)
         rows, values, valid = [], [], []
-        for plan in plan_forwards(ids, self.batch_size):
+        for plan in batch_slots(ids, self.batch_size):
             index = torch.tensor(plan.rows, device=self.device)
             plan_ids = [ids[row] for row in plan.rows]
             action, banks = self._forward(
@@ -196,7 +196,7 @@ class KeyframePolicy:
         self,
         observation: Observation,
         tokens: Tensor,
-        plan: ForwardPlan,
+        plan: BatchSlots,
         ids: Sequence[int],
         banks: EnvironmentBanks | None,
     ) -> tuple[ActionChunk, EnvironmentBanks | None]:
@@ -243,20 +243,20 @@ class KeyframePolicy:
 
 # ------------------------------------------------------------------------------------ batching
 @dataclass(frozen=True)
-class ForwardPlan:
+class BatchSlots:
     """Which rows of a call go into one forward pass, and which of its rows count."""
 
     rows: list[int]  # per slot: row of the call; slots that do not count repeat one
     slots: list[int]  # slots that count
 
 
-def plan_forwards(ids: Sequence[int], batch_size: int | None) -> list[ForwardPlan]:
+def batch_slots(ids: Sequence[int], batch_size: int | None) -> list[BatchSlots]:
     """Distribute the environments `ids` of a call over forward passes of fixed size.
 
     Environment e takes slot `e % batch_size`: the place within a batch can change the rounding.
     """
     if batch_size is None:
-        return [ForwardPlan(list(range(len(ids))), list(range(len(ids))))]
+        return [BatchSlots(list(range(len(ids))), list(range(len(ids))))]
     passes: list[dict[int, int]] = []  # slot -> row of the call
     for row, env_id in enumerate(ids):
         slot = env_id % batch_size
@@ -268,7 +268,7 @@ def plan_forwards(ids: Sequence[int], batch_size: int | None) -> list[ForwardPla
     for taken in passes:
         filler = next(iter(taken.values()))
         rows = [taken.get(slot, filler) for slot in range(batch_size)]
-        plans.append(ForwardPlan(rows, sorted(taken)))
+        plans.append(BatchSlots(rows, sorted(taken)))
     return plans
 
 

@@ -119,7 +119,7 @@ def view_tables(heat: Tensor, views: Sequence[View]) -> Tensor:
 
     Grid coordinate i projects into the block of the pixels i and i + 1 (counted from the other
     end along a falling image axis), so sampling is a weighted sum of four shifted heat maps. The
-    last block would reach beyond the image and gives 0 (quirk Q11 of the renderer).
+    last block would reach beyond the image and gives 0 (quirk R11 of the renderer).
 
     Args:
         heat: (B, V, S, S), (row, column).

@@ -1,6 +1,6 @@
 """Two-dimensional helpers between points on a view and its heat map.
 
-Here, unlike in rendering, the integer i is the centre of pixel i (quirk Q8 of the renderer: the
+Here, unlike in rendering, the integer i is the centre of pixel i (quirk R8 of the renderer: the
 two conventions meet only at inference, where they cancel). Points are (column, row) in pixels.
 M map, P point, C channel, H W map size.
 """

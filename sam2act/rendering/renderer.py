@@ -48,7 +48,7 @@ def render(  # noqa: PLR0913 (independent keyword options)
     """Images of a batch of clouds: position, colour and mean-centred depth.
 
     Args:
-        points: (B, N, 3) cube frame; points outside the cube may hide others (quirk Q2).
+        points: (B, N, 3) cube frame; points outside the cube may hide others (quirk R2).
         rgb: (B, N, 3) in [0, 1].
         valid: (B, N) bool, points that exist; None = all. Non-finite points never exist.
         views: V views.
@@ -166,7 +166,7 @@ def _check_shapes(points: Tensor, features: Tensor, valid: Tensor | None) -> Non
 def _merge_subpixels(finer: Tensor, target: Tensor, factor: int) -> None:
     """Mean features and nearest depth of factor x factor sub-pixels.
 
-    An empty sub-pixel resets the depth (quirk Q6), so only those visited after the last empty one
+    An empty sub-pixel resets the depth (quirk R6), so only those visited after the last empty one
     count, and the pixel is empty if the last one is.
     """
     total, nearest = torch.zeros_like(target[:, :, :-1]), None

@@ -75,7 +75,7 @@ static int is_finite(const float *p)
     return fabsf(p[0]) <= FLT_MAX && fabsf(p[1]) <= FLT_MAX && fabsf(p[2]) <= FLT_MAX;
 }
 
-/* Keep the nearest point of every pixel, of equally near ones the first (quirk Q3).
+/* Keep the nearest point of every pixel, of equally near ones the first (quirk R3).
  * keys: `depth steps << 32 | point` per pixel, all ones where empty. */
 static void fill_keys(const struct cloud *cloud, const struct view *view, int32_t size,
                       uint64_t *restrict keys)
@@ -98,7 +98,7 @@ static void fill_keys(const struct cloud *cloud, const struct view *view, int32_
         if (!is_finite(p) || (valid && !valid[i]))
             continue;
         float steps = (p[depth_axis] * depth_scale + offset) * DEPTH_UNITS;
-        steps = steps > 0.0f ? steps : 0.0f; /* behind the camera: in front of all (quirk Q2) */
+        steps = steps > 0.0f ? steps : 0.0f; /* behind the camera: in front of all (quirk R2) */
         steps = steps < FAR_LIMIT ? steps : FAR_LIMIT;
         const uint64_t key = (uint64_t)(uint32_t)steps << 32 | (uint64_t)i;
         uint64_t *pixel = keys + (int32_t)v * size + (int32_t)u;
@@ -126,8 +126,8 @@ static void split_keys(const uint64_t *restrict keys, int32_t size, int32_t marg
 }
 
 /* Let the pixels of a row take over one neighbour each where it is nearer or equally near: of
- * equally near ones the last visited wins (quirk Q5). Depth 0 neither spreads nor is covered
- * (quirk Q4). */
+ * equally near ones the last visited wins (quirk R5). Depth 0 neither spreads nor is covered
+ * (quirk R4). */
 static void take_nearer(const int32_t *restrict near_depth, const int32_t *restrict near_index,
                         int32_t size, int32_t *restrict best_depth, int32_t *restrict best_index)
 {

@@ -16,7 +16,7 @@ from torch import Tensor
 from sam2act.rendering.scene import Clouds, Screen
 from sam2act.rendering.views import View, project, view_depth
 
-DEPTH_UNITS = 1000.0  # depth steps per cube unit (quirk Q3 of the renderer)
+DEPTH_UNITS = 1000.0  # depth steps per cube unit (quirk R3 of the renderer)
 DEPTH_STEP = 0.001  # cube units
 BACKGROUND_DEPTH = -1.0
 FAR_LIMIT = 2.0**31 - 256  # largest depth in steps; a float32 below the code of "empty"
@@ -31,7 +31,7 @@ def rasterize(
     """Which point each pixel shows, and how far away it is.
 
     Points with a non-finite coordinate are invisible in every view. Nothing is cut off in depth:
-    points behind a camera count as depth 0 and win (quirk Q2). Points of one pixel with equal
+    points behind a camera count as depth 0 and win (quirk R2). Points of one pixel with equal
     depth in steps: the lowest index wins.
 
     Args:
@@ -85,7 +85,7 @@ def spread(keys: Tensor, offsets: Sequence[tuple[int, int]]) -> tuple[Tensor, Te
     """Lets every pixel take over the nearest point of its neighbourhood.
 
     Of equally near points the last visited wins, which moves surfaces that face the camera by one
-    pixel (quirk Q5). Depth 0 neither spreads nor is covered (quirk Q4).
+    pixel (quirk R5). Depth 0 neither spreads nor is covered (quirk R4).
 
     Args:
         keys: (B, V, S, S) of `z_buffer`.
@@ -146,7 +146,7 @@ def largest_coordinate(points: Tensor, valid: Tensor | None) -> Tensor:
 
 
 def center_depth(depth: Tensor) -> None:
-    """Subtracts each view's mean from (B, V, S, S); the background stays -1 (quirk Q7).
+    """Subtracts each view's mean from (B, V, S, S); the background stays -1 (quirk R7).
 
     Every backend supplies this function.
     """

@@ -31,7 +31,7 @@ class View:
     depth_offset: float
 
 
-# Quirk Q1 of the renderer: the right camera stands inside the cube, at y = 0.5.
+# Quirk R1 of the renderer: the right camera stands inside the cube, at y = 0.5.
 _ALL_VIEWS = (
     View("top", 0, 1, 1, -1, 2, -1, 1.0),
     View("front", 1, 1, 2, -1, 0, -1, 1.0),
@@ -53,7 +53,7 @@ def select_views(three_views: bool) -> tuple[View, ...]:
 def project(points: Tensor, views: Sequence[View], size: int) -> Tensor:
     """Pixel coordinates of cube points in every view; neither clipped nor shifted.
 
-    Rounded as `fl(fl(f * p) + f)` in float32 under any autocast (quirk Q9 of the renderer).
+    Rounded as `fl(fl(f * p) + f)` in float32 under any autocast (quirk R9 of the renderer).
 
     Args:
         points: (..., 3) cube frame.
@@ -67,7 +67,7 @@ def project(points: Tensor, views: Sequence[View], size: int) -> Tensor:
 
 
 def project_half(points: Tensor, views: Sequence[View], size: int) -> Tensor:
-    """`project` with the fp16 roundings of published mixed-precision training (quirk Q9).
+    """`project` with the fp16 roundings of published mixed-precision training (quirk R9).
 
     The point and the pixel coordinate are rounded to fp16, the sum between them is not. Errors
     reach about 0.1 px.

@@ -23,7 +23,7 @@ TORCHRUN_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
 
 
 @dataclass(frozen=True)
-class World:
+class DistributedContext:
     """This process among all processes of the run.
 
     `control` is a group on the CPU for what must not wait for the GPU or time out while data is
@@ -91,7 +91,7 @@ class World:
 
 
 @contextmanager
-def distributed_world(device: str = "") -> Iterator[World]:
+def distributed_context(device: str = "") -> Iterator[DistributedContext]:
     """Join the process group that torchrun describes; a single process without torchrun.
 
     Args:
@@ -111,11 +111,11 @@ def distributed_world(device: str = "") -> Iterator[World]:
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
     if size == 1:
-        yield World(rank, size, chosen)
+        yield DistributedContext(rank, size, chosen)
         return
     dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
     try:
         control = dist.new_group(backend="gloo", timeout=PREPARATION_TIMEOUT)
-        yield World(rank, size, chosen, control)
+        yield DistributedContext(rank, size, chosen, control)
     finally:
         dist.destroy_process_group()

@@ -32,11 +32,11 @@ def single_threaded_children() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def deaf_children() -> Iterator[None]:
+def ignoring_interrupts() -> Iterator[None]:
     """Processes started inside ignore Ctrl-C from their first moment on.
 
-    One that comes while a child still imports would end it with a traceback. The parent is deaf
-    too as long as this lasts: start processes inside, and nothing else.
+    One that comes while a child still imports would end it with a traceback. The parent ignores
+    it too while this lasts: start processes inside, and nothing else.
     """
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread may set handlers

@@ -14,7 +14,7 @@ AUTOCAST_DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
-class RunPlan:
+class TrainingBudget:
     """Numbers that follow from the experiment config and the number of processes."""
 
     rows: int  # samples per process and micro-batch
@@ -25,7 +25,7 @@ class RunPlan:
     learning_rate: float
 
     @classmethod
-    def from_config(cls, experiment: ExperimentConfig, world_size: int) -> RunPlan:
+    def from_config(cls, experiment: ExperimentConfig, world_size: int) -> TrainingBudget:
         """Derive the plan; the learning rate grows with the samples per update."""
         accumulation = experiment.peract.grad_accumulation
         samples = experiment.bs * world_size * accumulation

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from sam2act.core.types import SampleIdentity
-from sam2act.runtime.distributed import World
+from sam2act.runtime.distributed import DistributedContext
 
 COLUMN = "excess_keyframe_"
 KEYFRAMES = 32  # later keyframes of a demo are left out
@@ -48,7 +48,7 @@ class KeyframeExcess:
         sums = torch.stack([excess.where(known, 0.0), known.to(excess)], dim=1)
         self._table.index_add_(0, rows.to(excess.device, non_blocking=True), sums)
 
-    def join(self, world: World) -> None:
+    def join(self, world: DistributedContext) -> None:
         """Take in the samples of the other processes; all of them take part."""
         world.sum(self._table)
 

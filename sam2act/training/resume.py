@@ -27,7 +27,7 @@ from sam2act.config.schema import ExperimentConfig
 from sam2act.core.errors import ConfigError
 from sam2act.core.tasks import RLBENCH_TASKS, expand_tasks
 from sam2act.core.wording import listing
-from sam2act.training.budget import RunPlan
+from sam2act.training.budget import TrainingBudget
 
 # Keys of the experiment and of the network config that may differ from those of the checkpoint
 # that a run continues from. A key that is not listed must stay: so must every new one.
@@ -194,7 +194,7 @@ def _check_epochs(
     path: Path, known: Recorded, experiment: ExperimentConfig, processes: int
 ) -> None:
     """Raise `ConfigError` if fewer epochs are asked for than are done."""
-    plan = RunPlan.from_config(experiment, processes)
+    plan = TrainingBudget.from_config(experiment, processes)
     if known.updates is not None and known.updates > plan.total_updates:
         raise ConfigError(
             f"{path}: {known.updates} updates of {plan.updates_per_epoch} per epoch are done, more "

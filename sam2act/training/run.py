@@ -14,7 +14,7 @@ from sam2act.config.network import NetworkConfig
 from sam2act.config.schema import ExperimentConfig
 from sam2act.policies.checkpoint import build_policy, read_checkpoint
 from sam2act.runtime.allocator import keep_freed_memory
-from sam2act.runtime.distributed import World, distributed_world
+from sam2act.runtime.distributed import DistributedContext, distributed_context
 from sam2act.training.budget import autocast_dtype
 from sam2act.training.run_data import DataOptions, build_training_data
 from sam2act.training.run_log import RunLog, configure_console
@@ -53,7 +53,7 @@ def run_stage(stage: Stage, args: argparse.Namespace) -> bool:
     experiment = load_experiment(args.exp_cfg_path, args.exp_cfg_opts, args.task_cfg_path)
     network = load_network(args.mvt_cfg_path, args.mvt_cfg_opts, args.task_cfg_path)
     stage.check(experiment, network)
-    with distributed_world(args.device) as world:
+    with distributed_context(args.device) as world:
         return _train(stage, args, experiment, network, world)
 
 
@@ -62,7 +62,7 @@ def _train(
     args: argparse.Namespace,
     experiment: ExperimentConfig,
     network: NetworkConfig,
-    world: World,
+    world: DistributedContext,
 ) -> bool:
     """Build everything and train; False if the run was interrupted."""
     configure_console(world.rank)

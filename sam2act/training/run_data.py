@@ -20,7 +20,7 @@ from sam2act.config.tasks import (
     task_names,
 )
 from sam2act.core.errors import ConfigError
-from sam2act.core.types import Batch
+from sam2act.core.types import KeyframeBatch
 from sam2act.data.loader import KeyframeDataset, gather_batch, make_loader, one_ahead
 from sam2act.data.peract_replay.replay import ReplayRequest, import_replay, open_replay
 from sam2act.data.samplers import (
@@ -34,7 +34,7 @@ from sam2act.data.store.checks import keep_targets_inside
 from sam2act.data.store.store import KeyframeStore
 from sam2act.language.cache import LanguageCache, warn_of_equal
 from sam2act.language.text_encoder import build_text_encoder
-from sam2act.runtime.distributed import World
+from sam2act.runtime.distributed import DistributedContext
 from sam2act.training.trainer import TrainingData
 from sam2act.training.validation import ValidationData
 
@@ -50,7 +50,7 @@ class DataOptions:
 
 
 def open_stores(
-    experiment: ExperimentConfig, world: World, options: DataOptions
+    experiment: ExperimentConfig, world: DistributedContext, options: DataOptions
 ) -> tuple[KeyframeStore, KeyframeStore | None]:
     """Training and validation store; the main process builds, the others wait.
 
@@ -164,7 +164,10 @@ def _require_disjoint(training: StoreRequest, validation: StoreRequest) -> None:
 
 
 def language_table(
-    instructions: list[str], experiment: ExperimentConfig, network: NetworkConfig, world: World
+    instructions: list[str],
+    experiment: ExperimentConfig,
+    network: NetworkConfig,
+    world: DistributedContext,
 ) -> Tensor:
     """Tokens of every instruction, (instructions, L, lang_dim) float32 on the device."""
     settings = experiment.language
@@ -178,7 +181,10 @@ def language_table(
 
 
 def build_training_data(
-    experiment: ExperimentConfig, network: NetworkConfig, world: World, options: DataOptions
+    experiment: ExperimentConfig,
+    network: NetworkConfig,
+    world: DistributedContext,
+    options: DataOptions,
 ) -> TrainingData:
     """Stores, batches and language of a run.
 
@@ -200,7 +206,7 @@ def build_training_data(
         training, sampler, bs=experiment.bs, rank=world.rank, collision_label=label
     )
 
-    def training_batches(start: int, count: int) -> Iterator[Batch]:
+    def training_batches(start: int, count: int) -> Iterator[KeyframeBatch]:
         loader = make_loader(
             dataset,
             start,
@@ -231,7 +237,7 @@ def _validation_data(
     instructions: list[str],
     experiment: ExperimentConfig,
     window: int,
-    world: World,
+    world: DistributedContext,
 ) -> ValidationData:
     """What held-out demos show, dealt out to the processes in turn: the first chain of every demo,
     or every window of consecutive keyframes (`window` > 1)."""
@@ -243,7 +249,7 @@ def _validation_data(
         records = first_chains(store)
     numbers = torch.arange(len(records)).view(-1, window)[world.rank :: world.size].flatten()
 
-    def batches() -> Iterator[tuple[Tensor, Batch]]:
+    def batches() -> Iterator[tuple[Tensor, KeyframeBatch]]:
         for part in numbers.split(experiment.bs) if len(numbers) else ():
             batch = gather_batch(
                 store, records[part.numpy()], collision_label=experiment.peract.collision_label

@@ -19,19 +19,19 @@ from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from sam2act.core.types import Batch, LossOutput
+from sam2act.core.types import KeyframeBatch, LossOutput
 from sam2act.policies.checkpoint import (
     CheckpointError,
     PolicyBundle,
     config_extra,
     save_checkpoint,
 )
-from sam2act.policies.multiview.targets import LossDraws
+from sam2act.policies.multiview.targets import TrainingNoise
 from sam2act.policies.sam2act.published_weights import LoadReport
-from sam2act.runtime.distributed import World
-from sam2act.training.budget import RunPlan
+from sam2act.runtime.distributed import DistributedContext
+from sam2act.training.budget import TrainingBudget
 from sam2act.training.ema import WeightAverage
-from sam2act.training.guards import NonFiniteGuard, StopRequest
+from sam2act.training.interrupts import NonFiniteGuard, StopRequest
 from sam2act.training.keyframe_excess import (
     KeyframeExcess,
     excess_columns,
@@ -53,7 +53,7 @@ LOGGER = logging.getLogger(__name__)
 class TrainingData:
     """Where batches come from; batch number i is the same whoever asks for it."""
 
-    training: Callable[[int, int], Iterator[Batch]]  # (first number, count) -> batches
+    training: Callable[[int, int], Iterator[KeyframeBatch]]  # (first number, count) -> batches
     validation: ValidationData | None
     language: Tensor  # (instructions, L, lang_dim) on the device
     fingerprints: Mapping[str, str]  # trained task -> digest of its demonstrations
@@ -66,7 +66,7 @@ class Trainer:
         self,
         bundle: PolicyBundle,
         data: TrainingData,
-        world: World,
+        world: DistributedContext,
         folder: Path,
         *,
         dtype: torch.dtype | None = None,
@@ -85,7 +85,7 @@ class Trainer:
         self.bundle, self.data, self.world = bundle, data, world
         self.folder, self.prefix = folder, prefix
         self.experiment = bundle.experiment
-        self.plan = RunPlan.from_config(self.experiment, world.size)
+        self.plan = TrainingBudget.from_config(self.experiment, world.size)
         self.dtype = dtype
         self.optimizer = self._build_optimizer()
         self.schedule = WarmupCosine(
@@ -158,7 +158,7 @@ class Trainer:
         return True
 
     def _run_epoch(
-        self, batches: Iterator[Batch], log: RunLog, progress: tqdm, stop: StopRequest
+        self, batches: Iterator[KeyframeBatch], log: RunLog, progress: tqdm, stop: StopRequest
     ) -> bool:
         """Updates until the end of the epoch; False if any process was asked to stop."""
         meter = Meter(self.plan.samples_per_update)
@@ -174,7 +174,7 @@ class Trainer:
             if self.world.any(bool(stop)):
                 return False
 
-    def update(self, batches: Iterator[Batch]) -> LossOutput:
+    def update(self, batches: Iterator[KeyframeBatch]) -> LossOutput:
         """One optimiser step; the returned loss is the mean over its micro-batches."""
         self.module.train()
         seed_step(self.experiment.seed, self.step, self.world.rank)
@@ -198,17 +198,17 @@ class Trainer:
         self._step_optimizer()
         return mean_output(outputs)
 
-    def _loss(self, batch: Batch, number: int) -> LossOutput:
+    def _loss(self, batch: KeyframeBatch, number: int) -> LossOutput:
         batch = batch.to(self.world.device)
         draws = self._draws(number).to(self.world.device)
         language = self.data.language[batch.instruction]
         with self._autocast():
             return self.module(batch, language, draws)
 
-    def _draws(self, number: int) -> LossDraws:
+    def _draws(self, number: int) -> TrainingNoise:
         """This rank's rows of the global draws of batch `number`."""
         generator = step_generator(self.experiment.seed, number)
-        draws = LossDraws.sample(self.plan.rows * self.world.size, generator)
+        draws = TrainingNoise.sample(self.plan.rows * self.world.size, generator)
         first = self.world.rank * self.plan.rows
         return draws.select(slice(first, first + self.plan.rows))
 

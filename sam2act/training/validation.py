@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sam2act.core.types import Batch
-from sam2act.policies.multiview.targets import LossDraws
+from sam2act.core.types import KeyframeBatch
+from sam2act.policies.multiview.targets import TrainingNoise
 from sam2act.policies.sam2act.policy import SAM2ActPolicy
-from sam2act.runtime.distributed import World
+from sam2act.runtime.distributed import DistributedContext
 from sam2act.training.keyframe_excess import KeyframeExcess
 from sam2act.training.seeding import step_generator
 
@@ -22,7 +22,9 @@ class ValidationData:
     """The held-out samples, numbered from 0 to `count` - 1 over all processes."""
 
     count: int
-    batches: Callable[[], Iterator[tuple[Tensor, Batch]]]  # this process's numbers and samples
+    batches: Callable[
+        [], Iterator[tuple[Tensor, KeyframeBatch]]
+    ]  # this process's numbers and samples
 
 
 @torch.no_grad()
@@ -30,7 +32,7 @@ def validation_losses(
     policy: SAM2ActPolicy,
     data: ValidationData,
     language: Tensor,
-    world: World,
+    world: DistributedContext,
     *,
     seed: int,
     autocast: Callable[[], contextlib.AbstractContextManager],
@@ -53,7 +55,7 @@ def validation_losses(
     world.copy_from_main(policy.buffers())  # BatchNorm statistics are kept per process
     names = ("total_loss", *policy.term_names)
     sums = torch.zeros(len(names), device=world.device)
-    draws = LossDraws.sample(data.count, step_generator(seed, 0, "validation"))
+    draws = TrainingNoise.sample(data.count, step_generator(seed, 0, "validation"))
     for numbers, batch in data.batches():
         batch = batch.to(world.device)
         with autocast():

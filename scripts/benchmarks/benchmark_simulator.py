@@ -55,7 +55,7 @@ def measure_images(repeats: int) -> Iterator[Row]:
         env = EmbeddedEnv(EnvConfig(task, cameras=POLICY_CAMERAS))
         env.reset(0, 0)
         for _, waypoint in zip(range(4), env.task.waypoints(env.scene), strict=False):
-            env.act(waypoint.action, stop_on_success=False)
+            env.execute(waypoint.action, stop_on_success=False)
         slow = 1e3 * median_seconds(lambda env=env: cast_singly(env), repeats=1, warm_up=0)
         for name, cameras in (("4 cameras", POLICY_CAMERAS), ("5 cameras", CAMERAS)):
             seconds = median_seconds(

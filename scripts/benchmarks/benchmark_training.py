@@ -25,7 +25,7 @@ from random_samples import random_batch
 
 from sam2act.config.load import load_experiment, load_network
 from sam2act.policies.checkpoint import build_policy
-from sam2act.policies.multiview.targets import LossDraws
+from sam2act.policies.multiview.targets import TrainingNoise
 from sam2act.runtime.allocator import keep_freed_memory
 from sam2act.runtime.console import make_output_safe
 from sam2act.training.optimizer import build_optimizer
@@ -163,7 +163,7 @@ def measure(variant: Variant, args: argparse.Namespace) -> tuple[float, float, f
     policy.compile_network(bundle.experiment.peract.compile)
     count = WINDOW if plus else args.bs
     batch, language = random_batch(bundle, count, 32 if args.quick else 128, args.device)
-    draws = LossDraws.sample(count, torch.Generator().manual_seed(0)).to(args.device)
+    draws = TrainingNoise.sample(count, torch.Generator().manual_seed(0)).to(args.device)
     optimizer = build_optimizer(
         [p for p in policy.parameters() if p.requires_grad],
         optimizer_type="lamb",

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import torch
 
-from sam2act.core.types import Batch, SampleIdentity
+from sam2act.core.types import KeyframeBatch, SampleIdentity
 from sam2act.policies.checkpoint import PolicyBundle
 
 
 def random_batch(
     bundle: PolicyBundle, count: int, side: int, device: str
-) -> tuple[Batch, torch.Tensor]:
+) -> tuple[KeyframeBatch, torch.Tensor]:
     """Noise in the shape of recorded samples, seen by cameras above the workspace."""
     generator = torch.Generator().manual_seed(0)
     cameras = len(bundle.experiment.cameras)
@@ -21,7 +21,7 @@ def random_batch(
     extrinsics = torch.eye(4, dtype=torch.float64)
     extrinsics[:3, :3] = torch.diag(torch.tensor([1.0, -1.0, -1.0]))  # looks straight down
     extrinsics[:3, 3] = torch.tensor([0.2, 0.0, 1.6])
-    batch = Batch(
+    batch = KeyframeBatch(
         rgb=torch.randint(256, images, dtype=torch.uint8, generator=generator),
         depth_code=torch.randint(256, images, dtype=torch.uint8, generator=generator),
         depth_range=torch.tensor([0.01, 1.0], dtype=torch.float64).expand(count, cameras, 2),

@@ -18,9 +18,9 @@ from scaling_series import Series
 
 from sam2act.config.load import load_experiment, load_network
 from sam2act.policies.checkpoint import PolicyBundle, build_policy
-from sam2act.policies.multiview.targets import LossDraws
+from sam2act.policies.multiview.targets import TrainingNoise
 from sam2act.runtime.allocator import keep_freed_memory
-from sam2act.runtime.distributed import World
+from sam2act.runtime.distributed import DistributedContext
 from sam2act.training.optimizer import build_optimizer
 
 COUNTS, QUICK_COUNTS = (1, 2, 4), (1, 2)
@@ -89,8 +89,8 @@ def train_rank(steps: int, rank: int) -> float:
     batch, language = random_batch(
         bundle, bundle.experiment.bs, bundle.experiment.image_size, "cpu"
     )
-    draws = LossDraws.sample(len(batch), torch.Generator().manual_seed(rank))
-    world = World(rank, torch.distributed.get_world_size(), torch.device("cpu"))
+    draws = TrainingNoise.sample(len(batch), torch.Generator().manual_seed(rank))
+    world = DistributedContext(rank, torch.distributed.get_world_size(), torch.device("cpu"))
     module = world.share_gradients(bundle.policy.train())
     optimizer = build_optimizer(
         [p for p in module.parameters() if p.requires_grad],

@@ -17,7 +17,7 @@ from PIL import Image
 from sam2act.data.rlbench.demo_images import IMAGE_KINDS
 from sam2act.data.rlbench.demos import list_episodes, read_episode
 from sam2act.data.store.builder import StoreRequest, ensure_store
-from sam2act.envs.base import CAMERAS, POLICY_CAMERAS, DemoError
+from sam2act.envs.base import CAMERAS, POLICY_CAMERAS, ScriptError
 from sam2act.envs.embedded.sim import EmbeddedEnv
 from sam2act.envs.recording.demo_generation import Request, generate, missing_jobs
 from sam2act.envs.recording.generation_log import LOG_FILE, GenerationError
@@ -155,7 +155,7 @@ def test_failed_attempts_are_repeated_with_other_seeds_and_counted(
     def flaky(self, variation: int, seed: int, images: str):
         seeds.append(seed)
         if len(seeds) <= 2:
-            raise DemoError("slipped")
+            raise ScriptError("slipped")
         return original(self, variation, seed, images)
 
     monkeypatch.setattr(EmbeddedEnv, "get_demo", flaky)
@@ -165,7 +165,7 @@ def test_failed_attempts_are_repeated_with_other_seeds_and_counted(
     assert seeds[1] - seeds[0] == seeds[2] - seeds[1] == 1_000_003
     summary = wanted.summary(TASK)
     assert summary["succeeded"] == 1 and summary["succeeded_at_first_attempt"] == 0
-    assert summary["failure_causes"] == {"DemoError: slipped": 2}
+    assert summary["failure_causes"] == {"ScriptError: slipped": 2}
     episode = read_episode(wanted.episode_folder(TASK, 0))
     assert episode.random_seed == seeds[2]
 
@@ -177,7 +177,7 @@ def test_hopeless_episode_ends_after_the_last_attempt_and_goes_on_with_new_seeds
 
     def fail(self, variation: int, seed: int, images: str):
         seeds.append(seed)
-        raise DemoError(f"slipped at {seed}")
+        raise ScriptError(f"slipped at {seed}")
 
     with monkeypatch.context() as patch:
         patch.setattr(EmbeddedEnv, "get_demo", fail)
@@ -186,7 +186,7 @@ def test_hopeless_episode_ends_after_the_last_attempt_and_goes_on_with_new_seeds
             (row,) = generate(wanted, workers=1)
     assert row.seed is None and row.attempts == 4 and len(set(seeds)) == 4
     assert missing(wanted) == [0]
-    assert wanted.summary(TASK)["failure_causes"] == {"DemoError: slipped at #": 4}
+    assert wanted.summary(TASK)["failure_causes"] == {"ScriptError: slipped at #": 4}
     (row,) = generate(request(tmp_path, 1, images="none", max_attempts=3), workers=1)
     assert row.attempts == 5 and row.seed == episode_seed(0, TASK, 0) + 4 * 1_000_003
     assert wanted.summary(TASK)["succeeded_at_first_attempt"] == 0
@@ -196,7 +196,7 @@ def test_options_may_change_while_nothing_has_been_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
-        raise DemoError("slipped")
+        raise ScriptError("slipped")
 
     with monkeypatch.context() as patch:
         patch.setattr(EmbeddedEnv, "get_demo", fail)

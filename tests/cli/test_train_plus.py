@@ -16,7 +16,7 @@ from sam2act.config.tasks import data_folder
 from sam2act.policies.checkpoint import load_policy, read_checkpoint
 from sam2act.policies.sam2act.memory.bank import MemoryBank
 from sam2act.policies.sam2act.plus import SAM2ActPlusPolicy
-from sam2act.training.budget import RunPlan
+from sam2act.training.budget import TrainingBudget
 from sam2act.training.start import published_samples
 from tests.golden_files import plain_id
 from tests.training import tiny_run
@@ -227,7 +227,7 @@ def test_task_files_of_the_tiny_network_fit_together(name: str, keyframes: int) 
     train_plus.check(experiment, network)
     assert experiment.tasks == name and network.num_maskmem + 1 == keyframes
     assert experiment.bs == 8 * keyframes
-    plan = RunPlan.from_config(experiment, 1)
+    plan = TrainingBudget.from_config(experiment, 1)
     assert plan.updates_per_epoch == 20
     assert plan.learning_rate == pytest.approx(4e-3)
 
@@ -235,7 +235,7 @@ def test_task_files_of_the_tiny_network_fit_together(name: str, keyframes: int) 
 def test_presets_of_the_paper() -> None:
     released = load_experiment("configs/sam2act_plus.yaml")
     paper = load_experiment("configs/sam2act_plus_paper.yaml")
-    rates = [RunPlan.from_config(e, 32).learning_rate for e in (released, paper)]
+    rates = [TrainingBudget.from_config(e, 32).learning_rate for e in (released, paper)]
     assert rates == pytest.approx([4e-4, 4e-3])
     assert changed(paper, "peract.lr 1.25e-6") == released
     stage_one = load_experiment("configs/sam2act_memorybench.yaml")

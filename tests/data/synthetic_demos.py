@@ -14,7 +14,7 @@ from PIL import Image
 from sam2act.data.rlbench.demo_folders import episodes_folder
 from sam2act.data.rlbench.demo_images import image_path
 from sam2act.data.rlbench.keyframes import find_keyframes
-from sam2act.data.rlbench.types import Demo, Observation, dump_published
+from sam2act.data.rlbench.types import Demo, RecordedObservation, dump_published
 from sam2act.data.transitions import START_EVERY
 
 CAMERAS = ("front", "wrist")
@@ -84,7 +84,7 @@ def write_synthetic_task(
     ]
 
 
-def _observations(random, num_frames, keyframes, cameras, image_size) -> list[Observation]:
+def _observations(random, num_frames, keyframes, cameras, image_size) -> list[RecordedObservation]:
     """Arm at rest exactly at the keyframes, gripper toggled at every second one."""
     observations = []
     gripper_open = 1.0
@@ -94,7 +94,7 @@ def _observations(random, num_frames, keyframes, cameras, image_size) -> list[Ob
         quaternion = random.standard_normal(4)
         position = SCENE_CENTRE + random.uniform(-0.4, 0.4, 3)
         observations.append(
-            Observation(
+            RecordedObservation(
                 joint_velocities=np.full(7, 0.0 if frame in keyframes else 1.0),
                 gripper_open=gripper_open,
                 gripper_pose=np.concatenate([position, quaternion / np.linalg.norm(quaternion)]),

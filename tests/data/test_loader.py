@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from sam2act.core.types import Batch
+from sam2act.core.types import KeyframeBatch
 from sam2act.data.loader import KeyframeDataset, gather_batch, make_loader, one_ahead
 from sam2act.data.samplers import build_sampler
 from sam2act.data.store.builder import StoreRequest, ensure_store
@@ -35,8 +35,8 @@ def _dataset(store: KeyframeStore, rank: int = 0, mode: str = "task_uniform") ->
     return KeyframeDataset(store, sampler, bs=BS, rank=rank)
 
 
-def _assert_equal(left: Batch, right: Batch) -> None:
-    for item in dataclasses.fields(Batch):
+def _assert_equal(left: KeyframeBatch, right: KeyframeBatch) -> None:
+    for item in dataclasses.fields(KeyframeBatch):
         ours, theirs = getattr(left, item.name), getattr(right, item.name)
         if isinstance(ours, torch.Tensor):
             assert ours.dtype == theirs.dtype and torch.equal(ours, theirs), item.name

@@ -11,13 +11,18 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from sam2act.data.rlbench.demo_folders import episodes_folder
-from sam2act.data.rlbench.types import DemoError, Observation, dump_published, load_restricted
+from sam2act.data.rlbench.types import (
+    DemoError,
+    RecordedObservation,
+    dump_published,
+    load_restricted,
+)
 from sam2act.data.store.builder import StoreRequest, ensure_store
 from sam2act.data.store.store import KeyframeStore, StoreError
 from tests.data.synthetic_demos import CAMERAS, IMAGE_SIZE, KEYFRAMES, write_synthetic_task
 
 TASK = "open_drawer"
-Change = Callable[[int, Observation], object]
+Change = Callable[[int, RecordedObservation], object]
 
 
 @pytest.fixture
@@ -80,7 +85,7 @@ def test_continuous_gripper_states_need_a_threshold(request_: StoreRequest, kind
 def test_other_number_types_of_two_states_are_the_same(request_: StoreRequest, kind) -> None:
     expected = _build(request_).table.copy()
 
-    def change(_: int, o: Observation) -> None:
+    def change(_: int, o: RecordedObservation) -> None:
         o.gripper_open = kind(o.gripper_open)
         o.ignore_collisions = kind(float(o.ignore_collisions))
 
@@ -113,7 +118,7 @@ def test_collision_flags_are_zero_or_one(request_: StoreRequest) -> None:
 
 # ---------------------------------------------------------------------------------------- poses
 def _euler(degrees: bool) -> Change:
-    def change(_: int, o: Observation) -> None:
+    def change(_: int, o: RecordedObservation) -> None:
         angles = Rotation.from_quat(o.gripper_pose[3:]).as_euler("xyz", degrees=degrees)
         o.gripper_pose[3:] = [*angles, 0.0]
 

@@ -11,7 +11,12 @@ import numpy as np
 import pytest
 
 from sam2act.data.rlbench.demo_folders import episodes_folder
-from sam2act.data.rlbench.types import DemoError, Observation, dump_published, load_restricted
+from sam2act.data.rlbench.types import (
+    DemoError,
+    RecordedObservation,
+    dump_published,
+    load_restricted,
+)
 from sam2act.data.store.builder import StoreRequest, ensure_store
 from tests.data.synthetic_demos import CAMERAS, IMAGE_SIZE, write_synthetic_task
 
@@ -107,7 +112,7 @@ def test_cameras_without_matrices_list_those_with(request_: StoreRequest) -> Non
 
 
 # ------------------------------------------------------------------- entries of other kinds
-def _change(request: StoreRequest, change: Callable[[int, Observation], object]) -> None:
+def _change(request: StoreRequest, change: Callable[[int, RecordedObservation], object]) -> None:
     for folder in episodes_folder(request.data_folder, "train", TASK).iterdir():
         demo = load_restricted(folder / "low_dim_obs.pkl")
         for frame, observation in enumerate(demo):
@@ -115,11 +120,11 @@ def _change(request: StoreRequest, change: Callable[[int, Observation], object])
         dump_published(demo, folder / "low_dim_obs.pkl")
 
 
-def _misc(kind: str, value: object) -> Callable[[int, Observation], object]:
+def _misc(kind: str, value: object) -> Callable[[int, RecordedObservation], object]:
     return lambda _, o: o.misc.update({f"front_camera_{kind}": value})
 
 
-def _set(name: str, value: object) -> Callable[[int, Observation], object]:
+def _set(name: str, value: object) -> Callable[[int, RecordedObservation], object]:
     return lambda frame, o: setattr(o, name, value) if frame >= 3 else None
 
 
@@ -160,7 +165,7 @@ def test_entries_of_another_kind_are_named(request_: StoreRequest, kind: str) ->
 def test_single_numbers_may_stand_in_arrays(request_: StoreRequest) -> None:
     recorded = ensure_store(request_, [TASK], progress=False).table
 
-    def wrap(_: int, observation: Observation) -> None:
+    def wrap(_: int, observation: RecordedObservation) -> None:
         for name in ("gripper_open", "ignore_collisions"):
             setattr(observation, name, np.array([getattr(observation, name)]))
         observation.misc["front_camera_far"] = np.array([observation.misc["front_camera_far"]])

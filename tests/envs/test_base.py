@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from sam2act.envs.base import (
-    CameraSpec,
     EnvConfig,
     InvalidActionError,
+    PinholeCamera,
     check_action,
     target_inside,
 )
@@ -54,7 +54,7 @@ def test_impossible_configuration_is_refused(options: dict, message: str) -> Non
 
 
 def test_intrinsics_have_negative_focal_lengths_that_scale_with_the_image() -> None:
-    spec = CameraSpec("front", np.eye(4), 90.0, 0.1, 1.0)
+    spec = PinholeCamera("front", np.eye(4), 90.0, 0.1, 1.0)
     assert np.allclose(spec.intrinsics(128), [[-64, 0, 64], [0, -64, 64], [0, 0, 1]])
     assert np.allclose(spec.intrinsics(64)[:2], spec.intrinsics(128)[:2] / 2)
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from sam2act.data.rlbench.types import Observation
+from sam2act.data.rlbench.types import RecordedObservation
 from sam2act.envs.base import EnvConfig
-from sam2act.evaluation.scenes import Scene
+from sam2act.evaluation.scenes import EpisodeStart
 from sam2act.evaluation.worker import (
     Began,
     Begin,
@@ -37,7 +37,7 @@ class ScriptedServant:
     def __init__(self, config: EnvConfig) -> None:
         self.behaviour, self.steps, self.episode = "", 0, -1
 
-    def obey(self, command: Command) -> Reply:
+    def handle(self, command: Command) -> Reply:
         """See the module."""
         if isinstance(command, Begin):
             scene = command.scene
@@ -49,7 +49,7 @@ class ScriptedServant:
                 return Crashed("SceneError", "episode1: of another task", bad_scene=True)
             if self.behaviour == "unplaceable":
                 return Failed("BoundaryError", "no free place")
-            return Began(scene.episode % 2, 7, [f"do {self.behaviour}"], Observation())
+            return Began(scene.episode % 2, 7, [f"do {self.behaviour}"], RecordedObservation())
         if isinstance(command, Finish):
             if self.behaviour == "unfilmed":
                 return Crashed("OSError", "the disk is full")
@@ -67,7 +67,7 @@ class ScriptedServant:
         if self.behaviour == "die" or (self.behaviour == "die_once" and self._first_time()):
             os._exit(3)
         solved = self.behaviour != "wander" and self.steps == SOLVED_AFTER
-        return Stepped(Observation(), float(solved), solved)
+        return Stepped(RecordedObservation(), float(solved), solved)
 
     def _first_time(self) -> bool:
         mark = Path(os.environ[MARKS]) / f"died_in_{self.episode}"
@@ -89,14 +89,14 @@ class CountingActor:
         self.begun: list[tuple[int, int]] = []  # (id, episode)
         self.asked: list[tuple[int, int]] = []  # (id, step)
 
-    def begin(self, env_id: int, scene: Scene) -> None:
+    def begin(self, env_id: int, scene: EpisodeStart) -> None:
         """Note it."""
         self.begun.append((env_id, scene.episode))
 
     def act(
         self,
         env_ids: Sequence[int],
-        observations: Sequence[Observation],
+        observations: Sequence[RecordedObservation],
         instructions: Sequence[str],
         steps: Sequence[int],
     ) -> list[np.ndarray | None]:

@@ -12,18 +12,18 @@ import pytest
 import torch
 
 from sam2act.config.load import load_experiment, load_network
-from sam2act.data.rlbench.types import Observation
+from sam2act.data.rlbench.types import RecordedObservation
 from sam2act.envs.base import POLICY_CAMERAS, EnvConfig
 from sam2act.envs.recording.demo_generation import Request, generate
 from sam2act.evaluation.actors import DemoActor, PolicyActor
 from sam2act.evaluation.results import EpisodeRow
 from sam2act.evaluation.runner import Runner, RunOptions
-from sam2act.evaluation.scenes import Scene, demo_scenes
-from sam2act.evaluation.worker import Simulator
+from sam2act.evaluation.scenes import EpisodeStart, demo_scenes
+from sam2act.evaluation.worker import SimulatorProcess
 from sam2act.language.text_encoder import build_text_encoder
 from sam2act.policies.checkpoint import build_policy
 from sam2act.policies.executors import SingleExecutor
-from sam2act.policies.multiview.quantisation_bound import IdealDecoder
+from sam2act.policies.multiview.quantisation_bound import QuantisedDecoder
 from sam2act.policies.sam2act.plus import SAM2ActPlusPolicy
 from sam2act.policies.session import KeyframePolicy
 
@@ -59,13 +59,13 @@ class Watched:
     def __init__(self, *, forget: bool = True) -> None:
         self.network = random_policy()
         self.policy = PolicyActor(SingleExecutor(self.network), self.network.spec)
-        self.demo = DemoActor(IdealDecoder(EXPERIMENT, NETWORK))
+        self.demo = DemoActor(QuantisedDecoder(EXPERIMENT, NETWORK))
         self.forget = forget
         self.actions: Actions = {}
         self.most_together = 0
         self._episode: dict[int, int] = {}
 
-    def begin(self, env_id: int, scene: Scene) -> None:
+    def begin(self, env_id: int, scene: EpisodeStart) -> None:
         self._episode[env_id] = scene.episode
         self.demo.begin(env_id, scene)
         if self.forget:
@@ -74,7 +74,7 @@ class Watched:
     def act(
         self,
         env_ids: Sequence[int],
-        observations: Sequence[Observation],
+        observations: Sequence[RecordedObservation],
         instructions: Sequence[str],
         steps: Sequence[int],
     ) -> list[np.ndarray | None]:
@@ -91,7 +91,8 @@ def run(
 ) -> list[EpisodeRow]:
     scenes = [demo_scenes(demos, TASK, number, 1, restore=True)[0] for number in episodes]
     simulators = [
-        Simulator(EnvConfig(TASK, cameras=actor.cameras), time_limit=60) for _ in range(workers)
+        SimulatorProcess(EnvConfig(TASK, cameras=actor.cameras), time_limit=60)
+        for _ in range(workers)
     ]
     options = RunOptions(episode_length=25, batch_size=BATCH)
     try:
@@ -157,7 +158,7 @@ def test_a_killed_simulator_changes_no_result(demos: Path) -> None:
     undisturbed = without_time(run(demos, 1, Watched()))
     actor = Watched()
     scenes = demo_scenes(demos, TASK, 0, EPISODES, restore=True)
-    simulators = [Simulator(EnvConfig(TASK), time_limit=60) for _ in range(2)]
+    simulators = [SimulatorProcess(EnvConfig(TASK), time_limit=60) for _ in range(2)]
     rows = []
     with closing(Runner(simulators, actor, RunOptions(batch_size=BATCH)).run(scenes)) as episodes:
         for row in episodes:

@@ -14,15 +14,15 @@ import pytest
 from sam2act.envs.base import EnvConfig
 from sam2act.evaluation.results import EpisodeRow
 from sam2act.evaluation.runner import EpisodeIds, EvaluationError, Runner, RunOptions
-from sam2act.evaluation.scenes import Scene
-from sam2act.evaluation.worker import Simulator
+from sam2act.evaluation.scenes import EpisodeStart
+from sam2act.evaluation.worker import SimulatorProcess
 from tests.evaluation.scripted_simulator import MARKS, CountingActor, ScriptedServant
 
 
 @contextmanager
-def open_simulators(count: int, time_limit: float = 2.0) -> Iterator[list[Simulator]]:
+def open_simulators(count: int, time_limit: float = 2.0) -> Iterator[list[SimulatorProcess]]:
     config = EnvConfig("put_block_back")
-    simulators = [Simulator(config, time_limit, ScriptedServant) for _ in range(count)]
+    simulators = [SimulatorProcess(config, time_limit, ScriptedServant) for _ in range(count)]
     try:
         yield simulators
     finally:
@@ -33,7 +33,7 @@ def open_simulators(count: int, time_limit: float = 2.0) -> Iterator[list[Simula
 def run(
     script: str, workers: int = 1, actor: CountingActor | None = None, **options: Any
 ) -> dict[int, EpisodeRow]:
-    scenes = [Scene(script, number, seed=0) for number in range(len(script.split(",")))]
+    scenes = [EpisodeStart(script, number, seed=0) for number in range(len(script.split(",")))]
     with open_simulators(workers) as simulators:
         chosen = RunOptions(**({"episode_length": 5} | options))
         runner = Runner(simulators, actor or CountingActor(), chosen)
@@ -75,7 +75,7 @@ def test_a_simulator_that_only_crashes_ends_the_evaluation() -> None:
 
 def test_episodes_that_a_broken_simulator_loses_are_told_only_if_it_recovers() -> None:
     told: list[EpisodeRow] = []
-    scenes = [Scene("ok,crash,crash,crash", number, seed=0) for number in range(4)]
+    scenes = [EpisodeStart("ok,crash,crash,crash", number, seed=0) for number in range(4)]
     with open_simulators(1) as simulators:
         runner = Runner(simulators, CountingActor(), RunOptions())
         with pytest.raises(EvaluationError, match="3 episodes in succession"):
@@ -92,7 +92,7 @@ def test_episodes_that_a_broken_simulator_loses_are_told_only_if_it_recovers() -
 def test_a_film_that_cannot_be_written_costs_nothing_else(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    scenes = [Scene("unfilmed,ok", number, seed=0, film=True) for number in range(2)]
+    scenes = [EpisodeStart("unfilmed,ok", number, seed=0, film=True) for number in range(2)]
     with open_simulators(1) as simulators:
         process = simulators[0]._process
         rows = list(Runner(simulators, CountingActor(), RunOptions()).run(scenes))
@@ -107,7 +107,7 @@ def test_time_that_replies_wait_for_the_network_does_not_count() -> None:
             time.sleep(0.8)
             return super().act(*arguments)
 
-    scenes = [Scene("ok,ok,ok", number, seed=0) for number in range(3)]
+    scenes = [EpisodeStart("ok,ok,ok", number, seed=0) for number in range(3)]
     with open_simulators(3, time_limit=1.0) as simulators:
         rows = list(Runner(simulators, SlowActor(), RunOptions()).run(scenes))
         assert max(simulator.used for simulator in simulators) < 0.5

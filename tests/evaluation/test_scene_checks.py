@@ -12,11 +12,11 @@ import pytest
 
 from sam2act.data.rlbench.demo_folders import EPISODES_FOLDER
 from sam2act.data.rlbench.demos import LOW_DIM_FILE, VARIATION_FILE, read_episode
-from sam2act.data.rlbench.types import Demo, Observation, dump_published
+from sam2act.data.rlbench.types import Demo, RecordedObservation, dump_published
 from sam2act.envs.recording.demo_generation import Request, generate
 from sam2act.evaluation.actors import keyframe_actions
 from sam2act.evaluation.scene_checks import DemoCheck, usable_scenes
-from sam2act.evaluation.scenes import Scene, SceneError, demo_scenes, read_stored
+from sam2act.evaluation.scenes import EpisodeStart, SceneError, demo_scenes, read_stored
 
 TASK, COUNT = "push_buttons", 4
 STATE = np.random.RandomState(3).get_state()
@@ -88,11 +88,11 @@ SPOILERS: dict[str, tuple[Callable[[Path], object], str]] = {
 }
 
 
-def scenes_of(demos: Path, **options: Any) -> list[Scene]:
+def scenes_of(demos: Path, **options: Any) -> list[EpisodeStart]:
     return demo_scenes(demos, TASK, 0, COUNT, **({"restore": True} | options))
 
 
-def usable(scenes: list[Scene], *, skip_bad: bool = False, backend: str = "embedded") -> Any:
+def usable(scenes: list[EpisodeStart], *, skip_bad: bool = False, backend: str = "embedded") -> Any:
     return usable_scenes(scenes, DemoCheck(backend), skip_bad=skip_bad, progress=False)
 
 
@@ -180,10 +180,10 @@ def test_an_empty_folder_of_episodes_is_named(tmp_path: Path) -> None:
 
 
 def test_fresh_scenes_have_no_demo_to_check() -> None:
-    assert DemoCheck("embedded")(Scene(TASK, 0, seed=1)) == ""
+    assert DemoCheck("embedded")(EpisodeStart(TASK, 0, seed=1)) == ""
 
 
 def test_frames_without_misc_are_of_rlbench() -> None:
     from sam2act.envs.recorded import recorded_origin
 
-    assert recorded_origin(Demo([Observation()])) == {"backend": "rlbench"}
+    assert recorded_origin(Demo([RecordedObservation()])) == {"backend": "rlbench"}

@@ -17,7 +17,7 @@ from sam2act.envs.recording.demo_generation import Request, generate
 from sam2act.envs.registry import make_env
 from sam2act.evaluation.actors import keyframe_actions
 from sam2act.evaluation.scenes import (
-    Scene,
+    EpisodeStart,
     SceneError,
     demo_scenes,
     fresh_scenes,
@@ -88,7 +88,7 @@ def test_variation_is_that_of_the_file_beside_the_demo(demos: Path, tmp_path: Pa
     write_episode(folder, stored.demo, stored.descriptions, ())
     dump_published(stored.variation_number, folder / VARIATION_FILE)
     env = make_env(EnvConfig(TASK))
-    expected, found = scene.begin(env), Scene(TASK, 0, demo=folder).begin(env)
+    expected, found = scene.begin(env), EpisodeStart(TASK, 0, demo=folder).begin(env)
     assert found[:3] == expected[:3]
 
 
@@ -123,7 +123,7 @@ def test_backend_is_that_of_the_recording(demos: Path, tmp_path: Path) -> None:
         observation.misc = {}  # as RLBench's, which do not say
     shutil.rmtree(folder)
     write_episode(folder, demo, ["push"], ())
-    assert recorded_backend(Scene(TASK, 0, demo=folder)) == "rlbench"
+    assert recorded_backend(EpisodeStart(TASK, 0, demo=folder)) == "rlbench"
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from sam2act.core.errors import ConfigError
-from sam2act.geometry.augmentation import AugmentationDraws, apply_se3
+from sam2act.geometry.augmentation import AugmentationNoise, apply_se3
 from sam2act.geometry.rotations import geodesic_angle
 from sam2act.geometry.scene_bounds import SceneBounds
 from sam2act.processing.color_jitter import jitter_colors
@@ -25,8 +25,8 @@ def sample_batch(batch: int) -> tuple[torch.Tensor, torch.Tensor]:
     return points, torch.cat([points[:, 0], quaternion], dim=1)
 
 
-def draws(batch: int, seed: int = 1) -> AugmentationDraws:
-    return AugmentationDraws.sample(batch, torch.Generator().manual_seed(seed))
+def draws(batch: int, seed: int = 1) -> AugmentationNoise:
+    return AugmentationNoise.sample(batch, torch.Generator().manual_seed(seed))
 
 
 def test_draws_are_reproducible_and_in_published_order() -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from sam2act.geometry import rotations
-from sam2act.geometry.augmentation import AugmentationDraws, apply_se3
+from sam2act.geometry.augmentation import AugmentationNoise, apply_se3
 from sam2act.geometry.scene_bounds import CubeFrame, SceneBounds
 from tests.golden_files import GoldenFile, golden
 
@@ -57,7 +57,7 @@ def test_se3_augmentation(golden_file: GoldenFile) -> None:
             if name.startswith(f"aug_{case}_")
         }
         angles = [data[f"draw_{axis}_u"] for axis in ("roll", "pitch", "yaw")]
-        draws = AugmentationDraws(data["draw_trans_u"], torch.cat(angles, dim=1))
+        draws = AugmentationNoise(data["draw_trans_u"], torch.cat(angles, dim=1))
         points, pose = apply_se3(
             data["in_pcd"],
             data["in_gripper_pose"],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from sam2act.config.network import NetworkConfig
-from sam2act.policies.multiview.two_stage import Cloud, Guidance
+from sam2act.policies.multiview.two_stage import Cloud, TeacherForcing
 
 
 def random_cloud(batch: int, count: int, generator: torch.Generator) -> Cloud:
@@ -15,10 +15,10 @@ def random_cloud(batch: int, count: int, generator: torch.Generator) -> Cloud:
     return Cloud(points, rgb, torch.rand(batch, count, generator=generator) > 0.1)
 
 
-def random_guidance(config: NetworkConfig, batch: int, seed: int = 2) -> Guidance:
+def random_guidance(config: NetworkConfig, batch: int, seed: int = 2) -> TeacherForcing:
     """Ground truth inside the cube."""
     generator = torch.Generator().manual_seed(seed)
-    return Guidance(
+    return TeacherForcing(
         waypoint=torch.rand(batch, 3, generator=generator) - 0.5,
         zoom_noise=2 * torch.rand(batch, 3, generator=generator) - 1,
         teacher_bins=torch.randint(config.num_rot, (batch, 2), generator=generator),

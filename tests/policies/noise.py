@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 
 from sam2act.config.load import load_experiment
-from sam2act.core.types import Batch, SampleIdentity
+from sam2act.core.types import KeyframeBatch, SampleIdentity
 from sam2act.geometry.rotations import canonical_quaternion
 
 
-def batch(count: int = 3, seed: int = 0, side: int = 16) -> Batch:
+def batch(count: int = 3, seed: int = 0, side: int = 16) -> KeyframeBatch:
     """Two cameras above the workspace that see noise, and targets of all rotations."""
     generator = torch.Generator().manual_seed(seed)
     images = (count, 2, side, side, 3)
@@ -19,7 +19,7 @@ def batch(count: int = 3, seed: int = 0, side: int = 16) -> Batch:
     lower, upper = torch.tensor(load_experiment("configs/tiny.yaml").scene_bounds).split(3)
     position = lower + (upper - lower) * (0.15 + 0.7 * torch.rand(count, 3, generator=generator))
     quaternion = torch.randn(count, 4, generator=generator)
-    return Batch(
+    return KeyframeBatch(
         rgb=torch.randint(256, images, dtype=torch.uint8, generator=generator),
         depth_code=torch.randint(256, images, dtype=torch.uint8, generator=generator),
         depth_range=torch.tensor([0.5, 1.5], dtype=torch.float64).expand(count, 2, 2),

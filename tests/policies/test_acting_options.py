@@ -16,7 +16,7 @@ from sam2act.policies.checkpoint import (
     load_policy,
     save_checkpoint,
 )
-from sam2act.policies.multiview.targets import LossDraws
+from sam2act.policies.multiview.targets import TrainingNoise
 from sam2act.policies.sam2act.policy import Prediction
 from sam2act.policies.session import KeyframePolicy
 from tests.policies.noise import batch
@@ -90,7 +90,7 @@ def test_graphs_are_told_where_a_call_begins(
     bundle = load_policy(checkpoint, experiment_opts=f"eval.compile {mode}")
     predict(bundle)
     assert len(seen) == marks
-    draws = LossDraws.sample(3, torch.Generator().manual_seed(0))
+    draws = TrainingNoise.sample(3, torch.Generator().manual_seed(0))
     bundle.policy.train().loss(batch(), LANGUAGE, draws)
     assert len(seen) == 2 * marks
 

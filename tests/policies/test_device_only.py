@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from sam2act.config.load import load_experiment, load_network
-from sam2act.core.types import Batch
+from sam2act.core.types import KeyframeBatch
 from sam2act.policies.checkpoint import PolicyBundle, build_policy
-from sam2act.policies.multiview.targets import LossDraws
+from sam2act.policies.multiview.targets import TrainingNoise
 from sam2act.training.optimizer import build_optimizer
 from tests.policies.noise import batch
 
@@ -42,7 +42,7 @@ NETWORKS = {"stage one": SMALL, "LoRA": SMALL + LORA, "memory": SMALL + MEMORY}
 WINDOW = 3  # num_maskmem + 1
 
 
-def samples(built: PolicyBundle, count: int, device: str) -> tuple[Batch, Tensor]:
+def samples(built: PolicyBundle, count: int, device: str) -> tuple[KeyframeBatch, Tensor]:
     """Noise and language tokens."""
     network = built.network
     language = torch.ones(count, network.lang_len, network.lang_dim, device=device)
@@ -121,7 +121,7 @@ def training_step(built: PolicyBundle, device: str) -> Callable[[], None]:
     """An update of all trainable weights, its samples on the device already."""
     policy = built.policy.train()
     recorded, language = samples(built, WINDOW, device)
-    draws = LossDraws.sample(WINDOW, torch.Generator().manual_seed(0)).to(device)
+    draws = TrainingNoise.sample(WINDOW, torch.Generator().manual_seed(0)).to(device)
     parameters = [p for p in policy.parameters() if p.requires_grad]
     optimizer = build_optimizer(parameters, optimizer_type="lamb", bnb=True, lr=1e-3)
 

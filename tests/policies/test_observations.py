@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from sam2act.core.types import (
-    Batch,
     ContractError,
+    KeyframeBatch,
     Observation,
     PolicySpec,
     SampleIdentity,
@@ -38,12 +38,12 @@ def observation(seed: int = 0, batch: int = 3) -> Observation:
     return random_observation(SPEC, batch, torch.Generator().manual_seed(seed))
 
 
-def batch(count: int = 2) -> Batch:
+def batch(count: int = 2) -> KeyframeBatch:
     shown = observation(batch=count)
     generator = torch.Generator().manual_seed(1)
     codes = torch.randint(256, (*shown.rgb.shape,), dtype=torch.uint8, generator=generator)
     pose = torch.tensor([0.2, 0.1, 0.9, 0.0, 0.6, 0.0, 0.8])
-    return Batch(
+    return KeyframeBatch(
         rgb=shown.rgb,
         depth_code=codes,
         depth_range=torch.tensor([0.1, 3.5], dtype=torch.float64).repeat(count, 2, 1),

@@ -23,7 +23,7 @@ from sam2act.policies.checkpoint import (
 )
 from sam2act.policies.executors import build_executor
 from sam2act.policies.observations import random_observation, validate_observation
-from sam2act.policies.session import KeyframePolicy, plan_forwards, policy_spec
+from sam2act.policies.session import KeyframePolicy, batch_slots, policy_spec
 
 EXPERIMENT = load_experiment("configs/tiny.yaml", "image_size 16 cameras ['front','wrist']")
 SIZES = (
@@ -150,11 +150,11 @@ def test_more_environments_than_rows_make_several_passes(plus: PolicyBundle) -> 
 
 
 def test_every_environment_keeps_its_row() -> None:
-    plans = plan_forwards([6, 1, 4, 3, 8], 4)
+    plans = batch_slots([6, 1, 4, 3, 8], 4)
     rows = [{slot: plan.rows[slot] for slot in plan.slots} for plan in plans]
     assert rows == [{2: 0, 1: 1, 0: 2, 3: 3}, {0: 4}]
     assert all(len(plan.rows) == 4 for plan in plans) and plans[1].rows == [4, 4, 4, 4]
-    (plan,) = plan_forwards([6, 1, 4], None)
+    (plan,) = batch_slots([6, 1, 4], None)
     assert plan.rows == plan.slots == [0, 1, 2]
 
 

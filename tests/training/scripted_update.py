@@ -13,10 +13,10 @@ from torch import Tensor
 
 from sam2act.config.load import load_experiment
 from sam2act.core.types import LossOutput
-from sam2act.runtime.distributed import World
+from sam2act.runtime.distributed import DistributedContext
 from sam2act.training.trainer import Trainer, TrainingData
 
-WORLD = World(rank=0, size=1, device=torch.device("cpu"))
+WORLD = DistributedContext(rank=0, size=1, device=torch.device("cpu"))
 SCALE = 65536.0  # first scale of the gradient scaler, as published
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from sam2act.core.types import SampleIdentity
-from sam2act.runtime.distributed import World
+from sam2act.runtime.distributed import DistributedContext
 from sam2act.training.keyframe_excess import (
     KEYFRAMES,
     KeyframeExcess,
@@ -108,7 +108,9 @@ def test_run_of_several_tasks_has_none(folder: Path) -> None:
 
 
 def test_every_micro_batch_is_counted_once(folder: Path) -> None:
-    trainer = tiny_run.build_trainer(folder, World(0, 1, CPU), "peract.grad_accumulation 2")
+    trainer = tiny_run.build_trainer(
+        folder, DistributedContext(0, 1, CPU), "peract.grad_accumulation 2"
+    )
     assert trainer.excess is not None
     added = []
     trainer.excess.add = lambda excess, identities: added.append((excess, identities))

@@ -15,7 +15,7 @@ import torch
 import torch.multiprocessing as mp
 
 from sam2act.core.errors import ConfigError
-from sam2act.runtime.distributed import World, distributed_world
+from sam2act.runtime.distributed import DistributedContext, distributed_context
 from sam2act.training.trainer import Trainer
 from tests.training import tiny_run
 
@@ -45,13 +45,13 @@ def rank_main(rank: int, folder: Path, port: int) -> None:
     torch.set_num_threads(1)
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2")
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-    with distributed_world("cpu") as world:
+    with distributed_context("cpu") as world:
         trainer = tiny_run.build_trainer(folder, world, f"bs {GLOBAL_BATCH // 2}")
         torch.save(gradients(trainer), folder / f"gradients_{rank}.pt")
 
 
 def test_two_processes_give_the_gradients_of_one(folder: Path) -> None:
-    world = World(rank=0, size=1, device=torch.device("cpu"))
+    world = DistributedContext(rank=0, size=1, device=torch.device("cpu"))
     single = gradients(tiny_run.build_trainer(folder, world, f"bs {GLOBAL_BATCH}"))
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -118,5 +118,5 @@ def test_interrupt_saves_and_resumes_in_mid_epoch(folder: Path) -> None:
 def test_partial_torchrun_variables_are_refused(monkeypatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.delenv("RANK", raising=False)
-    with pytest.raises(ConfigError, match="torchrun"), distributed_world("cpu"):
+    with pytest.raises(ConfigError, match="torchrun"), distributed_context("cpu"):
         pass

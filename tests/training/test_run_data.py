@@ -16,7 +16,7 @@ from sam2act.config.tasks import task_names
 from sam2act.core.errors import UserError
 from sam2act.data.store.builder import StoreRequest, ensure_store
 from sam2act.data.store.store import KeyframeStore, StoreError
-from sam2act.runtime.distributed import World
+from sam2act.runtime.distributed import DistributedContext
 from sam2act.training.run_data import DataOptions, build_training_data, open_stores
 from tests.data.peract_replay.replay_writer import write_replay
 from tests.data.synthetic_demos import CAMERAS, IMAGE_SIZE
@@ -27,8 +27,8 @@ ELSEWHERE = "scene_bounds [5.0,5.0,5.0,6.0,6.0,6.0]"
 
 
 @pytest.fixture
-def world() -> World:
-    return World(rank=0, size=1, device=torch.device("cpu"))
+def world() -> DistributedContext:
+    return DistributedContext(rank=0, size=1, device=torch.device("cpu"))
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def _write_replay(folder: Path) -> str:
 
 
 def _open(
-    folder: Path, world: World, more: str = "", **options
+    folder: Path, world: DistributedContext, more: str = "", **options
 ) -> tuple[KeyframeStore, KeyframeStore | None]:
     return open_stores(tiny_run.configs(folder, more)[0], world, DataOptions(**options))
 
@@ -58,7 +58,9 @@ def _origin(store: KeyframeStore) -> str:
     return store.task_stores[0].index["origin"]
 
 
-def test_replay_and_held_out_demos_of_one_split(folder: Path, world: World, caplog) -> None:
+def test_replay_and_held_out_demos_of_one_split(
+    folder: Path, world: DistributedContext, caplog
+) -> None:
     more = f"{_write_replay(folder)} {HELD_OUT}"
     caplog.set_level(logging.INFO)
     caplog.clear()  # of the store that the replay was made from
@@ -72,12 +74,12 @@ def test_replay_and_held_out_demos_of_one_split(folder: Path, world: World, capl
         assert built == (1, 1), f"start {start}"
 
 
-def test_demos_after_a_replay_are_demos(folder: Path, world: World) -> None:
+def test_demos_after_a_replay_are_demos(folder: Path, world: DistributedContext) -> None:
     _open(folder, world, _write_replay(folder))
     assert _origin(_open(folder, world)[0]) == "demos"
 
 
-def test_label_that_a_replay_lacks_is_a_user_error(folder: Path, world: World) -> None:
+def test_label_that_a_replay_lacks_is_a_user_error(folder: Path, world: DistributedContext) -> None:
     more = f"{_write_replay(folder)} peract.collision_label next_keypoint"
     experiment, network = tiny_run.configs(folder, more)
     with pytest.raises(UserError, match=r"peract\.collision_label"):
@@ -86,14 +88,14 @@ def test_label_that_a_replay_lacks_is_a_user_error(folder: Path, world: World) -
 
 @pytest.mark.parametrize("held_out", ["", HELD_OUT])
 def test_bounds_without_points_stop_before_training(
-    folder: Path, world: World, held_out: str
+    folder: Path, world: DistributedContext, held_out: str
 ) -> None:
     for _ in range(2):  # found anew, then remembered
         with pytest.raises(StoreError, match=r"open_drawer: episode 0, frame 0 .*scene_bounds"):
             _open(folder, world, f"{ELSEWHERE} {held_out}")
 
 
-def test_bounds_do_not_matter_without_cropping(folder: Path, world: World) -> None:
+def test_bounds_do_not_matter_without_cropping(folder: Path, world: DistributedContext) -> None:
     training, _ = _open(folder, world, f"{ELSEWHERE} rvt.move_pc_in_bound False")
     assert len(training.valid)
 
@@ -117,7 +119,7 @@ def _replay_in_released_place(folder: Path) -> None:
 
 
 def test_released_replay_is_found_and_said_so(
-    folder: Path, world: World, caplog, monkeypatch
+    folder: Path, world: DistributedContext, caplog, monkeypatch
 ) -> None:
     _replay_in_released_place(folder)
     (folder / "demos").rename(folder / "data")
@@ -135,7 +137,7 @@ def test_released_replay_is_found_and_said_so(
 
 
 def test_replay_that_lacks_a_task_gives_way_to_demos(
-    folder: Path, world: World, caplog, monkeypatch
+    folder: Path, world: DistributedContext, caplog, monkeypatch
 ) -> None:
     _replay_in_released_place(folder)
     task = task_names(tiny_run.configs(folder)[0])[0]
@@ -149,7 +151,7 @@ def test_replay_that_lacks_a_task_gives_way_to_demos(
 
 
 def test_demos_in_the_package_folder_work_with_a_warning(
-    folder: Path, world: World, caplog, monkeypatch
+    folder: Path, world: DistributedContext, caplog, monkeypatch
 ) -> None:
     monkeypatch.setattr(tasks, "PACKAGE", folder)
     (folder / "demos").rename(folder / "data")

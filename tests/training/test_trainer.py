@@ -11,14 +11,14 @@ import torch
 
 from sam2act.core.types import SampleIdentity
 from sam2act.policies.checkpoint import CheckpointError, load_policy, read_checkpoint
-from sam2act.runtime.distributed import World
-from sam2act.training.budget import RunPlan, autocast_dtype
-from sam2act.training.guards import NonFiniteGuard, NonFiniteLossError
+from sam2act.runtime.distributed import DistributedContext
+from sam2act.training.budget import TrainingBudget, autocast_dtype
+from sam2act.training.interrupts import NonFiniteGuard, NonFiniteLossError
 from sam2act.training.optimizer_state import to_released
 from tests.training import tiny_run
 
 CPU = torch.device("cpu")
-WORLD = World(rank=0, size=1, device=CPU)
+WORLD = DistributedContext(rank=0, size=1, device=CPU)
 
 
 @pytest.fixture(scope="module")
@@ -325,7 +325,7 @@ def test_plan_of_the_published_run(processes, accumulation, updates, rate) -> No
     from sam2act.config.load import load_experiment
 
     opts = f"peract.grad_accumulation {accumulation}"
-    plan = RunPlan.from_config(load_experiment("configs/sam2act.yaml", opts), processes)
+    plan = TrainingBudget.from_config(load_experiment("configs/sam2act.yaml", opts), processes)
     assert plan.updates_per_epoch == updates
     assert plan.learning_rate == pytest.approx(rate)
     assert plan.total_updates == 90 * updates
@@ -336,7 +336,7 @@ def test_rate_of_the_released_second_stage_is_a_tenth() -> None:
     from sam2act.config.load import load_experiment
 
     rates = [
-        RunPlan.from_config(load_experiment(f"configs/{name}.yaml"), 32).learning_rate
+        TrainingBudget.from_config(load_experiment(f"configs/{name}.yaml"), 32).learning_rate
         for name in ("sam2act_plus", "sam2act_plus_corrected")
     ]
     assert rates == pytest.approx([4e-4, 4e-3])

@@ -12,7 +12,7 @@ import torch
 import torch.multiprocessing as mp
 
 from sam2act.core.errors import ConfigError
-from sam2act.runtime.distributed import World, choose_device, distributed_world
+from sam2act.runtime.distributed import DistributedContext, choose_device, distributed_context
 from sam2act.training.keyframe_excess import KeyframeExcess, excess_columns
 from sam2act.training.validation import validation_losses
 from tests.training import tiny_run
@@ -29,7 +29,7 @@ def folder(tmp_path_factory) -> Path:
     return folder
 
 
-def losses(folder: Path, world: World) -> dict[str, float]:
+def losses(folder: Path, world: DistributedContext) -> dict[str, float]:
     trainer = tiny_run.build_trainer(folder, world, MORE)
     data = trainer.data
     excess = KeyframeExcess(world.device)
@@ -51,13 +51,13 @@ def rank_main(rank: int, folder: Path, port: int) -> None:
     torch.set_num_threads(1)
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(RANKS))
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-    with distributed_world("cpu") as world:
+    with distributed_context("cpu") as world:
         assert world.any(rank == RANKS - 1) and not world.any(False)
         torch.save(losses(folder, world), folder / f"losses_{rank}.pt")
 
 
 def test_processes_without_samples_take_part(folder: Path) -> None:
-    expected = losses(folder, World(0, 1, torch.device("cpu")))
+    expected = losses(folder, DistributedContext(0, 1, torch.device("cpu")))
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -67,7 +67,7 @@ def test_processes_without_samples_take_part(folder: Path) -> None:
 
 
 def test_validation_repeats_itself_and_keeps_no_noise(folder: Path) -> None:
-    world = World(0, 1, torch.device("cpu"))
+    world = DistributedContext(0, 1, torch.device("cpu"))
     assert losses(folder, world) == losses(folder, world)
     trainer = tiny_run.build_trainer(folder, world, MORE)
     network = trainer.bundle.policy.network

@@ -10,7 +10,7 @@ from sam2act.config.load import load_experiment, load_network
 from sam2act.config.network import NetworkConfig
 from sam2act.config.schema import ExperimentConfig
 from sam2act.policies.checkpoint import PolicyBundle, build_policy
-from sam2act.runtime.distributed import World
+from sam2act.runtime.distributed import DistributedContext
 from sam2act.training.run_data import DataOptions, build_training_data
 from sam2act.training.trainer import Trainer
 from tests.data.synthetic_demos import write_synthetic_task
@@ -77,7 +77,9 @@ def build_bundle(folder: Path, more: str = "", network: str = "") -> PolicyBundl
     return build_policy(*configs(folder, more, network), seed=0)
 
 
-def build_trainer(folder: Path, world: World, more: str = "", network: str = "") -> Trainer:
+def build_trainer(
+    folder: Path, world: DistributedContext, more: str = "", network: str = ""
+) -> Trainer:
     """A trainer of the tiny run."""
     bundle = build_bundle(folder, more, network)
     data = build_training_data(bundle.experiment, bundle.network, world, DataOptions())

@@ -15,7 +15,7 @@ from PIL import Image
 from sam2act.core.files import naming
 from sam2act.data.rlbench.demo_images import image_path
 from sam2act.data.rlbench.demos import DESCRIPTIONS_FILE, LOW_DIM_FILE, VARIATION_FILE
-from sam2act.data.rlbench.types import Demo, Observation, dump_published
+from sam2act.data.rlbench.types import Demo, RecordedObservation, dump_published
 from sam2act.geometry.cameras import encode_depth
 
 # zlib levels: photographs gain little from more, depth codes nothing.
@@ -57,7 +57,7 @@ def write_episode(
 
 
 def _write_images(
-    folder: Path, frame: int, observation: Observation, cameras: Sequence[str]
+    folder: Path, frame: int, observation: RecordedObservation, cameras: Sequence[str]
 ) -> None:
     for camera in cameras:
         for kind, level in _COMPRESSION.items():
@@ -70,7 +70,9 @@ def _write_images(
             Image.fromarray(pixels).save(path, compress_level=level)
 
 
-def _pixels(kind: str, values: np.ndarray, observation: Observation, camera: str) -> np.ndarray:
+def _pixels(
+    kind: str, values: np.ndarray, observation: RecordedObservation, camera: str
+) -> np.ndarray:
     """(H, W, 3) uint8 as stored."""
     if kind == "rgb":
         return values

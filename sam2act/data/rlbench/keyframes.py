@@ -6,21 +6,21 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from sam2act.data.rlbench.types import Observation
+from sam2act.data.rlbench.types import RecordedObservation
 
 REST_SPEED = 0.1  # rad/s; every joint at or below it counts as standing still
 IMAGE_EVERY = 10  # frames; chains of training records start at every tenth one
 REST_PAUSE = 4  # frames after a stop during which no further stop is reported
 
 
-def demo_keyframes(observations: Iterable[Observation]) -> list[int]:
+def demo_keyframes(observations: Iterable[RecordedObservation]) -> list[int]:
     """`find_keyframes` of the observations of a demo."""
     frames = list(observations)
     velocities = np.stack([frame.joint_velocities for frame in frames])
     return find_keyframes(velocities, [frame.gripper_open for frame in frames])
 
 
-def frames_with_images(observations: Sequence[Observation], images: str) -> list[int]:
+def frames_with_images(observations: Sequence[RecordedObservation], images: str) -> list[int]:
     """Numbers of the frames whose images policy `images` (all, keyframes, none) keeps."""
     count = len(observations)
     if images == "none":

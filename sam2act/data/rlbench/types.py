@@ -1,9 +1,9 @@
 """Reading and writing the pickles of RLBench demos without a simulator install.
 
-`Demo` and `Observation` stand in for the two RLBench classes that recorded demos refer to. Reading
-goes through an unpickler that knows these two classes, numpy arrays and plain containers and
-refuses every other name; writing stores the original class names, so that RLBench can read the
-files too. Images are no concern of this module.
+`Demo` and `RecordedObservation` stand in for the two RLBench classes that recorded demos refer
+to. Reading goes through an unpickler that knows these two classes, numpy arrays and plain
+containers and refuses every other name; writing stores the original class names, so that RLBench
+can read the files too. Images are no concern of this module.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class RefusedPickleError(DemoError):
     """A pickle refers to a name that recorded data has no reason to hold."""
 
 
-class Observation:
+class RecordedObservation:
     """What RLBench records per frame; images are None in the pickles.
 
     Attributes used here: `joint_velocities` (7,), `gripper_open` (0.0 or 1.0), `gripper_pose` (7,)
@@ -75,7 +75,7 @@ class Demo:
 
     def __init__(
         self,
-        observations: list[Observation],
+        observations: list[RecordedObservation],
         random_seed: tuple | int | None = None,
         variation_number: int = 0,
     ) -> None:
@@ -86,16 +86,16 @@ class Demo:
     def __len__(self) -> int:
         return len(self._observations)
 
-    def __getitem__(self, index: int) -> Observation:
+    def __getitem__(self, index: int) -> RecordedObservation:
         return self._observations[index]
 
-    def __iter__(self) -> Iterator[Observation]:
+    def __iter__(self) -> Iterator[RecordedObservation]:
         return iter(self._observations)
 
 
 _PUBLISHED_NAMES: dict[type, tuple[str, str]] = {
     Demo: ("rlbench.demo", "Demo"),
-    Observation: ("rlbench.backend.observation", "Observation"),
+    RecordedObservation: ("rlbench.backend.observation", "Observation"),
 }
 
 

@@ -8,8 +8,8 @@ import mujoco
 import numpy as np
 
 from sam2act.data.rlbench.keyframes import frames_with_images
-from sam2act.data.rlbench.types import Demo, Observation
-from sam2act.envs.base import IMAGE_POLICIES, DemoError, InvalidActionError, NoWaypointsError
+from sam2act.data.rlbench.types import Demo, RecordedObservation
+from sam2act.envs.base import IMAGE_POLICIES, InvalidActionError, NoWaypointsError, ScriptError
 from sam2act.envs.embedded.episode import EpisodeRunner
 
 
@@ -25,7 +25,7 @@ class _Recorder:
 
     def __init__(self, env: EpisodeRunner) -> None:
         self._env = env
-        self.observations: list[Observation] = []
+        self.observations: list[RecordedObservation] = []
         self._snapshots: list[_Snapshot] = []
 
     def __call__(self) -> None:
@@ -64,7 +64,7 @@ def record_demo(env: EpisodeRunner, variation: int, seed: int, images: str) -> D
         the demo, `random_seed` an integer; images are None where they were not asked for.
 
     Raises:
-        DemoError: the script failed; the message says how.
+        ScriptError: the script failed; the message says how.
         NoWaypointsError: the task has no script.
     """
     if images not in IMAGE_POLICIES:
@@ -87,10 +87,10 @@ def _run_script(env: EpisodeRunner, recorder: _Recorder) -> None:
             env.announce(waypoint.ignore_collisions)
             recorder()
         try:
-            env.act(waypoint.action, stop_on_success=False)
+            env.execute(waypoint.action, stop_on_success=False)
         except InvalidActionError as error:
-            raise DemoError(f"waypoint {number} cannot be reached: {error}") from error
+            raise ScriptError(f"waypoint {number} cannot be reached: {error}") from error
     if number < 0:
         raise NoWaypointsError(f"{env.task_name}: the script has no waypoints")
     if not env.task.success(env.scene):
-        raise DemoError("the script ran through, but the task is not solved")
+        raise ScriptError("the script ran through, but the task is not solved")

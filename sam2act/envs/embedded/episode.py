@@ -12,7 +12,7 @@ import mujoco
 import numpy as np
 
 from sam2act.core.actions import EE_DELTA, EE_POSE, KEYFRAME_POSE, ActionSpec, Controls
-from sam2act.data.rlbench.types import Observation
+from sam2act.data.rlbench.types import RecordedObservation
 from sam2act.envs.base import (
     BoundaryError,
     ConfigurationPathError,
@@ -168,7 +168,7 @@ class EpisodeRunner:
         mujoco.mj_forward(self.model, self.data)
 
     # --------------------------------------------------------------------------- actions
-    def act(self, action: np.ndarray, *, stop_on_success: bool) -> dict[str, Any]:
+    def execute(self, action: np.ndarray, *, stop_on_success: bool) -> dict[str, Any]:
         """Plan, move, actuate the gripper; the `info` of a `StepResult`.
 
         Raises:
@@ -186,7 +186,7 @@ class EpisodeRunner:
         self._actuate_gripper(closed=bool(action[7] <= 0.5))
         return self._info(path.kind, frames, started, planned)
 
-    def act_frame(self, action: np.ndarray, spec: ActionSpec) -> dict[str, Any]:
+    def execute_frame(self, action: np.ndarray, spec: ActionSpec) -> dict[str, Any]:
         """Move for one recorded frame (0.05 s) without a planner; the `info` of a `StepResult`.
 
         Inverse kinematics leads from the present joint targets to the target of the tip, and the
@@ -306,13 +306,13 @@ class EpisodeRunner:
             self.on_frame()
 
     # ---------------------------------------------------------------------- observations
-    def observe(self, cameras: Sequence[str] | None = None) -> Observation:
+    def observe(self, cameras: Sequence[str] | None = None) -> RecordedObservation:
         """The present observation with images of `cameras` (default: those of the config)."""
         observation = self.low_dimensional()
         for name in self.config.cameras if cameras is None else cameras:
             self.observer.add_image(observation, self.data, name)
         return observation
 
-    def low_dimensional(self) -> Observation:
+    def low_dimensional(self) -> RecordedObservation:
         """The present observation without images."""
         return self.observer.low_dimensional(self.data, self._ignore_collisions)

@@ -8,7 +8,7 @@ from typing import cast
 import numpy as np
 
 from sam2act.core.actions import KEYFRAME_POSE
-from sam2act.data.rlbench.types import Demo, Observation
+from sam2act.data.rlbench.types import Demo, RecordedObservation
 from sam2act.envs.base import StepResult, check_control
 from sam2act.envs.embedded.demo import record_demo
 from sam2act.envs.embedded.episode import EpisodeRunner
@@ -19,29 +19,29 @@ from sam2act.envs.recorded import check_origin, check_plain_seed
 class EmbeddedEnv(EpisodeRunner):
     """An `Env` that needs no simulator but MuJoCo's physics."""
 
-    def reset(self, variation: int, seed: int) -> tuple[list[str], Observation]:
+    def reset(self, variation: int, seed: int) -> tuple[list[str], RecordedObservation]:
         """Start an episode; for the errors see `begin_episode`."""
         self.begin_episode(variation, seed)
         return list(self.instructions), self.observe()
 
     def step(self, action: np.ndarray, control: str = "keyframe_pose") -> StepResult:
-        """Move, actuate the gripper, look; for the errors see `act` and `act_frame`.
+        """Move, actuate the gripper, look; for the errors see `execute` and `execute_frame`.
 
         Raises:
             ConfigError: there is no such control mode; `controls` lists them.
         """
         spec = check_control(control, self.controls, self.backend)
         if spec is KEYFRAME_POSE:
-            info = self.act(action, stop_on_success=self.config.stop_on_success)
+            info = self.execute(action, stop_on_success=self.config.stop_on_success)
         else:
-            info = self.act_frame(action, spec)
+            info = self.execute_frame(action, spec)
         started = time.perf_counter()
         observation = self.observe()
         info["render_ms"] = 1e3 * (time.perf_counter() - started)
         success = info["success"]
         return StepResult(observation, float(success), bool(success), info)
 
-    def reset_to_demo(self, demo: Demo) -> tuple[list[str], Observation]:
+    def reset_to_demo(self, demo: Demo) -> tuple[list[str], RecordedObservation]:
         """Start an episode in the scene in which `demo` was recorded.
 
         Raises:
@@ -55,7 +55,7 @@ class EmbeddedEnv(EpisodeRunner):
         """A scripted demonstration with observations at every 0.05 s.
 
         Raises:
-            DemoError: the script did not succeed with this seed.
+            ScriptError: the script did not succeed with this seed.
         """
         return record_demo(self, variation, seed, images)
 

@@ -6,7 +6,7 @@ import difflib
 import importlib
 from typing import Any
 
-from sam2act.data.rlbench.types import Observation
+from sam2act.data.rlbench.types import RecordedObservation
 from sam2act.envs.base import CAMERAS, EnvConfig
 from sam2act.envs.rlbench.versions import INSTALL_RLBENCH, require_packages, task_files
 
@@ -97,6 +97,6 @@ def observation_config(config: EnvConfig) -> Any:
     )
 
 
-def as_observation(observation: Any) -> Observation:
+def as_observation(observation: Any) -> RecordedObservation:
     """RLBench's observation as the type of this project, which pickles without RLBench."""
-    return Observation(**vars(observation))
+    return RecordedObservation(**vars(observation))

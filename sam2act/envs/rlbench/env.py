@@ -17,7 +17,7 @@ import numpy as np
 
 from sam2act.core.actions import KEYFRAME_POSE, Controls
 from sam2act.data.rlbench.keyframes import frames_with_images
-from sam2act.data.rlbench.types import Demo, Observation
+from sam2act.data.rlbench.types import Demo, RecordedObservation
 from sam2act.envs.base import (
     IMAGE_POLICIES,
     EnvConfig,
@@ -86,7 +86,7 @@ class RLBenchEnv:
         """Number of variations; they are numbered from 0."""
         return int(self._task.variation_count())
 
-    def reset(self, variation: int, seed: int) -> tuple[list[str], Observation]:
+    def reset(self, variation: int, seed: int) -> tuple[list[str], RecordedObservation]:
         """Start an episode after seeding numpy's global generator, from which RLBench draws.
 
         Raises:
@@ -96,7 +96,7 @@ class RLBenchEnv:
         _check_seed(seed)
         return self._begin(variation, seed)
 
-    def reset_to_demo(self, demo: Demo) -> tuple[list[str], Observation]:
+    def reset_to_demo(self, demo: Demo) -> tuple[list[str], RecordedObservation]:
         """Start an episode in the scene in which `demo` was recorded.
 
         Only `demo.random_seed`, a state of numpy's Mersenne Twister or an integer, and
@@ -111,7 +111,7 @@ class RLBenchEnv:
 
     def _begin(
         self, variation: int, random_state: tuple | int | None
-    ) -> tuple[list[str], Observation]:
+    ) -> tuple[list[str], RecordedObservation]:
         """The only place that resets: each reset initialises the task exactly once."""
         self._choose_variation(variation)
         # Nothing may draw from the global generator between these two lines.
@@ -156,7 +156,7 @@ class RLBenchEnv:
         """A scripted demonstration; all images are rendered, those not asked for are dropped.
 
         Raises:
-            DemoError: the script did not succeed with this seed.
+            ScriptError: the script did not succeed with this seed.
         """
         if images not in IMAGE_POLICIES:
             raise ValueError(f"images: {images!r} is none of {', '.join(IMAGE_POLICIES)}")
@@ -262,7 +262,7 @@ def _check_seed(seed: int) -> None:
         raise ValueError(f"seed: {seed} is not in 0 to 2**32 - 1, as numpy's generator needs")
 
 
-def _drop_images(observations: list[Observation], images: str) -> None:
+def _drop_images(observations: list[RecordedObservation], images: str) -> None:
     """Set images to None where the policy `images` does not want them."""
     dropped = set(range(len(observations))) - set(frames_with_images(observations, images))
     for frame in dropped:

@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from sam2act.envs.base import (
     BoundaryError,
     ConfigurationPathError,
-    DemoError,
     EnvError,
     IKError,
     InvalidActionError,
     NoWaypointsError,
+    ScriptError,
     WaypointError,
 )
 
@@ -25,7 +25,7 @@ _EQUIVALENTS: dict[str, type[EnvError]] = {
     "BoundaryError": BoundaryError,
     "WaypointError": WaypointError,
     "NoWaypointsError": NoWaypointsError,
-    "DemoError": DemoError,
+    "DemoError": ScriptError,
 }
 # Raised by a reset from the BoundaryError or WaypointError of its last attempt.
 _UNPLACEABLE = "TaskEnvironmentError"
@@ -46,7 +46,7 @@ def equivalent(error: BaseException | None) -> EnvError | None:
         cause = equivalent(error.__cause__ or error.__context__)
         return BoundaryError(text) if cause is None else type(cause)(f"{text} ({cause})")
     if isinstance(error, RuntimeError) and _NO_DEMO in text:
-        return DemoError("the script of the task did not succeed with this seed")
+        return ScriptError("the script of the task did not succeed with this seed")
     known = next((_EQUIVALENTS[name] for name in names if name in _EQUIVALENTS), None)
     return None if known is None else known(text)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sam2act.core.types import Batch, SampleIdentity
+from sam2act.core.types import KeyframeBatch, SampleIdentity
 from sam2act.geometry.rotations import geodesic_angle
 from sam2act.policies.sam2act.policy import Prediction, SAM2ActPolicy
 
@@ -30,7 +30,7 @@ class KeyframeDeviation:
 
 @torch.no_grad()
 def keyframe_errors(
-    policy: SAM2ActPolicy, batch: Batch, language: Tensor
+    policy: SAM2ActPolicy, batch: KeyframeBatch, language: Tensor
 ) -> tuple[list[KeyframeDeviation], Prediction]:
     """Predict a batch and compare with its labels.
 
@@ -47,7 +47,7 @@ def keyframe_errors(
 
 
 @torch.no_grad()
-def deviations(prediction: Prediction, batch: Batch) -> list[KeyframeDeviation]:
+def deviations(prediction: Prediction, batch: KeyframeBatch) -> list[KeyframeDeviation]:
     """How far a prediction for `batch` is from its labels, one entry per transition."""
     action = prediction.action.values[:, 0]
     target = batch.target_pose.to(action)

@@ -24,7 +24,7 @@ class BranchOutput(NamedTuple):
 
 
 def round_to_half(logits: Tensor) -> Tensor:
-    """Round to float16 values (quirk Q4), keeping dtype and passing gradients straight through."""
+    """Round to float16 values (quirk N4), keeping dtype and passing gradients straight through."""
     return logits + (logits.half().float() - logits).detach()
 
 

@@ -95,7 +95,7 @@ class ActionHead(nn.Module):
     def features(self, x: Tensor, waypoint_px: Tensor) -> Tensor:
         """Global maximum and local sample of every view: (B, 2 * V * C).
 
-        The two halves are flattened in opposite orders, (c, v) and (v, c) (quirk Q7).
+        The two halves are flattened in opposite orders, (c, v) and (v, c) (quirk N7).
         """
         views = waypoint_px.shape[1]
         overall = reduce(x, "(b v) c h w -> b (c v)", "max", v=views)
@@ -105,7 +105,7 @@ class ActionHead(nn.Module):
     def _sample(self, x: Tensor, pixel: Tensor) -> Tensor:
         """(M, C, P, P) at (M, 2) pixels -> (M, C)."""
         # Cell i is addressed as if its centre were pixel i * patch_size, and whatever lies beyond
-        # the last cell gives zero with `inverse_distance` (quirk Q8).
+        # the last cell gives zero with `inverse_distance` (quirk N8).
         cell = pixel[:, None] / self.patch_size
         if self.local_feature == "inverse_distance":
             return sample_inverse_distance(cell, x.float())[:, 0]

@@ -19,7 +19,7 @@ from sam2act.rendering.grid_argmax import grid_argmax
 from sam2act.rendering.views import select_views
 
 
-class IdealDecoder:
+class QuantisedDecoder:
     """Turns true poses into the actions that perfect heat maps and scores would give.
 
     Both branches get their target heat map as prediction: the arg-max over the coarse grid centres

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sam2act.geometry.augmentation import AugmentationDraws
+from sam2act.geometry.augmentation import AugmentationNoise
 from sam2act.rendering.heatmaps import gaussian_heatmaps
 from sam2act.rendering.views import View, project, project_half
 
@@ -20,30 +20,30 @@ BIN_JITTER = (-2, 2)  # lower bound inclusive, upper exclusive: asymmetric, as p
 
 
 @dataclass(frozen=True)
-class LossDraws:
+class TrainingNoise:
     """All random numbers of one training step, one row per sample of the global batch."""
 
-    augmentation: AugmentationDraws
+    augmentation: AugmentationNoise
     color: Tensor  # (B, 4) uniform in [-1, 1]
     zoom: Tensor  # (B, 3) uniform in [-1, 1]
     bin_jitter: Tensor  # (B, 2) int64
     subset_seed: Tensor  # (B,) int64
 
     @classmethod
-    def sample(cls, batch: int, generator: torch.Generator) -> LossDraws:
+    def sample(cls, batch: int, generator: torch.Generator) -> TrainingNoise:
         """Draw for `batch` samples on the generator's device."""
         return cls(
-            augmentation=AugmentationDraws.sample(batch, generator),
+            augmentation=AugmentationNoise.sample(batch, generator),
             color=2 * torch.rand(batch, 4, generator=generator) - 1,
             zoom=2 * torch.rand(batch, 3, generator=generator) - 1,
             bin_jitter=torch.randint(*BIN_JITTER, (batch, 2), generator=generator),
             subset_seed=torch.randint(2**31, (batch,), generator=generator),
         )
 
-    def select(self, part: slice | Tensor) -> LossDraws:
+    def select(self, part: slice | Tensor) -> TrainingNoise:
         """The draws of some samples, for example those of one rank."""
-        return LossDraws(
-            AugmentationDraws(
+        return TrainingNoise(
+            AugmentationNoise(
                 self.augmentation.translation[part], self.augmentation.rotation[part]
             ),
             self.color[part],
@@ -52,13 +52,13 @@ class LossDraws:
             self.subset_seed[part],
         )
 
-    def with_subset_seed(self, seed: Tensor) -> LossDraws:
+    def with_subset_seed(self, seed: Tensor) -> TrainingNoise:
         """The draws with other seeds (B,) for the subset of points."""
         return dataclasses.replace(self, subset_seed=seed)
 
-    def to(self, device: torch.device | str) -> LossDraws:
+    def to(self, device: torch.device | str) -> TrainingNoise:
         """The same draws on `device`; colour factors stay, since they are needed as numbers."""
-        return LossDraws(
+        return TrainingNoise(
             self.augmentation.to(device),
             self.color,
             self.zoom.to(device, non_blocking=True),
@@ -77,7 +77,7 @@ def position_heatmaps(
         views: the V views.
         size: S.
         sigma: standard deviation in pixels.
-        half_projection: round pixels as half-precision autocast does (renderer quirk Q9).
+        half_projection: round pixels as half-precision autocast does (renderer quirk R9).
 
     Returns:
         (B, V, S, S), each map sums to about 1, or to 0 if the position is outside the view.

@@ -35,14 +35,14 @@ class Cloud:
 
 
 @dataclass(frozen=True)
-class Guidance:
+class TeacherForcing:
     """Ground truth that steers the forward pass in training, and nothing else."""
 
     waypoint: Tensor  # (B, 3) true position
     zoom_noise: Tensor  # (B, 3) uniform in [-1, 1]
     teacher_bins: Tensor  # (B, 2) x and y rotation bins to condition on
     image_noise: float = 0.0
-    half_projection: bool = False  # fp16 roundings of the waypoint's pixels (renderer quirk Q9)
+    half_projection: bool = False  # fp16 roundings of the waypoint's pixels (renderer quirk R9)
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,11 @@ class TwoStageNetwork(nn.Module):
         return cast(ImageEncoder, self.encoders[-1])
 
     def forward(
-        self, cloud: Cloud, proprio: Tensor, language: Tensor, guidance: Guidance | None = None
+        self,
+        cloud: Cloud,
+        proprio: Tensor,
+        language: Tensor,
+        guidance: TeacherForcing | None = None,
     ) -> TwoStageOutput:
         """Predict from a cloud.
 
@@ -118,7 +122,7 @@ class TwoStageNetwork(nn.Module):
         return TwoStageOutput(coarse, fine, center, waypoint, coarse_images, fine_images)
 
     def _forward_training(
-        self, cloud: Cloud, proprio: Tensor, language: Tensor, guidance: Guidance
+        self, cloud: Cloud, proprio: Tensor, language: Tensor, guidance: TeacherForcing
     ) -> TwoStageOutput:
         noise = guidance.image_noise
         coarse, coarse_images = self.run_coarse(cloud, proprio, language, image_noise=noise)
@@ -200,7 +204,7 @@ class TwoStageNetwork(nn.Module):
             return images
 
     def encode(self, images: Tensor, encoder: ImageEncoder) -> FeaturePyramid:
-        """Image features of all views of a batch; colours are resized, not normalised (Q2)."""
+        """Image features of all views of a batch; colours are resized, not normalised (N2)."""
         rgb = images[:, :, RGB].flatten(0, 1)
         side = encoder.input_size(self.config.grid_size)
         if side != rgb.shape[-1]:

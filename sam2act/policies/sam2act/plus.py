@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from sam2act.core.errors import ConfigError
-from sam2act.core.types import Batch, LossOutput, Observation
+from sam2act.core.types import KeyframeBatch, LossOutput, Observation
 from sam2act.nn.image_encoder import FeaturePyramid
 from sam2act.policies.multiview.losses import HEATMAP_TERM, excess_loss, heatmap_cross_entropy
 from sam2act.policies.multiview.preprocessing import world_cloud
-from sam2act.policies.multiview.targets import LossDraws
+from sam2act.policies.multiview.targets import TrainingNoise
 from sam2act.policies.sam2act.memory.bank import MemoryBank
 from sam2act.policies.sam2act.plus_network import SAM2ActPlusNetwork
 from sam2act.policies.sam2act.policy import PolicySettings, Prediction, SAM2ActPolicy
@@ -55,7 +55,7 @@ class SAM2ActPlusPolicy(SAM2ActPolicy):
         return (HEATMAP_TERM,)
 
     # ------------------------------------------------------------------------------- training
-    def loss(self, batch: Batch, language: Tensor, draws: LossDraws) -> LossOutput:
+    def loss(self, batch: KeyframeBatch, language: Tensor, draws: TrainingNoise) -> LossOutput:
         """Mean coarse heat-map loss over all frames of the windows.
 
         Args:
@@ -75,7 +75,7 @@ class SAM2ActPlusPolicy(SAM2ActPolicy):
         return LossOutput(total, {HEATMAP_TERM: total.detach()}, excess)
 
     def _window_heatmaps(
-        self, batch: Batch, language: Tensor, draws: LossDraws
+        self, batch: KeyframeBatch, language: Tensor, draws: TrainingNoise
     ) -> tuple[Tensor, Tensor]:
         """Predicted maps (F, V, S, S) and true positions (F, 3) in the cube."""
         if self._cache is None:
@@ -89,7 +89,7 @@ class SAM2ActPlusPolicy(SAM2ActPolicy):
 
     @torch.no_grad()
     def frozen_features(
-        self, batch: Batch, language: Tensor
+        self, batch: KeyframeBatch, language: Tensor
     ) -> tuple[Tensor, FeaturePyramid, Tensor]:
         """Tokens (M, C, P, P), image features and true cube positions (F, 3), all frozen.
 
@@ -99,7 +99,7 @@ class SAM2ActPlusPolicy(SAM2ActPolicy):
         was_training = self.training
         self.eval()
         try:
-            draws = LossDraws.sample(len(batch), torch.Generator().manual_seed(0))
+            draws = TrainingNoise.sample(len(batch), torch.Generator().manual_seed(0))
             seeds = torch.zeros_like(draws.subset_seed)
             cloud, targets = self.prepare(batch, draws.with_subset_seed(seeds).to(batch.rgb.device))
             images = self.network.render(cloud)
@@ -111,7 +111,7 @@ class SAM2ActPlusPolicy(SAM2ActPolicy):
     def parameter_groups(self, upsampler_scale: float) -> list[dict]:
         """Trainable parameters; the coarse upsampler's rate is `upsampler_scale` times the rest's.
 
-        One group, as published (quirk Q17), if the scale is 1.
+        One group, as published (quirk N17), if the scale is 1.
         """
         trained = {n: p for n, p in self.named_parameters() if p.requires_grad}
         upsampler = [p for n, p in trained.items() if n.startswith("network.coarse.upsampler.")]
@@ -159,7 +159,7 @@ class FeatureCache:
         self._entries: dict[FrameKey, tuple[Tensor, ...]] = {}
 
     def get(
-        self, policy: SAM2ActPlusPolicy, batch: Batch, language: Tensor
+        self, policy: SAM2ActPlusPolicy, batch: KeyframeBatch, language: Tensor
     ) -> tuple[Tensor, FeaturePyramid, Tensor]:
         """`frozen_features` of the batch, computed once per sample."""
         # The same frame occurs with different time features, so these belong to the key.

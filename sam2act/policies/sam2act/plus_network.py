@@ -45,7 +45,7 @@ class SAM2ActPlusNetwork(TwoStageNetwork):
         """Train the memory, the coarse upsampler and the skip convolutions, nothing else.
 
         The skip convolutions are shared with the frozen fine branch, which thereby changes
-        (quirk Q16); `stage_two_freeze_skip_convs` keeps them.
+        (quirk N16); `stage_two_freeze_skip_convs` keeps them.
         """
         self.requires_grad_(False)
         for module in (self.memory, self.coarse.upsampler):
@@ -57,7 +57,7 @@ class SAM2ActPlusNetwork(TwoStageNetwork):
                     encoder.conv_s1.requires_grad_(True)
 
     def train(self, mode: bool = True) -> SAM2ActPlusNetwork:
-        """Training mode; dropout of frozen layers stays active (quirk Q15) unless `frozen_eval`."""
+        """Training mode; dropout of frozen layers stays active (quirk N15) unless `frozen_eval`."""
         super().train(mode)
         if mode and self.config.frozen_eval:
             coarse = self.coarse

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from sam2act.config.network import NetworkConfig
 from sam2act.config.schema import GRAPH_MODES, ExperimentConfig
 from sam2act.core.errors import ConfigError
-from sam2act.core.types import ActionChunk, Batch, LossOutput, Observation
-from sam2act.geometry.augmentation import AugmentationDraws, apply_se3
+from sam2act.core.types import ActionChunk, KeyframeBatch, LossOutput, Observation
+from sam2act.geometry.augmentation import AugmentationNoise, apply_se3
 from sam2act.geometry.rotations import (
     bins_from_quaternion,
     canonical_quaternion,
@@ -31,8 +31,13 @@ from sam2act.policies.multiview.losses import (
     heatmap_cross_entropy,
 )
 from sam2act.policies.multiview.preprocessing import WorldCloud, place_in_cube, world_cloud
-from sam2act.policies.multiview.targets import LossDraws, position_heatmaps
-from sam2act.policies.multiview.two_stage import Cloud, Guidance, TwoStageNetwork, TwoStageOutput
+from sam2act.policies.multiview.targets import TrainingNoise, position_heatmaps
+from sam2act.policies.multiview.two_stage import (
+    Cloud,
+    TeacherForcing,
+    TwoStageNetwork,
+    TwoStageOutput,
+)
 from sam2act.processing.color_jitter import jitter_colors
 
 
@@ -135,11 +140,11 @@ class SAM2ActPolicy(nn.Module):
         return (HEATMAP_TERM, *(ACTION_TERMS if self.settings.action_losses else ()))
 
     # ------------------------------------------------------------------------------- training
-    def forward(self, batch: Batch, language: Tensor, draws: LossDraws) -> LossOutput:
+    def forward(self, batch: KeyframeBatch, language: Tensor, draws: TrainingNoise) -> LossOutput:
         """`loss` (the form that distributed wrappers call)."""
         return self.loss(batch, language, draws)
 
-    def loss(self, batch: Batch, language: Tensor, draws: LossDraws) -> LossOutput:
+    def loss(self, batch: KeyframeBatch, language: Tensor, draws: TrainingNoise) -> LossOutput:
         """Losses of a batch; no backward, no optimiser.
 
         Args:
@@ -153,7 +158,7 @@ class SAM2ActPolicy(nn.Module):
         self.begin_call()
         cloud, targets = self.prepare(batch, draws)
         jittered = (targets.bins[:, :2] + draws.bin_jitter) % self.settings.bins
-        guidance = Guidance(
+        guidance = TeacherForcing(
             waypoint=targets.waypoint,
             zoom_noise=draws.zoom,
             teacher_bins=jittered,
@@ -197,7 +202,7 @@ class SAM2ActPolicy(nn.Module):
             )
 
     @torch.no_grad()
-    def prepare(self, batch: Batch, draws: LossDraws) -> tuple[Cloud, Targets]:
+    def prepare(self, batch: KeyframeBatch, draws: TrainingNoise) -> tuple[Cloud, Targets]:
         """Augment, crop and place a batch in the cube; targets move with it."""
         settings = self.settings
         with torch.autocast(batch.rgb.device.type, enabled=False):
@@ -211,7 +216,7 @@ class SAM2ActPolicy(nn.Module):
             return placed, Targets(frame.to_cube(pose[:, :3]), bins)
 
     def _augmented(
-        self, points: Tensor, pose: Tensor, draws: AugmentationDraws
+        self, points: Tensor, pose: Tensor, draws: AugmentationNoise
     ) -> tuple[Tensor, Tensor]:
         """Moved points (B, N, 3) and poses (B, 7); see `peract.sequence_augmentation`."""
         settings = self.settings
@@ -227,7 +232,7 @@ class SAM2ActPolicy(nn.Module):
             rigid_window=settings.window if settings.sequence_augmentation == "rigid" else 1,
         )
 
-    def _colored_cloud(self, batch: Batch, draws: LossDraws) -> WorldCloud:
+    def _colored_cloud(self, batch: KeyframeBatch, draws: TrainingNoise) -> WorldCloud:
         observation = batch.observation()
         if self.settings.color_jitter and self.training:
             rgb = jitter_colors(batch.rgb, self.settings.color_jitter, draws.color)

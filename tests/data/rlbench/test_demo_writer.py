@@ -14,7 +14,7 @@ from PIL import Image
 from sam2act.data.rlbench.demo_images import image_path, read_images
 from sam2act.data.rlbench.demo_writer import write_episode
 from sam2act.data.rlbench.demos import camera_arrays, read_episode
-from sam2act.data.rlbench.types import Demo, Observation
+from sam2act.data.rlbench.types import Demo, RecordedObservation
 from sam2act.geometry.cameras import decode_depth
 
 SIDE = 8
@@ -32,7 +32,7 @@ def make_demo(frames_with_images: set[int], frames: int = 4) -> Demo:
                 "front_mask": random.integers(0, 70000, (SIDE, SIDE)),
             }
         observations.append(
-            Observation(
+            RecordedObservation(
                 **{f"front_{kind}": None for kind in ("rgb", "depth", "mask")} | images,
                 wrist_rgb=None,
                 gripper_open=float(frame < 2),

@@ -16,7 +16,7 @@ from sam2act.data.rlbench.demos import (
     list_episodes,
     read_episode,
 )
-from sam2act.data.rlbench.types import Demo, DemoError, Observation, dump_published
+from sam2act.data.rlbench.types import Demo, DemoError, RecordedObservation, dump_published
 from sam2act.data.transitions import shown_frames
 from tests.data.synthetic_demos import (
     CAMERAS,
@@ -164,4 +164,4 @@ def test_stand_in_without_seed_is_accepted(folder: Path) -> None:
     del demo.random_seed
     dump_published(demo, folder / "low_dim_obs.pkl")
     assert read_episode(folder).random_seed is None
-    assert isinstance(read_episode(folder).demo[0], Observation)
+    assert isinstance(read_episode(folder).demo[0], RecordedObservation)

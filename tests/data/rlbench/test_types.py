@@ -17,7 +17,7 @@ import pytest
 from sam2act.data.rlbench.types import (
     Demo,
     DemoError,
-    Observation,
+    RecordedObservation,
     RefusedPickleError,
     dump_published,
     load_restricted,
@@ -48,7 +48,7 @@ class _DottedName:
 
 def _demo(seed: tuple | int) -> Demo:
     frames = [
-        Observation(
+        RecordedObservation(
             gripper_open=float(i % 2),
             gripper_pose=np.arange(7.0) + i,
             ignore_collisions=np.array(1.0),

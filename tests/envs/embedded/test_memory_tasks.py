@@ -46,7 +46,7 @@ def run_to_the_button(task: str, variation: int, seed: int, strict: bool = True)
     states = [(env.observe(), block_positions(env))]
     hover = TASKS[task][2]
     for step, waypoint in enumerate(env.task.waypoints(env.scene)):
-        env.act(waypoint.action, stop_on_success=False)
+        env.execute(waypoint.action, stop_on_success=False)
         if step in (hover, hover + 1):
             states.append((env.observe(), block_positions(env)))
         if step == hover + 1:
@@ -120,7 +120,7 @@ def test_order_of_the_conditions(task: str, strict_order: bool, solved: bool) ->
     env = EmbeddedEnv(EnvConfig(task, cameras=(), strict_order=strict_order))
     env.reset(1, 2)
     for action in press_first(env):
-        info = env.act(action, stop_on_success=False)
+        info = env.execute(action, stop_on_success=False)
     assert info["success"] is solved
 
 
@@ -131,7 +131,7 @@ def test_leaving_out_the_button_is_no_success(task: str) -> None:
     actions = [waypoint.action for waypoint in env.task.waypoints(env.scene)]
     hover = TASKS[task][2]
     for action in actions[:hover] + actions[hover + 2 :]:
-        info = env.act(action, stop_on_success=False)
+        info = env.execute(action, stop_on_success=False)
     assert info["success"] is False
 
 
@@ -143,7 +143,7 @@ def test_block_on_the_wrong_patch_is_no_success() -> None:
         action = waypoint.action
         if env.task._done.all_met and np.allclose(action[:2], right):
             action[:2] = wrong
-        info = env.act(action, stop_on_success=False)
+        info = env.execute(action, stop_on_success=False)
     assert np.abs(env.scene.position("block")[:2] - wrong).max() < 0.01
     assert info["success"] is False
 
@@ -155,7 +155,7 @@ def test_wrong_drawer_is_no_success() -> None:
         action = waypoint.action
         if number >= 5:
             action[2] = 1.1557  # the handle of the top drawer
-        info = env.act(action, stop_on_success=False)
+        info = env.execute(action, stop_on_success=False)
     assert env.scene.joint("drawer_joint_top") > 0.15
     assert info["success"] is False
 

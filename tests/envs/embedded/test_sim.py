@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sam2act.data.rlbench.types import Demo, Observation
+from sam2act.data.rlbench.types import Demo, RecordedObservation
 from sam2act.envs.base import (
     POLICY_CAMERAS,
     BoundaryError,
     ConfigurationPathError,
-    DemoError,
     EnvConfig,
     InvalidActionError,
     NoWaypointsError,
+    ScriptError,
     SimulationError,
     WaypointError,
 )
@@ -254,7 +254,7 @@ def test_delayed_images_equal_those_taken_on_the_way() -> None:
     env.begin_episode(3, 2)
     env.on_frame = lambda: seen.append(env.observe())
     for waypoint in env.task.waypoints(env.scene):
-        env.act(waypoint.action, stop_on_success=False)
+        env.execute(waypoint.action, stop_on_success=False)
     assert len(seen) == len(demo) - 1
     for live, recorded in zip(seen, list(demo)[1:], strict=True):
         assert np.array_equal(live.front_rgb, recorded.front_rgb)
@@ -271,7 +271,9 @@ def test_scene_of_a_demo_is_restored_from_its_numbers() -> None:
 
 
 def test_demo_of_another_simulator_is_refused(blocks: EmbeddedEnv) -> None:
-    foreign = Demo([Observation(misc={})], random_seed=("MT19937", np.zeros(624), 0, 0, 0.0))
+    foreign = Demo(
+        [RecordedObservation(misc={})], random_seed=("MT19937", np.zeros(624), 0, 0, 0.0)
+    )
     with pytest.raises(ValueError, match="backend rlbench"):
         blocks.reset_to_demo(foreign)
 
@@ -292,7 +294,7 @@ def test_looking_does_not_change_what_follows() -> None:
         env.begin_episode(2, 1)
         env.on_frame = (lambda env=env: env.observe(("front",))) if looks else None
         for waypoint in env.task.waypoints(env.scene):
-            env.act(waypoint.action, stop_on_success=False)
+            env.execute(waypoint.action, stop_on_success=False)
         states.append(env.data.qpos.copy())
     assert np.array_equal(*states)
 
@@ -312,7 +314,7 @@ def test_failed_script_is_a_demo_error(
     blocks: EmbeddedEnv, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(type(blocks.task), "success", lambda self, scene: False)
-    with pytest.raises(DemoError, match="not solved"):
+    with pytest.raises(ScriptError, match="not solved"):
         blocks.get_demo(0, 0, "none")
     assert blocks.on_frame is None
 

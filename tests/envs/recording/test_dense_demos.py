@@ -7,15 +7,17 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from sam2act.core.errors import ConfigError
-from sam2act.data.rlbench.types import Demo, DemoError, Observation
+from sam2act.data.rlbench.types import Demo, DemoError, RecordedObservation
 from sam2act.envs.base import EnvConfig
 from sam2act.envs.embedded.sim import EmbeddedEnv
 from sam2act.envs.recording.dense_demos import DENSE_CONTROLS, dense_actions, replay
 
 
-def frame(position: list[float], turn: list[float], is_open: float) -> Observation:
+def frame(position: list[float], turn: list[float], is_open: float) -> RecordedObservation:
     quaternion = Rotation.from_rotvec(turn).as_quat()
-    return Observation(gripper_pose=np.array([*position, *quaternion]), gripper_open=is_open)
+    return RecordedObservation(
+        gripper_pose=np.array([*position, *quaternion]), gripper_open=is_open
+    )
 
 
 DEMO = Demo(

@@ -154,7 +154,7 @@ def test_touched_shapes_leave_collision_checking(
         ("rlbench.backend.exceptions.BoundaryError", "BoundaryError"),
         ("rlbench.backend.exceptions.WaypointError", "WaypointError"),
         ("rlbench.backend.exceptions.NoWaypointsError", "NoWaypointsError"),
-        ("rlbench.backend.exceptions.DemoError", "DemoError"),
+        ("rlbench.backend.exceptions.DemoError", "ScriptError"),
     ],
 )
 def test_errors_of_the_simulator_have_equivalents(stand_ins: Path, name: str, ours: str) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from sam2act.core.errors import ConfigError
 from sam2act.data.rlbench.keyframes import demo_keyframes
-from sam2act.data.rlbench.types import Demo, Observation
+from sam2act.data.rlbench.types import Demo, RecordedObservation
 from sam2act.envs import base
 from sam2act.envs.base import EnvConfig
 from sam2act.envs.policy_inputs import policy_observation
@@ -49,7 +49,7 @@ def test_options_reach_the_simulator(world: Any) -> None:
 
 def test_observation_is_what_the_policy_takes(running: RLBenchEnv) -> None:
     _, observation = running.reset(1, 5)
-    assert type(observation) is Observation
+    assert type(observation) is RecordedObservation
     batch = policy_observation([observation], base.POLICY_CAMERAS, [0])
     assert batch.depth.shape == (1, 4, 128, 128) and (batch.depth == 1.0).all()
     assert batch.intrinsics[0, 0, 0, 0] == -100
@@ -72,7 +72,7 @@ def test_scene_of_a_demo_is_restored_and_drawn_once(
 ) -> None:
     source = np.random.RandomState(5)
     seed = {"state": source.get_state(), "integer": 5, "numpy integer": np.int64(5)}[kind]
-    demo = Demo([Observation(misc={})], seed, 2)
+    demo = Demo([RecordedObservation(misc={})], seed, 2)
     _, observation = rlbench_env.reset_to_demo(demo)
     assert np.array_equal(observation.task_low_dim_state, source.uniform(size=3))
     # What the episode draws next continues the same stream: nothing else was drawn.
@@ -81,7 +81,7 @@ def test_scene_of_a_demo_is_restored_and_drawn_once(
 
 
 def test_instructions_are_those_of_this_reset(rlbench_env: RLBenchEnv) -> None:
-    demo = Demo([Observation(misc={})], 5, 1)
+    demo = Demo([RecordedObservation(misc={})], 5, 1)
     assert rlbench_env.reset(0, 0)[0] == ["open drawer 0, reset 1", "a paraphrase"]
     instructions, _ = rlbench_env.reset_to_demo(demo)
     assert instructions[0] == "open drawer 1, reset 2" and rlbench_env.instructions == instructions
@@ -112,13 +112,13 @@ def test_demo_without_a_random_state_is_refused(
     rlbench_env: RLBenchEnv, world: Any, state: Any
 ) -> None:
     with pytest.raises(ValueError, match="random_seed"):
-        rlbench_env.reset_to_demo(Demo([Observation(misc={})], state, 0))
+        rlbench_env.reset_to_demo(Demo([RecordedObservation(misc={})], state, 0))
     assert world.named("reset") == []
 
 
 def test_demo_of_the_embedded_simulator_is_refused(rlbench_env: RLBenchEnv) -> None:
     with pytest.raises(ValueError, match="recorded with backend embedded"):
-        rlbench_env.reset_to_demo(Demo([Observation(misc={"backend": "embedded"})], 5, 0))
+        rlbench_env.reset_to_demo(Demo([RecordedObservation(misc={"backend": "embedded"})], 5, 0))
 
 
 @pytest.mark.parametrize("kind", ["BoundaryError", "WaypointError"])
@@ -154,7 +154,7 @@ def test_demo_keeps_the_images_asked_for(rlbench_env: RLBenchEnv, images: str) -
 
 def test_failing_script_is_a_demo_error(rlbench_env: RLBenchEnv, world: Any) -> None:
     world.script_works = False
-    with pytest.raises(base.DemoError, match="this seed"):
+    with pytest.raises(base.ScriptError, match="this seed"):
         rlbench_env.get_demo(0, 0)
     assert len(world.named("reset")) == 1 and world.launched
     with pytest.raises(ValueError, match="images"):

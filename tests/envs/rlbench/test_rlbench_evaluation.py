@@ -13,8 +13,8 @@ from sam2act.data.rlbench.types import dump_published
 from sam2act.envs.base import POLICY_CAMERAS, EnvConfig
 from sam2act.envs.policy_inputs import policy_observation
 from sam2act.envs.rlbench.env import RLBenchEnv
-from sam2act.evaluation.scenes import Scene, recorded_backend
-from sam2act.evaluation.worker import Began, Begin, Finish, Finished, Servant, Step, Stepped
+from sam2act.evaluation.scenes import EpisodeStart, recorded_backend
+from sam2act.evaluation.worker import Began, Begin, Finish, Finished, Step, Stepped, Worker
 from tests.envs.conftest import ACTION
 
 TASK = "open_drawer"
@@ -35,11 +35,11 @@ def test_recorded_scene_is_restored_acted_in_and_filmed(
 ) -> None:
     folder = tmp_path / "episode0"
     expected = record(rlbench_env, folder)
-    scene = Scene(TASK, 0, demo=folder, film=True)
+    scene = EpisodeStart(TASK, 0, demo=folder, film=True)
     assert recorded_backend(scene) == "rlbench"
-    servant = Servant(EnvConfig(TASK, backend="rlbench"))
+    servant = Worker(EnvConfig(TASK, backend="rlbench"))
     world.calls.clear()
-    began = servant.obey(Begin(scene))
+    began = servant.handle(Begin(scene))
     assert isinstance(began, Began), began
     assert began.variation == 1 and began.seed is None
     assert world.named("reset") == [(1,)], "one reset, in the variation of the file"
@@ -47,10 +47,10 @@ def test_recorded_scene_is_restored_acted_in_and_filmed(
     inputs = policy_observation([began.observation], POLICY_CAMERAS, [0])
     assert inputs.rgb.shape == (1, 4, 128, 128, 3) and inputs.depth.shape == (1, 4, 128, 128)
     world.solved_after = 2
-    stepped = servant.obey(Step(ACTION))
+    stepped = servant.handle(Step(ACTION))
     assert isinstance(stepped, Stepped) and stepped.reward == 1.0 and stepped.terminal
     film = tmp_path / "film.gif"
-    assert isinstance(servant.obey(Finish(True, film)), Finished)
+    assert isinstance(servant.handle(Finish(True, film)), Finished)
     assert film.stat().st_size > 0
     servant.close()
     assert not world.launched

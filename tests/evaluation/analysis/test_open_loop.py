@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from sam2act.core.types import ActionChunk, Batch, SampleIdentity
+from sam2act.core.types import ActionChunk, KeyframeBatch, SampleIdentity
 from sam2act.evaluation.analysis.open_loop import KeyframeDeviation, keyframe_errors, summarise
 from sam2act.geometry.rotations import quaternion_from_euler_xyz
 from sam2act.geometry.scene_bounds import CubeFrame
@@ -31,9 +31,9 @@ class KnownPolicy:
         return SimpleNamespace(action=chunk, output=output, frame=frame)
 
 
-def recorded() -> Batch:
+def recorded() -> KeyframeBatch:
     images = torch.zeros(2, 1, 2, 2, 3, dtype=torch.uint8)
-    return Batch(
+    return KeyframeBatch(
         rgb=images,
         depth_code=images,
         depth_range=torch.ones(2, 1, 2),

@@ -42,7 +42,7 @@ def local_part(head: ActionHead, x: Tensor, pixel: Tensor) -> Tensor:
 
 
 def test_halves_of_the_features_are_flattened_in_opposite_orders(head: ActionHead) -> None:
-    # Quirk Q7. Every map is constant, so both halves hold the same numbers.
+    # Quirk N7. Every map is constant, so both halves hold the same numbers.
     number = torch.arange(2 * VIEWS * WIDTH, dtype=torch.float32).view(2, VIEWS, WIDTH)
     x = number.view(-1, WIDTH, 1, 1).expand(-1, -1, GRID, GRID)
     features = head.features(x, pixels())
@@ -66,7 +66,7 @@ def test_local_feature_is_read_at_pixel_over_patch_size(head: ActionHead) -> Non
 
 @pytest.mark.parametrize("axis", [0, 1])
 def test_nothing_is_read_beyond_the_last_cell(head: ActionHead, axis: int) -> None:
-    # Quirk Q8, although the image goes on for another patch.
+    # Quirk N8, although the image goes on for another patch.
     last = (GRID - 1.0) * PATCH
     pixel = pixels()
     pixel[0, 1, axis] = last

@@ -8,17 +8,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from sam2act.policies.multiview.targets import LossDraws, position_heatmaps
+from sam2act.policies.multiview.targets import TrainingNoise, position_heatmaps
 from sam2act.rendering.views import FIVE_VIEWS, THREE_VIEWS, project
 
 SIZE, SIGMA = 48, 1.5
 
 
-def sample(batch: int, seed: int = 0) -> LossDraws:
-    return LossDraws.sample(batch, torch.Generator().manual_seed(seed))
+def sample(batch: int, seed: int = 0) -> TrainingNoise:
+    return TrainingNoise.sample(batch, torch.Generator().manual_seed(seed))
 
 
-def tensors(draws: LossDraws) -> list[Tensor]:
+def tensors(draws: TrainingNoise) -> list[Tensor]:
     return [
         draws.augmentation.translation,
         draws.augmentation.rotation,
@@ -41,7 +41,7 @@ def test_ranges() -> None:
 
 
 def test_every_field_is_listed_here() -> None:
-    assert len(dataclasses.fields(LossDraws)) + 1 == len(tensors(sample(2)))
+    assert len(dataclasses.fields(TrainingNoise)) + 1 == len(tensors(sample(2)))
 
 
 def test_same_generator_same_draws() -> None:

@@ -9,7 +9,7 @@ import torch
 
 from sam2act.config.load import load_experiment, load_network
 from sam2act.policies.checkpoint import build_policy
-from sam2act.policies.multiview.targets import LossDraws
+from sam2act.policies.multiview.targets import TrainingNoise
 from tests.data.synthetic_demos import write_synthetic_task
 from tests.training import tiny_run
 
@@ -21,7 +21,7 @@ def sample(tmp_path_factory):
     """One batch of recorded transitions and its instruction tokens."""
     folder = tmp_path_factory.mktemp("options")
     write_synthetic_task(folder / "demos", episodes=3)
-    trainer = tiny_run.build_trainer(folder, tiny_run.World(0, 1, torch.device("cpu")))
+    trainer = tiny_run.build_trainer(folder, tiny_run.DistributedContext(0, 1, torch.device("cpu")))
     batch = next(trainer.data.training(0, 1))
     return folder, batch, trainer.data.language[batch.instruction]
 
@@ -34,7 +34,7 @@ def loss(sample, experiment_opts: str = "", network_opts: str = "", *, half: boo
     )
     network = load_network("configs/mvt/tiny.yaml", f"{tiny_run.NETWORK_OPTS} {network_opts}")
     policy = build_policy(experiment, network, float16=half, seed=0).policy.train()
-    draws = LossDraws.sample(BATCH, torch.Generator().manual_seed(3))
+    draws = TrainingNoise.sample(BATCH, torch.Generator().manual_seed(3))
     torch.manual_seed(0)
     with torch.no_grad():
         return float(policy.loss(batch, language, draws).total)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sam2act.config.load import load_experiment, load_network
-from sam2act.core.types import Batch
+from sam2act.core.types import KeyframeBatch
 from sam2act.geometry.rotations import (
     bins_from_quaternion,
     geodesic_angle,
@@ -19,7 +19,7 @@ from sam2act.geometry.rotations import (
 )
 from sam2act.policies.checkpoint import build_policy
 from sam2act.policies.multiview.heads import ActionLogits
-from sam2act.policies.multiview.targets import LossDraws
+from sam2act.policies.multiview.targets import TrainingNoise
 from sam2act.policies.sam2act.policy import SAM2ActPolicy, noisy_colors
 from tests.policies.noise import batch
 
@@ -57,8 +57,8 @@ def language(count: int = 3) -> Tensor:
     return torch.randn(count, NETWORK.lang_len, NETWORK.lang_dim, generator=generator)
 
 
-def draws(count: int = 3, seed: int = 5) -> LossDraws:
-    return LossDraws.sample(count, torch.Generator().manual_seed(seed))
+def draws(count: int = 3, seed: int = 5) -> TrainingNoise:
+    return TrainingNoise.sample(count, torch.Generator().manual_seed(seed))
 
 
 # ------------------------------------------------------------------------------------- losses
@@ -137,8 +137,10 @@ def test_excess_is_that_of_the_coarse_branch(policy: SAM2ActPolicy, monkeypatch)
     torch.testing.assert_close(first.excess, expected, atol=1e-4, rtol=0)
 
 
-def rows(full: Batch, part: slice) -> Batch:
-    return Batch(*(getattr(full, item.name)[part] for item in dataclasses.fields(Batch)))
+def rows(full: KeyframeBatch, part: slice) -> KeyframeBatch:
+    return KeyframeBatch(
+        *(getattr(full, item.name)[part] for item in dataclasses.fields(KeyframeBatch))
+    )
 
 
 def test_same_draws_same_loss(policy: SAM2ActPolicy) -> None:
@@ -262,7 +264,7 @@ def test_all_bins_survive_decoding(monkeypatch) -> None:
 
 
 def predict_ideally(
-    policy: SAM2ActPolicy, waypoint: Tensor, bins: Tensor, recorded: Batch, monkeypatch
+    policy: SAM2ActPolicy, waypoint: Tensor, bins: Tensor, recorded: KeyframeBatch, monkeypatch
 ) -> None:
     """Make the network's heat maps those of the targets and its logits certain of the truth."""
     network = policy.network

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 
-class World:
+class DistributedContext:
     """One per process, as in CoppeliaSim; `calls` lists (name, *details) in order."""
 
     def __init__(self) -> None:
@@ -43,4 +43,4 @@ class World:
         return name
 
 
-WORLD = World()
+WORLD = DistributedContext()

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import mujoco
 import numpy as np
 
-from sam2act.envs.base import CameraSpec
+from sam2act.envs.base import PinholeCamera
 from sam2act.envs.embedded.robot.poses import site_matrix
 from sam2act.envs.embedded.sensors.shading import Shader
 
@@ -38,30 +38,30 @@ def _pose(position: Sequence[float], x_axis: Sequence[float], z_axis: Sequence[f
 
 
 # Read off the `misc` of recorded RLBench demos (spec section 2.1).
-CAMERA_SPECS: Mapping[str, CameraSpec] = {
+CAMERA_SPECS: Mapping[str, PinholeCamera] = {
     spec.name: spec
     for spec in (
-        CameraSpec(
+        PinholeCamera(
             "front",
             _pose((1.350, 0, 1.580), (0, -1, 0), (-0.906308, 0, -0.422618)),
             40.0, 0.01, 4.5,
         ),
-        CameraSpec(
+        PinholeCamera(
             "left_shoulder",
             _pose((-0.175, 0.2, 1.98), (0.173648, 0.984808, 0), (0.416198, -0.073387, -0.906308)),
             40.0, 0.01, 3.2,
         ),
-        CameraSpec(
+        PinholeCamera(
             "right_shoulder",
             _pose((-0.175, -0.2, 1.98), (-0.173648, 0.984808, 0), (0.416198, 0.073387, -0.906308)),
             40.0, 0.01, 3.2,
         ),
-        CameraSpec(
+        PinholeCamera(
             "overhead",
             _pose((-0.175, 0, 2.43), (0, 1, 0), (0.422619, 0, -0.906308)),
             40.0, 0.01, 3.3,
         ),
-        CameraSpec(
+        PinholeCamera(
             "wrist",
             _pose((-0.050009, 0.002, -0.092072), (0, 1, 0), (0.087155, 0, 0.996195)),
             60.0, 0.01, 3.5, on_hand=True,
@@ -160,7 +160,7 @@ class RayCamera:
         rays_world = rays.reshape(*depth.shape, 3) @ pose[:3, [2, 0, 1]].T
         return (pose[:3, 3] + depth[..., None] * rays_world).astype(np.float32)
 
-    def _rays_of(self, spec: CameraSpec) -> np.ndarray:
+    def _rays_of(self, spec: PinholeCamera) -> np.ndarray:
         """(H * W, 3) directions in the view frame, forward component 1: their length is depth."""
         if spec.field_of_view not in self._rays:
             focal = spec.intrinsics(self._size)[0, 0]

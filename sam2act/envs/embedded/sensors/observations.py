@@ -9,7 +9,7 @@ import mujoco
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from sam2act.data.rlbench.types import Observation
+from sam2act.data.rlbench.types import RecordedObservation
 from sam2act.envs.base import CAMERAS, EnvConfig
 from sam2act.envs.embedded.robot import panda
 from sam2act.envs.embedded.robot.robot import Robot
@@ -41,14 +41,14 @@ class Observer:
         self._robot, self._camera = robot, camera
         self._origin = dict(origin)
 
-    def low_dimensional(self, data: mujoco.MjData, ignore_collisions: bool) -> Observation:
+    def low_dimensional(self, data: mujoco.MjData, ignore_collisions: bool) -> RecordedObservation:
         """The observation without images: all image fields are None."""
         tip = self._robot.tip_matrix()
         fingers = self._robot.finger_positions()
         images = {f"{camera}_{kind}": None for camera in CAMERAS for kind in _IMAGE_KINDS}
         is_open = float(fingers.min() / panda.FINGER_TRAVEL > panda.OPEN_FRACTION)
         quaternion = Rotation.from_matrix(tip[:3, :3]).as_quat()
-        return Observation(
+        return RecordedObservation(
             **images,
             **self._robot.state(),
             gripper_open=is_open,
@@ -61,7 +61,7 @@ class Observer:
             misc=self._origin | self._calibration(data),
         )
 
-    def add_image(self, observation: Observation, data: mujoco.MjData, camera: str) -> None:
+    def add_image(self, observation: RecordedObservation, data: mujoco.MjData, camera: str) -> None:
         """Fill in what `camera` sees of `data`: colour, depth in metres, what else is wanted."""
         image = self._camera.render(data, camera)
         setattr(observation, f"{camera}_rgb", image.rgb)

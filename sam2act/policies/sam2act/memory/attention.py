@@ -109,7 +109,7 @@ class MemoryAttention(nn.Module):
         hidden: int,
         dropout: float,
     ) -> None:
-        """All layers start with equal weights, as copies of one (quirk Q10)."""
+        """All layers start with equal weights, as copies of one (quirk N10)."""
         super().__init__()
         self.layers = nn.ModuleList(
             MemoryAttentionLayer(width, memory_width, hidden, dropout) for _ in range(layers)

@@ -20,7 +20,7 @@ class MemoryBank:
     training all sequences are at the same step and slots are added as frames arrive.
 
     The published bank keeps a whole episode and reads the newest `num_maskmem` frames; keeping
-    only those gives the same output in bounded memory (quirk Q13).
+    only those gives the same output in bounded memory (quirk N13).
     """
 
     frames: Tensor  # (B, R, V, N, D), newest first

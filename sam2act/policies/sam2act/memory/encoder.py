@@ -25,7 +25,7 @@ def mask_from_heatmap(logits: Tensor, size: int, rule: str) -> Tensor:
     """The mask that the encoder reads, in [-10, 10].
 
     Soft-max cross-entropy leaves the level of the logits free, so the published mask is
-    uncalibrated (quirk Q12); `centred` measures each map against its own maximum.
+    uncalibrated (quirk N12); `centred` measures each map against its own maximum.
 
     Args:
         logits: (M, 1, S, S).
@@ -94,7 +94,7 @@ class FuserBlock(nn.Module):
 
 
 class Fuser(nn.Module):
-    """Two blocks that start with equal weights, as copies of one (quirk Q10)."""
+    """Two blocks that start with equal weights, as copies of one (quirk N10)."""
 
     def __init__(self, width: int, kernel: int) -> None:
         super().__init__()

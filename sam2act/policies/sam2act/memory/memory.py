@@ -71,7 +71,7 @@ class Memory(nn.Module):
         """Tokens conditioned on the memories.
 
         Environments without memories keep their tokens as they are, without attention and without
-        the final norm (quirk Q11).
+        the final norm (quirk N11).
 
         Args:
             tokens: (M, C, P, P) of the current frame.
@@ -125,7 +125,7 @@ class Memory(nn.Module):
         """Position encoding of the queries.
 
         The published code reshapes the branch's position table instead of transposing it, so the
-        row depends on a frame's slot in the batch (quirk Q14): view v of frame b, position p takes
+        row depends on a frame's slot in the batch (quirk N14): view v of frame b, position p takes
         row `(V * B * p + V * b + v) mod T`. `memory_pos: consistent` takes row `N * v + p`.
 
         Args:

@@ -78,7 +78,7 @@ def test_path_with_collisions_considered_goes_around_the_block(blocks: EmbeddedE
     for side in (-0.09, 0.09):
         ignore = side < 0
         action = np.array([x, y + side, 0.775, *down(), 0.0, float(ignore)])
-        info = blocks.act(action, stop_on_success=False)
+        info = blocks.execute(action, stop_on_success=False)
     assert info["path_kind"] in ("rrt", "joint line", "free line")
     assert np.abs(blocks.scene.position("block")[:2] - [x, y]).max() < 1e-3
 

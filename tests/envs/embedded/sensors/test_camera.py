@@ -105,7 +105,7 @@ def test_every_pixel_equals_the_per_ray_oracle(task: str, steps: int) -> None:
     env = EmbeddedEnv(EnvConfig(task, cameras=()))
     env.reset(1, 3)
     for _, waypoint in zip(range(steps), env.task.waypoints(env.scene), strict=False):
-        env.act(waypoint.action, stop_on_success=False)
+        env.execute(waypoint.action, stop_on_success=False)
     mujoco.mj_kinematics(env.model, env.data)
     for name in CAMERAS:
         image = env.camera.render(env.data, name)

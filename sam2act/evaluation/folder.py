@@ -31,10 +31,10 @@ from sam2act.evaluation.environment import environment_of, settings_of
 from sam2act.evaluation.results import EpisodeRow, RowWriter
 from sam2act.evaluation.runner import Runner, RunOptions
 from sam2act.evaluation.scene_checks import Check, DemoCheck, usable_scenes
-from sam2act.evaluation.scenes import Scene, demo_scenes, fresh_scenes, recorded_backend
-from sam2act.evaluation.worker import Simulator
+from sam2act.evaluation.scenes import EpisodeStart, demo_scenes, fresh_scenes, recorded_backend
+from sam2act.evaluation.worker import SimulatorProcess
 from sam2act.policies.checkpoint import write_config
-from sam2act.runtime.distributed import World
+from sam2act.runtime.distributed import DistributedContext
 
 MOST_WORKERS = 4  # by default, where the batch is smaller
 GPU_BATCH = 8
@@ -45,18 +45,18 @@ class OptionError(UserError):
     """The options contradict each other; the message says what to change."""
 
 
-def batch_size(args: argparse.Namespace, world: World) -> int:
+def batch_size(args: argparse.Namespace, world: DistributedContext) -> int:
     """Rows of a forward pass: as asked for, else what suits the device."""
     return args.batch_size or (1 if world.device.type == "cpu" else GPU_BATCH)
 
 
-class Plan:
+class EvaluationFolder:
     """One repeat: all episodes of all tasks, and the folder of their results."""
 
     def __init__(
         self,
         args: argparse.Namespace,
-        world: World,
+        world: DistributedContext,
         tasks: list[str],
         name: str,
         repeat: int,
@@ -87,7 +87,7 @@ class Plan:
             self._scenes, check, skip_bad=args.skip_bad_episodes, progress=world.is_main
         )
 
-    def _scenes_of(self, task: str) -> list[Scene]:
+    def _scenes_of(self, task: str) -> list[EpisodeStart]:
         args = self._args
         first, count = args.start_episode, args.eval_episodes
         if self._seed is not None:
@@ -162,7 +162,7 @@ class Plan:
         """Whether every episode has its row."""
         return not self._missing(results.read_rows(self._root / stem))
 
-    def _missing(self, known: Sequence[EpisodeRow]) -> list[Scene]:
+    def _missing(self, known: Sequence[EpisodeRow]) -> list[EpisodeStart]:
         finished = {row.key for row in known if not row.is_lost}
         return [scene for scene in self._scenes if (scene.task, scene.episode) not in finished]
 
@@ -207,7 +207,7 @@ class Plan:
                 writer.write(row)
 
     def _run_share(
-        self, actor: Actor, writer: RowWriter, scenes: Sequence[Scene]
+        self, actor: Actor, writer: RowWriter, scenes: Sequence[EpisodeStart]
     ) -> list[EpisodeRow]:
         """This process's share of the episodes."""
         if not scenes:
@@ -247,10 +247,10 @@ class Plan:
         except ValueError as error:
             raise OptionError(f"the policy's observations cannot be made: {error}") from error
 
-    def _open_simulators(self, actor: Actor, episodes: int) -> list[Simulator]:
+    def _open_simulators(self, actor: Actor, episodes: int) -> list[SimulatorProcess]:
         args, config = self._args, self._environment(actor)
         wanted = args.workers or self._automatic_workers()
-        return [Simulator(config, args.time_limit) for _ in range(min(wanted, episodes))]
+        return [SimulatorProcess(config, args.time_limit) for _ in range(min(wanted, episodes))]
 
     def _automatic_workers(self) -> int:
         if self._backend == "rlbench":
@@ -289,7 +289,7 @@ class Plan:
         }
 
 
-def _recorded_backend(scenes: Sequence[Scene]) -> str:
+def _recorded_backend(scenes: Sequence[EpisodeStart]) -> str:
     """The backend of the first demo that can be read."""
     for scene in scenes[:-1]:
         with suppress(DemoError):
