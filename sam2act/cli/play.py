@@ -102,8 +102,8 @@ def policy_actions(env: EmbeddedEnv, checkpoint: Path) -> Iterator[np.ndarray]:
     encoder = build_text_encoder(bundle.experiment.language, network.lang_len, network.lang_dim)
     policy = KeyframePolicy(bundle, text_encoder=encoder)
     for step in range(MOST_STEPS):
-        observation = env.observe(policy.spec.cameras)
-        inputs = policy_observation([observation], policy.spec.cameras, [step])
+        observation = env.observe(policy.spec.camera_names)
+        inputs = policy_observation([observation], policy.spec.camera_names, [step])
         with torch.inference_mode():
             chunk = policy.act(inputs, [env.instructions[0]], env_ids=[0])
         yield chunk.values[0, 0].double().cpu().numpy()

@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import dataclasses
 import operator
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from sam2act.core.errors import UserError
+from sam2act.core.specs import TIME_FEATURE_LENGTH, PolicySpec
 from sam2act.geometry.cameras import measured_depth
-from sam2act.geometry.scene_bounds import SceneBounds
 
-TIME_FEATURE_LENGTH = 25  # episode length in the time feature of training data
 FINGER_RANGE = (0.0, 0.04)  # metres
 
 # One instruction per environment: texts, or ready token features (B, L, lang_dim).
@@ -41,16 +40,45 @@ class SampleIdentity(NamedTuple):
     keyframe: int = -1  # its index among the keyframes of the demo; -1 = unknown
 
 
-@dataclass(frozen=True)
-class Observation:
-    """What the cameras and the robot report, batched over environments or samples."""
+class Geometry(NamedTuple):
+    """What turns images into points of the world."""
 
-    rgb: Tensor  # (B, K, H, W, 3) uint8
-    depth: Tensor  # (B, K, H, W) metres, float64 or float32; 0 = nothing measured
+    depth: Tensor  # (B, K, H, W) metres; 0 = nothing measured
     intrinsics: Tensor  # (B, K, 3, 3) float64
     extrinsics: Tensor  # (B, K, 4, 4) float64, T_world_from_camera
-    proprioception: Tensor  # (B, 4) float32: gripper open, two finger joints, time feature
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What the cameras and the robot report, batched over environments or samples.
+
+    With a time axis of T frames, oldest first, it follows the batch axis everywhere: rgb
+    (B, T, K, H, W, 3), proprioception (B, T, P). Only rgb and the state must be there.
+    """
+
+    rgb: Tensor  # (B, K, H, W, 3) uint8
+    depth: Tensor | None = None  # (B, K, H, W) metres, floating; 0 = nothing measured
+    intrinsics: Tensor | None = None  # (B, K, 3, 3) float64
+    extrinsics: Tensor | None = None  # (B, K, 4, 4) float64, T_world_from_camera
+    # (B, P) float32: the parts of `PolicySpec.state`
+    proprioception: Tensor = field(default_factory=lambda: torch.zeros(0, 0))
     cameras: tuple[str, ...] | None = None  # names of the K cameras; given names are checked
+    mask: Tensor | None = None  # (B, K, H, W) integers, one per object
+    # Cameras whose images have another size, by name: observations of one camera and no state.
+    others: Mapping[str, Observation] = field(default_factory=dict)
+
+    @property
+    def geometry(self) -> Geometry:
+        """Depth and matrices of all cameras.
+
+        Raises:
+            ContractError: they are not all there.
+        """
+        found = Geometry(self.depth, self.intrinsics, self.extrinsics)  # type: ignore[arg-type]
+        for name, value in found._asdict().items():
+            if value is None:
+                raise ContractError(f"{name}: this policy needs it, but the observation has none")
+        return found
 
     def __len__(self) -> int:
         return len(self.rgb)
@@ -76,14 +104,91 @@ class Observation:
             raise ContractError(
                 f"cameras: expected the same names in all observations, got {found}"
             )
-        names = [f.name for f in dataclasses.fields(cls) if f.name != "cameras"]
-        joined = {name: torch.cat([getattr(o, name) for o in observations]) for name in names}
-        return cls(**joined, cameras=cameras.pop())
+        first = observations[0]
+        return cls(
+            **{name: torch.cat([getattr(o, name) for o in observations]) for name in _given(first)},
+            cameras=cameras.pop(),
+            others={
+                name: cls.join([observation.others[name] for observation in observations])
+                for name in first.others
+            },
+        )
 
 
 @dataclass(frozen=True)
-class KeyframeBatch:
-    """Training samples as the data loader yields them; images still in their stored form."""
+class Frame:
+    """What one robot and its cameras report at one moment, as numpy arrays.
+
+    Attributes:
+        rgb: camera -> (H, W, 3) uint8.
+        depth: camera -> (H, W) metres; 0 = nothing measured.
+        intrinsics: camera -> (3, 3) float64.
+        extrinsics: camera -> (4, 4) float64, T_world_from_camera.
+        mask: camera -> (H, W) integers, one per object.
+        state: part of the robot state -> its numbers.
+    """
+
+    rgb: Mapping[str, np.ndarray]
+    state: Mapping[str, np.ndarray]
+    depth: Mapping[str, np.ndarray] = field(default_factory=dict)
+    intrinsics: Mapping[str, np.ndarray] = field(default_factory=dict)
+    extrinsics: Mapping[str, np.ndarray] = field(default_factory=dict)
+    mask: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    def frame(self) -> Frame:
+        """This frame; what other observations of environments offer, too."""
+        return self
+
+
+class HasFrame(Protocol):
+    """What an environment may return as an observation: a `Frame` or what can be seen as one."""
+
+    def frame(self) -> Frame:
+        """The images and the state."""
+        ...
+
+
+SomeBatch = TypeVar("SomeBatch", bound="Batch")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Training samples as the data loader yields them; what the trainer knows of them."""
+
+    instruction: Tensor  # (B,) int64, row of the data set's list of instructions
+    identities: tuple[SampleIdentity, ...]
+
+    def __len__(self) -> int:
+        return len(self.identities)
+
+    def to(self: SomeBatch, device: torch.device | str) -> SomeBatch:
+        """The same batch on `device` (asynchronous from pinned memory)."""
+        return move_tensors(self, device)
+
+    def pin_memory(self: SomeBatch) -> SomeBatch:
+        """The same batch in page-locked memory (called by the data loader)."""
+        return _map_tensors(self, Tensor.pin_memory)
+
+
+@dataclass(frozen=True)
+class WindowBatch(Batch):
+    """Windows of consecutive frames and the actions that were taken there.
+
+    Legend: T frames of `PolicySpec.offsets`, H actions of its horizon, A numbers of an action.
+    """
+
+    observed: Observation  # with a time axis if the policy wants more than one frame
+    action: Tensor  # (B, H, A) float32
+    valid: Tensor  # (B, H) bool; False beyond the end of the episode, whose last action is repeated
+
+    def observation(self) -> Observation:
+        """What the policy sees."""
+        return self.observed
+
+
+@dataclass(frozen=True)
+class KeyframeBatch(Batch):
+    """Observed frames and the keyframe poses to reach; images still in their stored form."""
 
     rgb: Tensor  # (B, K, H, W, 3) uint8
     # (B, K, H, W, 3) uint8, 24-bit fixed point, high byte first; 0 = nothing measured
@@ -92,22 +197,9 @@ class KeyframeBatch:
     intrinsics: Tensor  # (B, K, 3, 3) float64
     extrinsics: Tensor  # (B, K, 4, 4) float64, T_world_from_camera
     proprioception: Tensor  # (B, 4) float32
-    instruction: Tensor  # (B,) int64, row of the data set's list of instructions
     target_pose: Tensor  # (B, 7) float32
     gripper_open: Tensor  # (B,) int64, 1 = open
     ignore_collisions: Tensor  # (B,) int64, 1 = ignore
-    identities: tuple[SampleIdentity, ...]
-
-    def __len__(self) -> int:
-        return len(self.rgb)
-
-    def to(self, device: torch.device | str) -> KeyframeBatch:
-        """The same batch on `device` (asynchronous from pinned memory)."""
-        return move_tensors(self, device)
-
-    def pin_memory(self) -> KeyframeBatch:
-        """The same batch in page-locked memory (called by the data loader)."""
-        return _map_tensors(self, Tensor.pin_memory)
 
     def observation(self) -> Observation:
         """The observation with decoded depth."""
@@ -132,29 +224,8 @@ class ActionChunk:
     space: str = "keyframe_pose"
 
 
-@dataclass(frozen=True)
-class PolicySpec:
-    """What a policy needs and what it gives; environments and data are set up from it."""
-
-    cameras: tuple[str, ...]  # order of the cameras in every observation
-    image_size: int  # side of the square camera images, pixels
-    bounds: SceneBounds  # workspace, metres, world frame
-    language_shape: tuple[int, int]  # (L, lang_dim) of one encoded instruction
-    text_encoder: str = "clip"  # kind of encoder the policy was trained with: clip | hashed
-    proprioception_size: int = 4
-    episode_length: int = TIME_FEATURE_LENGTH  # of the time feature
-    needs_depth: bool = True
-    crop: bool = True  # points outside the bounds are not seen
-    history: int = 1  # observations per call
-    history_stride: int = 1
-    past_keyframes: int = 0  # how many earlier keyframes the policy itself remembers
-    action_space: str = "keyframe_pose"
-    chunk_length: int = 1
-    stochastic: bool = False
-
-
-class Policy(Protocol):
-    """What an executor or evaluator needs of a policy; environments are named by ids."""
+class Session(Protocol):
+    """Acting with a policy in several environments, named by ids; what an executor needs."""
 
     @property
     def spec(self) -> PolicySpec:
@@ -214,16 +285,30 @@ class LossOutput:
     excess: Tensor | None = None  # None: the policy does not tell
 
 
-def _map_tensors(data, function):
-    changed = {
-        item.name: function(value)
-        for item in dataclasses.fields(data)
-        if isinstance(value := getattr(data, item.name), Tensor)
-    }
-    return dataclasses.replace(data, **changed)
+Data = TypeVar("Data")
 
 
-def move_tensors(data, device: torch.device | str):
+def _map_tensors(data: Data, function: Callable[[Tensor], Tensor]) -> Data:
+    """A copy of dataclass `data` with every tensor changed, those of dataclasses in it too."""
+    changed: dict[str, Any] = {}
+    for item in dataclasses.fields(data):  # type: ignore[arg-type]
+        value = getattr(data, item.name)
+        if isinstance(value, Tensor):
+            changed[item.name] = function(value)
+        elif isinstance(value, Observation):
+            changed[item.name] = _map_tensors(value, function)
+        elif isinstance(value, Mapping):
+            changed[item.name] = {k: _map_tensors(v, function) for k, v in value.items()}
+    return dataclasses.replace(data, **changed)  # type: ignore[type-var]
+
+
+def _given(observation: Observation) -> list[str]:
+    """Names of the fields of `observation` that hold tensors."""
+    fields = dataclasses.fields(observation)
+    return [f.name for f in fields if isinstance(getattr(observation, f.name), Tensor)]
+
+
+def move_tensors(data: Data, device: torch.device | str) -> Data:
     """A copy of dataclass `data` with every tensor on `device`."""
     return _map_tensors(data, lambda tensor: tensor.to(device, non_blocking=True))
 

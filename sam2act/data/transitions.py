@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sam2act.core.types import TIME_FEATURE_LENGTH, proprioception
+from sam2act.core.specs import TIME_FEATURE_LENGTH
+from sam2act.core.types import proprioception
 
 START_EVERY = 10  # frames between two start frames
 PADDING = -1  # value of `terminal` in the last record of a chain

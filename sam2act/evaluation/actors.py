@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from sam2act.core.types import PolicySpec
+from sam2act.core.specs import PolicySpec
 from sam2act.data.rlbench.demos import Episode, episode_keyframes, frame_labels
 from sam2act.data.rlbench.types import RecordedObservation
 from sam2act.envs.policy_inputs import policy_observation
@@ -50,7 +50,7 @@ class PolicyActor:
     """Acts with a policy; all waiting episodes share a forward pass."""
 
     def __init__(self, executor: Executor, spec: PolicySpec) -> None:
-        self.cameras, self.image_size = spec.cameras, spec.image_size
+        self.cameras, self.image_size = spec.camera_names, spec.image_size
         self._executor = executor
 
     def begin(self, env_id: int, scene: EpisodeStart) -> None:

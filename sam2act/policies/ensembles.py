@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sam2act.core.errors import require
-from sam2act.core.types import Policy
+from sam2act.core.types import Session
 from sam2act.policies.blending import as_float, blend, similarity_weights
 from sam2act.policies.executors import ChunkExecutor, Prediction, whole_number
 
@@ -21,7 +21,7 @@ class EnsembleExecutor(ChunkExecutor):
     where the newest one is not, it is executed as it is.
     """
 
-    def __init__(self, policy: Policy, kept: int) -> None:
+    def __init__(self, policy: Session, kept: int) -> None:
         """Keeps `kept` chunks per environment."""
         super().__init__(policy)
         self._kept = kept
@@ -59,7 +59,7 @@ class EnsembleExecutor(ChunkExecutor):
 class AdaptiveEnsembleExecutor(EnsembleExecutor):
     """Favours predictions that agree with the newest one (CogACT's adaptive ensemble)."""
 
-    def __init__(self, policy: Policy, horizon: int, alpha: float = 0.1) -> None:
+    def __init__(self, policy: Session, horizon: int, alpha: float = 0.1) -> None:
         """Blends the last `horizon` predictions, weighed by `similarity_weights` with `alpha`.
 
         Raises:
@@ -77,7 +77,7 @@ class AdaptiveEnsembleExecutor(EnsembleExecutor):
 class MovingAverageExecutor(EnsembleExecutor):
     """The plain mean of the last n predictions for the present step."""
 
-    def __init__(self, policy: Policy, n: int) -> None:
+    def __init__(self, policy: Session, n: int) -> None:
         """Averages up to n predictions.
 
         Raises:

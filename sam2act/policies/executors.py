@@ -21,7 +21,7 @@ from sam2act.core.types import (
     ActionChunk,
     Instruction,
     Observation,
-    Policy,
+    Session,
     environment_ids,
 )
 from sam2act.policies.blending import smoothed
@@ -63,7 +63,7 @@ class Executor(Protocol):
 class EpisodeCounter:
     """Counts of the running episodes, and their start; the common part of all executors."""
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: Session) -> None:
         self.policy = policy
         self.forward_passes = 0
         self._episodes: dict[int, EpisodeState] = {}
@@ -184,7 +184,7 @@ class OpenLoopExecutor(ChunkExecutor):
     It predicts earlier where the next action of the chunk is not valid.
     """
 
-    def __init__(self, policy: Policy, k: int, smooth: int = 1) -> None:
+    def __init__(self, policy: Session, k: int, smooth: int = 1) -> None:
         """Executes k actions per prediction.
 
         Args:
@@ -238,7 +238,7 @@ def whole_number(executor: str, key: str, value: object) -> int:
     return int(value)  # type: ignore[call-overload]
 
 
-def build_executor(description: str, policy: Policy) -> Executor:
+def build_executor(description: str, policy: Session) -> Executor:
     """The executor of a description: a name, or one with parameters such as `open_loop(k=4)`.
 
     Parameters may be given by position, too: `adaptive_ensemble(7, 0.1)`.

@@ -26,19 +26,21 @@ from sam2act.core.rules import (
     workspace_rules,
     zero_or_one,
 )
+from sam2act.core.specs import PolicySpec
 from sam2act.core.types import (
     FINGER_RANGE,
     ContractError,
     Instruction,
     KeyframeBatch,
     Observation,
-    PolicySpec,
     time_feature,
 )
+from sam2act.geometry.scene_bounds import SceneBounds
 from sam2act.policies.multiview.preprocessing import world_cloud
 
 FLOATS = (torch.float32, torch.float64)
 LABELS = (torch.int64,)
+DEFAULT_BOUNDS = SceneBounds.from_sequence((-1, -1, -1, 1, 1, 1))  # of random observations
 
 
 @dataclass(frozen=True)
@@ -59,9 +61,9 @@ def validate_observation(
     Raises:
         ContractError: names the field, what was expected, what came and, where it helps, a remedy.
     """
-    if observation.cameras is not None and tuple(observation.cameras) != spec.cameras:
+    if observation.cameras is not None and tuple(observation.cameras) != spec.camera_names:
         raise ContractError(
-            f"cameras: expected {', '.join(spec.cameras)} in this order, got "
+            f"cameras: expected {', '.join(spec.camera_names)} in this order, got "
             f"{', '.join(observation.cameras) or 'none'}; reorder the images and the matrices alike"
         )
     batch = _batch_size(observation.rgb)
@@ -70,13 +72,13 @@ def validate_observation(
         _check_language_form(language, spec, batch)
     check(
         [
-            *depth_rules(observation.depth),
-            *live_camera_rules(observation.depth),
+            *depth_rules(observation.geometry.depth),
+            *live_camera_rules(observation.geometry.depth),
             *_shared_rules(observation, spec),
             *_language_rules(language),
             *workspace_rules(_sees_workspace(observation, spec)),
         ],
-        cameras=spec.cameras,
+        cameras=spec.camera_names,
     )
 
 
@@ -99,7 +101,7 @@ def validate_batch(batch: KeyframeBatch, spec: PolicySpec) -> None:
             Rule("instruction", batch.instruction >= 0, batch.instruction, "a row number"),
             *_shared_rules(batch, spec),
         ],
-        cameras=spec.cameras,
+        cameras=spec.camera_names,
         place="sample {}".format,
     )
 
@@ -124,22 +126,22 @@ def _batch_size(rgb: object) -> int:
 
 
 def _image_forms(batch: int, spec: PolicySpec) -> dict[str, _Form]:
-    cameras, side = len(spec.cameras), spec.image_size
+    cameras, side = len(spec.camera_names), spec.image_size
     return {
         "rgb": _Form("(B, K, S, S, 3)", (batch, cameras, side, side, 3), (torch.uint8,)),
         "intrinsics": _Form("(B, K, 3, 3)", (batch, cameras, 3, 3), FLOATS),
         "extrinsics": _Form("(B, K, 4, 4)", (batch, cameras, 4, 4), FLOATS),
-        "proprioception": _Form("(B, P)", (batch, spec.proprioception_size), (torch.float32,)),
+        "proprioception": _Form("(B, P)", (batch, spec.state_size), (torch.float32,)),
     }
 
 
 def _depth_forms(batch: int, spec: PolicySpec) -> dict[str, _Form]:
-    shape = (batch, len(spec.cameras), spec.image_size, spec.image_size)
+    shape = (batch, len(spec.camera_names), spec.image_size, spec.image_size)
     return {"depth": _Form("(B, K, S, S)", shape, FLOATS)}
 
 
 def _label_forms(batch: int, spec: PolicySpec) -> dict[str, _Form]:
-    cameras, side = len(spec.cameras), spec.image_size
+    cameras, side = len(spec.camera_names), spec.image_size
     return {
         "depth_code": _Form("(B, K, S, S, 3)", (batch, cameras, side, side, 3), (torch.uint8,)),
         "depth_range": _Form("(B, K, 2)", (batch, cameras, 2), FLOATS),
@@ -175,7 +177,7 @@ def _shape_hint(form: _Form, shape: tuple[int, ...], spec: PolicySpec) -> str:
     if "K" not in form.legend or len(shape) != len(form.shape):
         return ""
     if shape[1] != form.shape[1]:
-        return f"; the cameras are {', '.join(spec.cameras)} in this order"
+        return f"; the cameras are {', '.join(spec.camera_names)} in this order"
     if "S" in form.legend and shape[2:4] != form.shape[2:4]:
         return f"; image_size is {spec.image_size}: resize the images and scale the intrinsics"
     return ""
@@ -211,6 +213,7 @@ def _language_rules(language: Instruction | None) -> list[Rule]:
 
 
 def _shared_rules(data: Observation | KeyframeBatch, spec: PolicySpec) -> list[Rule]:
+    assert data.intrinsics is not None and data.extrinsics is not None
     cameras = camera_rules(data.intrinsics, data.extrinsics, spec.image_size)
     return [*cameras, *robot_rules(data.proprioception)]
 
@@ -218,8 +221,9 @@ def _shared_rules(data: Observation | KeyframeBatch, spec: PolicySpec) -> list[R
 def _sees_workspace(observation: Observation, spec: PolicySpec) -> Tensor:
     """(B,) bool: whether a camera shows a point that the policy would use."""
     points = world_cloud(observation).points
-    usable = spec.bounds.contains(points) if spec.crop else points.isfinite().all(-1)
-    return usable.any(-1)
+    if spec.crop and spec.bounds is not None:
+        return spec.bounds.contains(points).any(-1)
+    return points.isfinite().all(-1).any(-1)
 
 
 # ------------------------------------------------------------------------- random observations
@@ -231,9 +235,10 @@ def random_observation(spec: PolicySpec, batch: int, generator: torch.Generator)
         batch: B environments.
         generator: source of all numbers; its device is that of the observation.
     """
-    cameras, side, device = len(spec.cameras), spec.image_size, generator.device
+    cameras, side, device = len(spec.camera_names), spec.image_size, generator.device
     like = torch.zeros((), dtype=torch.float64, device=device)
-    extent = spec.bounds.extent(like)
+    bounds = spec.bounds or DEFAULT_BOUNDS
+    extent = bounds.extent(like)
     distance = 1.2 * float(extent.max())  # metres from the centre
     spread = 0.8 * float(extent.min())  # most points fall into the workspace
     images = (batch, cameras, side, side)
@@ -245,9 +250,9 @@ def random_observation(spec: PolicySpec, batch: int, generator: torch.Generator)
         rgb=torch.randint(256, (*images, 3), dtype=torch.uint8, generator=generator, device=device),
         depth=depth,
         intrinsics=intrinsics.expand(batch, cameras, 3, 3).clone(),
-        extrinsics=_looking_at(spec.bounds.center(like), distance * directions),
+        extrinsics=_looking_at(bounds.center(like), distance * directions),
         proprioception=_random_proprioception(spec, batch, generator),
-        cameras=spec.cameras,
+        cameras=spec.camera_names,
     )
 
 

@@ -18,12 +18,12 @@ from torch import Tensor
 
 from sam2act.config.network import NetworkConfig
 from sam2act.config.schema import ExperimentConfig
+from sam2act.core.specs import LanguageSpec, PolicySpec, square_cameras
 from sam2act.core.types import (
     ActionChunk,
     ContractError,
     Instruction,
     Observation,
-    PolicySpec,
     environment_ids,
 )
 from sam2act.geometry.scene_bounds import SceneBounds
@@ -48,12 +48,9 @@ class TextEncoder(Protocol):
 def policy_spec(experiment: ExperimentConfig, network: NetworkConfig) -> PolicySpec:
     """What a policy of these configs needs and gives."""
     return PolicySpec(
-        cameras=tuple(experiment.cameras),
-        image_size=experiment.image_size,
+        cameras=square_cameras(experiment.cameras, experiment.image_size, depth=True),
+        language=LanguageSpec(experiment.language.encoder, network.lang_len, network.lang_dim),
         bounds=SceneBounds.from_sequence(experiment.scene_bounds),
-        language_shape=(network.lang_len, network.lang_dim),
-        text_encoder=experiment.language.encoder,
-        proprioception_size=network.proprio_dim,
         crop=experiment.rvt.move_pc_in_bound,
         past_keyframes=network.num_maskmem if network.use_memory else 0,
     )
@@ -328,12 +325,17 @@ class InstructionCache:
     def __init__(self, spec: PolicySpec, encoder: TextEncoder | None, device: torch.device) -> None:
         self.spec, self.encoder, self.device = spec, encoder, device
         self._features: dict[str, Tensor] = {}
-        family = getattr(encoder, "family", spec.text_encoder)
-        if not family.startswith(spec.text_encoder):
+        family = getattr(encoder, "family", self._kind)
+        if not family.startswith(self._kind):
             raise ContractError(
-                f"text_encoder: expected {spec.text_encoder}, with which the policy was trained, "
+                f"text_encoder: expected {self._kind}, with which the policy was trained, "
                 f"got {family}; {self._remedy()}"
             )
+
+    @property
+    def _kind(self) -> str:
+        """Kind of encoder that the policy was trained with."""
+        return "" if self.spec.language is None else self.spec.language.encoder
 
     def features(self, language: Instruction) -> Tensor:
         """(B, L, D) on the policy's device.
@@ -369,7 +371,7 @@ class InstructionCache:
 
     def _remedy(self) -> str:
         length, width = self.spec.language_shape
-        kind = self.spec.text_encoder
+        kind = self._kind
         return (
             "pass text_encoder=sam2act.language.text_encoder.build_text_encoder("
             f"LanguageConfig(encoder={kind!r}), {length}, {width}) with LanguageConfig of "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 from collections.abc import Sequence
@@ -10,13 +11,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from sam2act.core.actions import KEYFRAME_POSE
 from sam2act.core.errors import UserError
+from sam2act.core.specs import LanguageSpec, PolicySpec, square_cameras
 from sam2act.core.types import (
     ActionChunk,
     Instruction,
     Observation,
-    Policy,
-    PolicySpec,
+    Session,
 )
 from sam2act.geometry.scene_bounds import SceneBounds
 from sam2act.policies.blending import blend, similarity_weights
@@ -32,11 +34,10 @@ from sam2act.policies.observations import random_observation
 from tests.golden_files import GoldenFile, golden
 
 SPEC = PolicySpec(
-    cameras=("front",),
-    image_size=4,
+    square_cameras(("front",), 4, depth=True),
+    LanguageSpec("hashed", 1, 1),
+    action=dataclasses.replace(KEYFRAME_POSE, horizon=3),
     bounds=SceneBounds.from_sequence((-1, -1, -1, 1, 1, 1)),
-    language_shape=(1, 1),
-    chunk_length=3,
 )
 
 
@@ -175,7 +176,7 @@ EVERY = ("single", "open_loop(1)", "open_loop(3)", "open_loop(4, smooth=3)")
 EVERY += ("adaptive_ensemble(3, 0.7)", "moving_average(2)", "moving_average(9)")
 
 
-def run(description: str, policy: Policy, calls: Sequence[Sequence[int]]) -> dict[int, Tensor]:
+def run(description: str, policy: Session, calls: Sequence[Sequence[int]]) -> dict[int, Tensor]:
     """The actions (steps, A) that each environment executed."""
     executor = build_executor(description, policy)
     done: dict[int, list[Tensor]] = {}

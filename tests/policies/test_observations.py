@@ -8,11 +8,11 @@ import re
 import pytest
 import torch
 
+from sam2act.core.specs import LanguageSpec, PolicySpec, square_cameras
 from sam2act.core.types import (
     ContractError,
     KeyframeBatch,
     Observation,
-    PolicySpec,
     SampleIdentity,
     environment_ids,
     proprioception,
@@ -27,10 +27,9 @@ from sam2act.policies.observations import (
 )
 
 SPEC = PolicySpec(
-    cameras=("front", "wrist"),
-    image_size=8,
+    square_cameras(("front", "wrist"), 8, depth=True),
+    LanguageSpec("hashed", 4, 8),
     bounds=SceneBounds.from_sequence((-0.3, -0.5, 0.6, 0.7, 0.5, 1.6)),
-    language_shape=(4, 8),
 )
 
 
@@ -141,7 +140,7 @@ def test_a_camera_that_measured_nothing_is_named() -> None:
     depth = observation().depth.clone()
     depth[1, 1] = 0.0
     dead = dataclasses.replace(observation(), depth=depth)
-    where = f"environment 1, camera {SPEC.cameras[1]}"
+    where = f"environment 1, camera {SPEC.camera_names[1]}"
     with pytest.raises(ContractError, match=f"^depth: expected .* measured pixel .*{where}"):
         validate_observation(dead, SPEC)
     depth[1, 1, 0, 0] = 0.5
@@ -276,7 +275,7 @@ def test_broken_forms_of_batches_are_named() -> None:
 def test_observations_can_be_joined_and_selected() -> None:
     first, second = observation(0, 2), observation(1, 1)
     joined = Observation.join([first, second])
-    assert len(joined) == 3 and joined.cameras == SPEC.cameras
+    assert len(joined) == 3 and joined.cameras == SPEC.camera_names
     for field in dataclasses.fields(Observation):
         if field.name == "cameras":
             continue

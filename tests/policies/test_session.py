@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sam2act.config.load import load_experiment, load_network
 from sam2act.config.schema import LanguageConfig
-from sam2act.core.types import ContractError, Observation, Policy
+from sam2act.core.types import ContractError, Observation, Session
 from sam2act.language.text_encoder import HashedTextEncoder, build_text_encoder
 from sam2act.policies.checkpoint import (
     CheckpointError,
@@ -231,7 +231,7 @@ def test_checkpoints_act_as_the_saved_policy(
     bundle = request.getfixturevalue(kind)
     path = tmp_path / "model_last.pth"
     save_checkpoint(path, {"model_state": bundle.model_state(), "extra": config_extra(bundle)})
-    policy: Policy = KeyframePolicy.from_checkpoint(
+    policy: Session = KeyframePolicy.from_checkpoint(
         path, batch_size=2, text_encoder=HashedTextEncoder(*SPEC.language_shape)
     )
     assert policy.spec == policy_spec(EXPERIMENT, bundle.network)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sam2act.core.types import ContractError, Instruction, Observation, Policy
+from sam2act.core.types import ContractError, Instruction, Observation, Session
 from sam2act.envs.rlbench.versions import require_packages
 
 # From CLIP's token numbers (1, 77) int64 to what the policy takes: one text or features (1, L, D).
@@ -29,10 +29,10 @@ class YarrAgent:
 
     def __init__(
         self,
-        policy: Policy,
+        policy: Session,
         read_tokens: TokenReader,
         *,
-        load_policy: Callable[[str], Policy] | None = None,
+        load_policy: Callable[[str], Session] | None = None,
     ) -> None:
         """Act with `policy`.
 
@@ -76,7 +76,7 @@ class YarrAgent:
         """
         from yarr.agents.agent import ActResult
 
-        batch = policy_observation(observation, self._policy.spec.cameras)
+        batch = policy_observation(observation, self._policy.spec.camera_names)
         tokens = _entry(observation, "lang_goal_tokens").reshape(1, -1).to(torch.int64).cpu()
         chunk = self._policy.act(batch, self._instruction_of(tokens))
         return ActResult(chunk.values[0, 0].float().cpu().numpy())

@@ -27,7 +27,7 @@ class WorldCloud:
 
 def world_cloud(observation: Observation) -> WorldCloud:
     """Unproject all cameras of an observation."""
-    points = unproject(observation.depth, observation.intrinsics, observation.extrinsics)
+    points = unproject(*observation.geometry)
     # Two roundings, as the published code maps to [-1, 1] and back.
     rgb = ((observation.rgb.float() / 255 * 2 - 1) + 1) / 2
     return WorldCloud(points.flatten(1, 3), rgb.flatten(1, 3))

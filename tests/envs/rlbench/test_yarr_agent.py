@@ -11,12 +11,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from sam2act.core.specs import LanguageSpec, PolicySpec, square_cameras
 from sam2act.core.types import (
     ActionChunk,
     ContractError,
     Instruction,
     Observation,
-    PolicySpec,
 )
 from sam2act.envs.rlbench import versions
 from sam2act.envs.rlbench.yarr_agent import YarrAgent, policy_observation
@@ -27,7 +27,9 @@ from sam2act.policies.observations import validate_observation
 CAMERAS = ("front", "wrist")
 SIZE = 8
 SPEC = PolicySpec(
-    CAMERAS, SIZE, SceneBounds.from_sequence((-0.3, -0.5, 0.6, 0.7, 0.5, 1.6)), (77, 512)
+    square_cameras(CAMERAS, SIZE, depth=True),
+    LanguageSpec("clip", 77, 512),
+    bounds=SceneBounds.from_sequence((-0.3, -0.5, 0.6, 0.7, 0.5, 1.6)),
 )
 
 

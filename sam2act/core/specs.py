@@ -1,0 +1,225 @@
+"""What a policy wants and what an environment or a data set gives; compared before a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from sam2act.core.actions import KEYFRAME_POSE, ActionSpec, Component
+from sam2act.core.errors import UserError
+from sam2act.geometry.scene_bounds import SceneBounds
+
+TIME_FEATURE_LENGTH = 25  # episode length in the time feature of training data
+
+GRIPPER_OPEN = Component("gripper_open", 1, "1 open, 0 closed", "", 0.0, 1.0)
+FINGER_JOINTS = Component("finger_joints", 2, "m", "", 0.0, 0.04)
+# Made from the number of the step by whoever feeds a policy; nobody else has to give it.
+TIME = Component("time", 1, "1 at the first step, -1 at the last", "", -1.0, 1.0)
+ROBOT_STATE = (GRIPPER_OPEN, FINGER_JOINTS, TIME)
+
+
+class SpecError(UserError):
+    """A policy and what it is to work with do not fit; the message names both sides."""
+
+
+@dataclass(frozen=True)
+class CameraSpec:
+    """A camera by name, its image size in pixels, and whether it measures depth."""
+
+    name: str
+    height: int
+    width: int
+    depth: bool = True
+
+
+@dataclass(frozen=True)
+class LanguageSpec:
+    """How instructions are encoded: kind of encoder, tokens, width of a token."""
+
+    encoder: str
+    length: int
+    width: int
+
+
+@dataclass(frozen=True)
+class PolicySpec:
+    """What a policy wants and what it gives; environments and data are set up from it.
+
+    Attributes:
+        cameras: in the order in which the policy takes their images.
+        language: of the token features; None = it takes no instruction.
+        state: parts of the robot state, in this order in `Observation.proprioception`.
+        action: what it gives; `horizon` is the length of its chunks.
+        bounds: workspace in metres, world frame; None = it has none.
+        crop: points outside the bounds are not seen.
+        offsets: the frames of an observation, counted in actions from now (0), oldest first.
+        episode_length: steps that the time feature spans.
+        past_keyframes: how many earlier keyframes the policy itself remembers.
+    """
+
+    cameras: tuple[CameraSpec, ...]
+    language: LanguageSpec | None
+    state: tuple[Component, ...] = ROBOT_STATE
+    action: ActionSpec = KEYFRAME_POSE
+    bounds: SceneBounds | None = None
+    crop: bool = True
+    offsets: tuple[int, ...] = (0,)
+    episode_length: int = TIME_FEATURE_LENGTH
+    past_keyframes: int = 0
+
+    @property
+    def camera_names(self) -> tuple[str, ...]:
+        """Names of the cameras."""
+        return tuple(camera.name for camera in self.cameras)
+
+    @property
+    def state_size(self) -> int:
+        """Numbers of the robot state."""
+        return sum(part.size for part in self.state)
+
+    @property
+    def image_size(self) -> int:
+        """Pixels per side of all images.
+
+        Raises:
+            SpecError: the cameras differ or are not square.
+        """
+        sides = {side for camera in self.cameras for side in (camera.height, camera.width)}
+        if len(sides) != 1:
+            raise SpecError(f"image_size: the policy's images have sides {sorted(sides)}")
+        return sides.pop()
+
+    @property
+    def language_shape(self) -> tuple[int, int]:
+        """(L, D) of the token features of one instruction.
+
+        Raises:
+            SpecError: the policy takes no instruction.
+        """
+        if self.language is None:
+            raise SpecError("language: the policy takes no instruction")
+        return self.language.length, self.language.width
+
+    @property
+    def needs_depth(self) -> bool:
+        """Whether any camera must measure depth."""
+        return any(camera.depth for camera in self.cameras)
+
+
+@dataclass(frozen=True)
+class EnvSpec:
+    """What an environment, or a data set, gives and takes.
+
+    Attributes:
+        cameras: that it has, or was asked to have.
+        state: parts of the robot state that it reports.
+        actions: one per control mode.
+        episode_length: most steps of an episode; None = as the evaluation says.
+        success_threshold: least reward that counts as success.
+        instructions: whether its episodes have an instruction.
+    """
+
+    cameras: tuple[CameraSpec, ...]
+    state: tuple[Component, ...]
+    actions: tuple[ActionSpec, ...]
+    episode_length: int | None = None
+    success_threshold: float = 1.0
+    instructions: bool = True
+
+
+def square_cameras(names: Sequence[str], side: int, *, depth: bool) -> tuple[CameraSpec, ...]:
+    """Cameras of equal, square images."""
+    return tuple(CameraSpec(name, side, side, depth) for name in names)
+
+
+def require_match(policy: PolicySpec, given: EnvSpec, giver: str = "environment") -> None:
+    """Make sure that a policy can work with what an environment or a data set gives.
+
+    Raises:
+        SpecError: it cannot; every mismatch is told with both sides.
+    """
+    found = list(mismatches(policy, given, giver))
+    if found:
+        raise SpecError("; ".join(found))
+
+
+def mismatches(policy: PolicySpec, given: EnvSpec, giver: str = "environment") -> Iterator[str]:
+    """What does not fit, one text per mismatch that names both sides."""
+    yield from _camera_mismatches(policy, given, giver)
+    yield from _state_mismatches(policy, given, giver)
+    yield from _action_mismatches(policy, given, giver)
+    if policy.language is not None and not given.instructions:
+        yield f"policy wants an instruction, {giver} gives none"
+    longest = given.episode_length
+    if TIME in policy.state and longest is not None and longest > policy.episode_length:
+        yield (
+            f"policy knows the time of {policy.episode_length} steps, {giver} has episodes of "
+            f"{longest}"
+        )
+
+
+def _camera_mismatches(policy: PolicySpec, given: EnvSpec, giver: str) -> Iterator[str]:
+    there = {camera.name: camera for camera in given.cameras}
+    for wanted in policy.cameras:
+        camera = there.get(wanted.name)
+        if camera is None:
+            names = ", ".join(there) or "no camera"
+            yield f"policy wants camera {wanted.name}, {giver} gives {names}"
+            continue
+        if wanted.depth and not camera.depth:
+            yield f"policy wants depth of {wanted.name}, {giver} gives rgb only"
+        if (wanted.height, wanted.width) != (camera.height, camera.width):
+            yield (
+                f"policy wants {wanted.width} x {wanted.height} pixels of {wanted.name}, {giver} "
+                f"gives {camera.width} x {camera.height}"
+            )
+
+
+def _state_mismatches(policy: PolicySpec, given: EnvSpec, giver: str) -> Iterator[str]:
+    there = {part.name: part for part in given.state}
+    for wanted in policy.state:
+        if wanted == TIME:
+            continue
+        part = there.get(wanted.name)
+        if part is None:
+            yield f"policy wants state {wanted.name}, {giver} gives {', '.join(there) or 'none'}"
+        elif (wanted.size, wanted.unit) != (part.size, part.unit):
+            yield f"policy wants state {_told(wanted)}, {giver} gives {_told(part)}"
+
+
+def _action_mismatches(policy: PolicySpec, given: EnvSpec, giver: str) -> Iterator[str]:
+    wanted = policy.action
+    takes = "takes" if giver == "environment" else "holds"
+    there = {spec.mode: spec for spec in given.actions}
+    action = there.get(wanted.mode)
+    if action is None:
+        modes = ", ".join(there) or "none"
+        yield f"policy gives actions of mode {wanted.mode}, {giver} {takes} {modes}"
+        return
+    for mine, its in zip(wanted.components, action.components, strict=False):
+        if (mine.name, mine.size, mine.unit, mine.frame) != (
+            *(its.name, its.size, its.unit, its.frame),
+        ):
+            yield f"policy gives {_told(mine)} in {wanted.mode}, {giver} {takes} {_told(its)}"
+    if len(wanted.components) != len(action.components):
+        yield (
+            f"policy gives {wanted.describe()} in {wanted.mode}, {giver} {takes} "
+            f"{action.describe()}"
+        )
+    if wanted.rate != action.rate:
+        yield f"policy acts at {_hertz(wanted.rate)}, {giver} {takes} {_hertz(action.rate)}"
+    if len(policy.offsets) > 1 and action.rate is None:
+        offsets = ", ".join(map(str, policy.offsets))
+        yield (
+            f"policy wants a history of frames ({offsets}), {giver} gives one frame per "
+            f"{wanted.mode}"
+        )
+
+
+def _told(part: Component) -> str:
+    frame = f" in the {part.frame} frame" if part.frame else ""
+    return f"{part.name} of {part.size} ({part.unit}{frame})"
+
+
+def _hertz(rate: float | None) -> str:
+    return "one action per motion" if rate is None else f"{rate:g} Hz"
