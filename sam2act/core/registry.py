@@ -117,6 +117,7 @@ def _problem(entry_point: EntryPoint, error: Exception) -> str:
     )
 
 
+POLICIES = Registry("policy", {"sam2act": "sam2act.policies.sam2act.policy:SAM2ActPolicy"})
 ENCODERS = Registry(
     "language.encoder",
     {

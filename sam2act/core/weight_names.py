@@ -6,6 +6,7 @@ Messages list at most ten names and then a count.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -135,3 +136,32 @@ def _finite(value: Tensor) -> bool:
 
 def _type(value: Tensor) -> str:
     return str(value.dtype).removeprefix("torch.")
+
+
+# --------------------------------------------------------------------------------------- report
+@dataclass
+class LoadReport:
+    """What happened to each tensor of a file."""
+
+    loaded: list[str] = field(default_factory=list)
+    carried: list[str] = field(default_factory=list)  # kept for saving, unused here
+    absent: list[str] = field(default_factory=list)  # unused tensors that the file lacks
+    fresh: list[str] = field(default_factory=list)  # what starts with its initial values on purpose
+    missing: list[str] = field(default_factory=list)
+    unexpected: list[str] = field(default_factory=list)
+    mismatched: list[str] = field(default_factory=list)
+    explanation: str = ""  # of missing and unexpected tensors, where names differ by a prefix
+
+    @property
+    def complete(self) -> bool:
+        """True if every tensor of the file and of the network is accounted for."""
+        return not (self.missing or self.unexpected or self.mismatched)
+
+    def __str__(self) -> str:
+        lines = [
+            f"{len(self.loaded)} tensors loaded, {len(self.carried)} carried unused, "
+            f"{len(self.absent)} unused ones absent"
+        ]
+        if self.fresh:
+            lines.append(f"{len(self.fresh)} start fresh: {listing(sorted(self.fresh))}")
+        return "\n".join([*lines, *([self.explanation] if self.explanation else [])])

@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -21,9 +20,9 @@ from torch import Tensor, nn
 
 from sam2act.config.network import NetworkConfig
 from sam2act.core.weight_names import (
+    LoadReport,
     WeightsError,
     describe_misfit,
-    listing,
     mismatch,
     require_finite,
     unwrapped,
@@ -77,34 +76,6 @@ MEMORY_PREFIXES = ("sam2.memory_attention.", "sam2.memory_encoder.", MEMORY_TABL
 BUFFERS = ("running_mean", "running_var", "num_batches_tracked", "div_term", "gaussian_matrix")
 # Stage 2 ignores every tensor of a stage-1 file whose name contains one of these.
 STAGE_ONE_DROPPED = ("memory_attention", "memory_encoder", "maskmem_tpos_enc")
-
-
-@dataclass
-class LoadReport:
-    """What happened to each tensor of a file."""
-
-    loaded: list[str] = field(default_factory=list)
-    carried: list[str] = field(default_factory=list)
-    absent: list[str] = field(default_factory=list)  # unused tensors that the file lacks
-    fresh: list[str] = field(default_factory=list)  # memory that starts with its initial values
-    missing: list[str] = field(default_factory=list)
-    unexpected: list[str] = field(default_factory=list)
-    mismatched: list[str] = field(default_factory=list)
-    explanation: str = ""  # of missing and unexpected tensors, where names differ by a prefix
-
-    @property
-    def complete(self) -> bool:
-        """True if every tensor of the file and of the network is accounted for."""
-        return not (self.missing or self.unexpected or self.mismatched)
-
-    def __str__(self) -> str:
-        lines = [
-            f"{len(self.loaded)} tensors loaded, {len(self.carried)} carried unused, "
-            f"{len(self.absent)} unused ones absent"
-        ]
-        if self.fresh:
-            lines.append(f"{len(self.fresh)} start fresh: {listing(sorted(self.fresh))}")
-        return "\n".join([*lines, *([self.explanation] if self.explanation else [])])
 
 
 def published_name(name: str) -> str:
