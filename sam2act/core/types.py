@@ -274,15 +274,18 @@ def proprioception(
 
 @dataclass(frozen=True)
 class LossOutput:
-    """The loss to differentiate, its named terms (detached scalars) and the excess per sample.
+    """The loss to differentiate, its named terms, and what else is logged.
 
-    The excess is the part of the coarse heat maps' loss that a perfect prediction would not have,
-    mean over the views that show the target: (B,) detached, NaN where none does.
+    Attributes:
+        total: scalar.
+        terms: name -> scalar, detached; `Policy.term_names` in that order.
+        per_sample: name -> (B,) detached, NaN where a sample has no such value;
+            `Policy.sample_value_names`. Their means per keyframe index are logged.
     """
 
     total: Tensor
     terms: dict[str, Tensor]
-    excess: Tensor | None = None  # None: the policy does not tell
+    per_sample: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 Data = TypeVar("Data")

@@ -199,6 +199,11 @@ class Policy(nn.Module):
         """Names of the loss terms, in the order in which `loss` gives them."""
         raise NotImplementedError
 
+    @property
+    def sample_value_names(self) -> tuple[str, ...]:
+        """Names of `LossOutput.per_sample`; none by default."""
+        return ()
+
     def sample_noise(self, n: int, generator: torch.Generator) -> Noise:
         """The random numbers of the loss of `n` samples, on the generator's device."""
         return Seeds(torch.randint(2**31, (n,), generator=generator))

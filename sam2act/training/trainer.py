@@ -32,11 +32,11 @@ from sam2act.runtime.distributed import DistributedContext
 from sam2act.training.budget import TrainingBudget
 from sam2act.training.ema import WeightAverage
 from sam2act.training.interrupts import NonFiniteGuard, StopRequest
-from sam2act.training.keyframe_excess import (
-    KeyframeExcess,
-    excess_columns,
-    keyframe_excess,
-    largest_excess,
+from sam2act.training.keyframe_means import (
+    KeyframeMeans,
+    keyframe_columns,
+    keyframe_means,
+    largest_means,
 )
 from sam2act.training.meter import Meter, mean_output
 from sam2act.training.optimizer import build_optimizer
@@ -105,11 +105,15 @@ class Trainer:
             some_unused=not self.experiment.peract.add_rgc_loss,
         )
         self.guard = NonFiniteGuard(folder)
-        self.excess = keyframe_excess(tuple(data.fingerprints), world.device)
+        self.by_keyframe = self._keyframe_means()
         self.step = 0  # updates done
         self.started_from = ""  # file that the first weights came from
         self.after_saving: Callable[[], None] = lambda: None  # what belongs to the new files
         self.best_validation = float("inf")
+
+    def _keyframe_means(self) -> KeyframeMeans | None:
+        names = self.bundle.policy.sample_value_names
+        return keyframe_means(tuple(self.data.fingerprints), names, self.world.device)
 
     def _build_optimizer(self) -> torch.optim.Optimizer:
         values = self.experiment.peract
@@ -190,8 +194,8 @@ class Trainer:
             if last and not self.scaler.is_enabled():  # the scaler skips infinite gradients itself
                 values["gradient_norm"] = self._clip_gradients()
             self.guard.record(self.step, values, batch.identities)
-            if self.excess is not None:
-                self.excess.add(output.excess, batch.identities)
+            if self.by_keyframe is not None:
+                self.by_keyframe.add(output.per_sample, batch.identities)
             outputs.append(output)
         if self.world.device.type == "cpu":
             self.guard.check()  # costs nothing here; a GPU would have to be waited for
@@ -256,7 +260,7 @@ class Trainer:
     def _log(self, values: dict[str, float], log: RunLog, progress: tqdm, *, console: bool) -> None:
         self.guard.check()
         values["lr"] = self.schedule.last_lrs()[0]
-        self._write(log, values, self.excess, console=console)
+        self._write(log, values, self.by_keyframe, console=console)
         progress.set_postfix(
             loss=f"{values['total_loss']:.3f}", samples_per_s=f"{values['samples_per_second']:.1f}"
         )
@@ -265,15 +269,15 @@ class Trainer:
         self,
         log: RunLog,
         values: dict[str, float],
-        excess: KeyframeExcess | None,
+        by_keyframe: KeyframeMeans | None,
         *,
         prefix: str = "",
         console: bool = True,
     ) -> None:
-        """One row of the log; of the excess losses only the largest one is printed."""
-        means = excess.read() if excess is not None else {}
-        details = excess_columns(means, prefix)
-        log.log(self.step, values, console=console, details=details, note=largest_excess(means))
+        """One row of the log; of the means per keyframe only the largest is printed."""
+        means = by_keyframe.read() if by_keyframe is not None else {}
+        details = keyframe_columns(means, prefix)
+        log.log(self.step, values, console=console, details=details, note=largest_means(means))
 
     def _end_epoch(self, epoch: int, log: RunLog) -> None:
         self._save(f"{self.prefix}_{epoch}.pth", epoch)
@@ -286,7 +290,7 @@ class Trainer:
         """Log the loss on held-out samples; keep the weights with the lowest one."""
         assert self.data.validation is not None
         policy = self.bundle.policy
-        excess = keyframe_excess(tuple(self.data.fingerprints), self.world.device)
+        by_keyframe = self._keyframe_means()
         with self.average.applied(policy) if self.average else contextlib.nullcontext():
             values = validation_losses(
                 policy,
@@ -295,9 +299,9 @@ class Trainer:
                 self.world,
                 seed=self.experiment.seed,
                 autocast=self._autocast,
-                excess=excess,
+                by_keyframe=by_keyframe,
             )
-        self._write(log, values, excess, prefix="validation_")
+        self._write(log, values, by_keyframe, prefix="validation_")
         if values["validation_total_loss"] < self.best_validation:
             self.best_validation = values["validation_total_loss"]
             self._save(f"{self.prefix}_best.pth", epoch)

@@ -13,7 +13,7 @@ from sam2act.core.types import KeyframeBatch
 from sam2act.policies.multiview.targets import TrainingNoise
 from sam2act.policies.sam2act.policy import SAM2ActPolicy
 from sam2act.runtime.distributed import DistributedContext
-from sam2act.training.keyframe_excess import KeyframeExcess
+from sam2act.training.keyframe_means import KeyframeMeans
 from sam2act.training.seeding import step_generator
 
 
@@ -36,7 +36,7 @@ def validation_losses(
     *,
     seed: int,
     autocast: Callable[[], contextlib.AbstractContextManager],
-    excess: KeyframeExcess | None = None,
+    by_keyframe: KeyframeMeans | None = None,
 ) -> dict[str, float]:
     """Mean of every loss term over all held-out samples, without augmentation.
 
@@ -49,7 +49,7 @@ def validation_losses(
         world: this process; all processes take part and get the same result.
         seed: seed of the run.
         autocast: makes the context of the forward pass.
-        excess: an empty table that gets the excess loss of all held-out samples.
+        by_keyframe: empty tables that get the values per sample of all held-out samples.
     """
     policy.eval()
     world.copy_from_main(policy.buffers())  # BatchNorm statistics are kept per process
@@ -64,9 +64,9 @@ def validation_losses(
             )
         values = {"total_loss": output.total, **output.terms}
         sums += len(batch) * torch.stack([values[name].float() for name in names])
-        if excess is not None:
-            excess.add(output.excess, batch.identities)
-    if excess is not None:
-        excess.join(world)
+        if by_keyframe is not None:
+            by_keyframe.add(output.per_sample, batch.identities)
+    if by_keyframe is not None:
+        by_keyframe.join(world)
     means = (world.sum(sums) / data.count).tolist()
     return {f"validation_{name}": mean for name, mean in zip(names, means, strict=True)}

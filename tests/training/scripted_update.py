@@ -30,6 +30,8 @@ class ScriptedPolicy(torch.nn.Module):
         self.trained = torch.nn.ParameterList(parameters)
         self.losses = iter(losses)
 
+    sample_value_names = ()
+
     def parameter_groups(self, _scale: float) -> list[dict[str, Any]]:
         """One group, as published."""
         return [{"params": list(self.trained)}]

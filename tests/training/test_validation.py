@@ -13,7 +13,7 @@ import torch.multiprocessing as mp
 
 from sam2act.core.errors import ConfigError
 from sam2act.runtime.distributed import DistributedContext, choose_device, distributed_context
-from sam2act.training.keyframe_excess import KeyframeExcess, excess_columns
+from sam2act.training.keyframe_means import KeyframeMeans, keyframe_columns
 from sam2act.training.validation import validation_losses
 from tests.training import tiny_run
 
@@ -32,7 +32,7 @@ def folder(tmp_path_factory) -> Path:
 def losses(folder: Path, world: DistributedContext) -> dict[str, float]:
     trainer = tiny_run.build_trainer(folder, world, MORE)
     data = trainer.data
-    excess = KeyframeExcess(world.device)
+    means = KeyframeMeans(trainer.bundle.policy.sample_value_names, world.device)
     values = validation_losses(
         trainer.bundle.policy,
         data.validation,
@@ -40,9 +40,9 @@ def losses(folder: Path, world: DistributedContext) -> dict[str, float]:
         world,
         seed=0,
         autocast=trainer._autocast,
-        excess=excess,
+        by_keyframe=means,
     )
-    by_keyframe = excess_columns(excess.read())
+    by_keyframe = keyframe_columns(means.read())
     assert len(by_keyframe) == SAMPLES
     return values | by_keyframe
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from sam2act.policies.multiview.heads import ActionLogits
 
 HEATMAP_TERM = "trans_loss"
+EXCESS = "excess"  # per sample: `excess_loss` of the coarse branch
 ACTION_TERMS = ("rot_loss_x", "rot_loss_y", "rot_loss_z", "grip_loss", "collision_loss")
 
 

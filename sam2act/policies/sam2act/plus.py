@@ -14,7 +14,12 @@ from torch import Tensor
 from sam2act.core.errors import ConfigError
 from sam2act.core.types import KeyframeBatch, LossOutput, Observation
 from sam2act.nn.image_encoder import FeaturePyramid
-from sam2act.policies.multiview.losses import HEATMAP_TERM, excess_loss, heatmap_cross_entropy
+from sam2act.policies.multiview.losses import (
+    EXCESS,
+    HEATMAP_TERM,
+    excess_loss,
+    heatmap_cross_entropy,
+)
 from sam2act.policies.multiview.preprocessing import world_cloud
 from sam2act.policies.multiview.targets import TrainingNoise
 from sam2act.policies.sam2act.memory.bank import MemoryBank
@@ -72,7 +77,7 @@ class SAM2ActPlusPolicy(SAM2ActPolicy):
         cross_entropy = heatmap_cross_entropy(heatmaps, target)
         total = cross_entropy.mean()
         excess = excess_loss(cross_entropy, target)
-        return LossOutput(total, {HEATMAP_TERM: total.detach()}, excess)
+        return LossOutput(total, {HEATMAP_TERM: total.detach()}, {EXCESS: excess})
 
     def _window_heatmaps(
         self, batch: KeyframeBatch, language: Tensor, draws: TrainingNoise

@@ -25,6 +25,7 @@ from sam2act.geometry.scene_bounds import CubeFrame, SceneBounds
 from sam2act.nn.lora import adapter_parameters, adapters
 from sam2act.policies.multiview.losses import (
     ACTION_TERMS,
+    EXCESS,
     HEATMAP_TERM,
     action_losses,
     excess_loss,
@@ -139,6 +140,11 @@ class SAM2ActPolicy(nn.Module):
         """Names of the loss terms, in the order in which `loss` gives them."""
         return (HEATMAP_TERM, *(ACTION_TERMS if self.settings.action_losses else ()))
 
+    @property
+    def sample_value_names(self) -> tuple[str, ...]:
+        """The excess loss of the coarse heat maps."""
+        return (EXCESS,)
+
     # ------------------------------------------------------------------------------- training
     def forward(self, batch: KeyframeBatch, language: Tensor, draws: TrainingNoise) -> LossOutput:
         """`loss` (the form that distributed wrappers call)."""
@@ -153,7 +159,8 @@ class SAM2ActPolicy(nn.Module):
             draws: the random numbers of these samples, on the same device.
 
         Returns:
-            total, terms named as the published code logs them, and excess of the coarse branch.
+            total, terms named as the published code logs them, and the excess of the coarse branch
+            per sample.
         """
         self.begin_call()
         cloud, targets = self.prepare(batch, draws)
@@ -176,7 +183,8 @@ class SAM2ActPolicy(nn.Module):
         total = torch.stack(list(terms.values())).sum()
         if self.settings.skip_dead_lora:
             total = total + self._nothing_of_adapters()
-        return LossOutput(total, {name: value.detach() for name, value in terms.items()}, excess)
+        logged = {name: value.detach() for name, value in terms.items()}
+        return LossOutput(total, logged, {EXCESS: excess})
 
     def _nothing_of_adapters(self) -> Tensor:
         """Zero, which gives the adapters that are not computed the gradient zero.

@@ -121,7 +121,7 @@ def test_heatmap_loss_is_smallest_for_the_targets_of_both_branches(
     entropy = sum(torch.special.entr(target).sum(dim=(2, 3)).mean() for target in maps) / 2
     loss = policy.loss(batch(), language(), draws())
     torch.testing.assert_close(loss.terms["trans_loss"], entropy, atol=1e-4, rtol=0)
-    torch.testing.assert_close(loss.excess, torch.zeros(3), atol=1e-4, rtol=0)
+    torch.testing.assert_close(loss.per_sample["excess"], torch.zeros(3), atol=1e-4, rtol=0)
 
 
 def test_excess_is_that_of_the_coarse_branch(policy: SAM2ActPolicy, monkeypatch) -> None:
@@ -130,11 +130,12 @@ def test_excess_is_that_of_the_coarse_branch(policy: SAM2ActPolicy, monkeypatch)
     first = policy.loss(batch(), language(), draws())
     monkeypatch.setattr(policy.network.fine, "heatmaps", lambda tokens, pyramid: flat)
     second = policy.loss(batch(), language(), draws())
-    assert first.total != second.total and torch.equal(first.excess, second.excess)
+    assert first.total != second.total
+    assert torch.equal(first.per_sample["excess"], second.per_sample["excess"])
     _, targets = policy.prepare(batch(), draws())
     entropy = torch.special.entr(policy.heatmaps(targets.waypoint)).sum(dim=(2, 3)).mean(1)
     expected = math.log(NETWORK.img_size**2) - entropy  # a flat map costs the log of its pixels
-    torch.testing.assert_close(first.excess, expected, atol=1e-4, rtol=0)
+    torch.testing.assert_close(first.per_sample["excess"], expected, atol=1e-4, rtol=0)
 
 
 def rows(full: KeyframeBatch, part: slice) -> KeyframeBatch:

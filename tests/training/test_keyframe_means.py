@@ -1,4 +1,4 @@
-"""Excess losses by keyframe: aggregation over batches, and the columns that runs write."""
+"""Values per sample by keyframe: aggregation over batches, and the columns that runs write."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import torch
 
 from sam2act.core.types import SampleIdentity
 from sam2act.runtime.distributed import DistributedContext
-from sam2act.training.keyframe_excess import (
+from sam2act.training.keyframe_means import (
     KEYFRAMES,
-    KeyframeExcess,
-    excess_columns,
-    largest_excess,
+    KeyframeMeans,
+    keyframe_columns,
+    largest_means,
 )
 from tests.training import tiny_run
 
@@ -23,46 +23,62 @@ NAN = float("nan")
 DEMO_KEYFRAMES = 3  # of the synthetic demos
 
 
-def add(table: KeyframeExcess, *samples: tuple[int, float]) -> None:
-    """One batch of (keyframe, excess)."""
+def table_of(*names: str) -> KeyframeMeans:
+    """Empty tables of these values."""
+    return KeyframeMeans(names, CPU)
+
+
+def add(table: KeyframeMeans, *samples: tuple[int, float]) -> None:
+    """One batch of (keyframe, value)."""
     identities = [SampleIdentity("task", 0, 0, 1, keyframe) for keyframe, _ in samples]
-    table.add(torch.tensor([value for _, value in samples]), identities)
+    table.add({"value": torch.tensor([value for _, value in samples])}, identities)
 
 
 def test_samples_of_several_batches_are_averaged_by_keyframe() -> None:
-    table = KeyframeExcess(CPU)
+    table = table_of("value")
     add(table, (2, 1.0), (0, 0.5), (2, 2.0))
     add(table, (2, 6.0), (5, 0.25))
-    table.add(None, [])  # a policy that does not tell
+    table.add({}, [])  # a policy that does not tell
     means = table.read()
-    assert means == {0: 0.5, 2: 3.0, 5: 0.25} and list(means) == [0, 2, 5]
+    assert means == {"value": {0: 0.5, 2: 3.0, 5: 0.25}} and list(means["value"]) == [0, 2, 5]
     assert table.read() == {}
     add(table, (2, 8.0))
-    assert table.read() == {2: 8.0}
+    assert table.read() == {"value": {2: 8.0}}
 
 
 def test_unknown_and_far_keyframes_and_samples_without_target_do_not_count() -> None:
-    table = KeyframeExcess(CPU)
+    table = table_of("value")
     add(table, (-1, 9.0), (KEYFRAMES, 9.0), (KEYFRAMES + 5, 9.0), (1, NAN), (1, 2.0), (4, NAN))
     add(table, (KEYFRAMES - 1, 1.0))
-    assert table.read() == {1: 2.0, KEYFRAMES - 1: 1.0}
+    assert table.read() == {"value": {1: 2.0, KEYFRAMES - 1: 1.0}}
 
 
 def test_identities_without_keyframe_are_unknown() -> None:
-    table = KeyframeExcess(CPU)
-    table.add(torch.ones(1), [SampleIdentity("task", 0, 0, 1)])
+    table = table_of("value")
+    table.add({"value": torch.ones(1)}, [SampleIdentity("task", 0, 0, 1)])
     assert table.read() == {}
 
 
 def test_names_of_columns_and_the_largest_one() -> None:
-    means = {0: 0.125, 9: 0.931, 10: 0.5}
-    assert excess_columns(means, "validation_") == {
+    means = {"excess": {0: 0.125, 9: 0.931, 10: 0.5}}
+    assert keyframe_columns(means, "validation_") == {
         "validation_excess_keyframe_0": 0.125,
         "validation_excess_keyframe_9": 0.931,
         "validation_excess_keyframe_10": 0.5,
     }
-    assert largest_excess(means) == "largest_excess 0.93 at keyframe 9"
-    assert excess_columns({}) == {} and largest_excess({}) == ""
+    assert largest_means(means) == "largest_excess 0.93 at keyframe 9"
+    assert keyframe_columns({}) == {} and largest_means({}) == ""
+
+
+def test_every_declared_value_is_averaged_by_its_name() -> None:
+    table = table_of("first", "second", "third")
+    values = {name: torch.tensor([number]) for name, number in (("first", 1.0), ("second", 2.0))}
+    table.add({**values, "undeclared": torch.ones(1)}, [SampleIdentity("task", 0, 0, 1, 4)])
+    means = table.read()
+    assert means == {"first": {4: 1.0}, "second": {4: 2.0}}
+    assert largest_means(means) == (
+        "largest_first 1.00 at keyframe 4  largest_second 2.00 at keyframe 4"
+    )
 
 
 # --------------------------------------------------------------------------------- whole runs
@@ -111,9 +127,11 @@ def test_every_micro_batch_is_counted_once(folder: Path) -> None:
     trainer = tiny_run.build_trainer(
         folder, DistributedContext(0, 1, CPU), "peract.grad_accumulation 2"
     )
-    assert trainer.excess is not None
+    assert trainer.by_keyframe is not None
     added = []
-    trainer.excess.add = lambda excess, identities: added.append((excess, identities))
+    trainer.by_keyframe.add = lambda values, identities: added.append(
+        (values["excess"], identities)
+    )
     batches = list(trainer.data.training(0, 4))
     for start in (0, 2):
         trainer.update(iter(batches[start : start + 2]))
