@@ -10,9 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from sam2act.config.values import NameList, WeightsFile
+from sam2act.core.described import check_descriptions
 from sam2act.core.errors import ConfigError as ConfigError  # also found here
 from sam2act.core.errors import require, require_choice
-from sam2act.core.registry import ENCODERS
+from sam2act.core.registry import ENCODERS, TRANSFORMS
 
 GRAPH_MODES = ("reduce-overhead", "max-autotune")  # those that use CUDA graphs
 COMPILE_MODES = ("", "default", *GRAPH_MODES)  # "" = off
@@ -199,6 +200,7 @@ class ExperimentConfig:
     assume_ignore_collisions: bool | None = None  # label of demos that do not record the flag
     scene_bounds: tuple[float, ...] = (-0.3, -0.5, 0.6, 0.7, 0.5, 1.6)  # metres, world frame
     gripper_threshold: float | None = None  # recorded states above it are open; None = 0 or 1
+    transforms: tuple[str, ...] = ()  # between data and policy: resize(96), crop(84), ...
     peract: PeractConfig = field(default_factory=PeractConfig)
     rvt: RvtConfig = field(default_factory=RvtConfig)
     language: LanguageConfig = field(default_factory=LanguageConfig)
@@ -225,6 +227,7 @@ class ExperimentConfig:
         require_choice("assume_ignore_collisions", assumed, (None, True, False))
         require(len(self.cameras) >= 1, "cameras needs at least one camera name")
         require(len(set(self.cameras)) == len(self.cameras), "cameras: a name appears twice")
+        check_descriptions(TRANSFORMS, self.transforms, example="resize(96)")
         bounds = self.scene_bounds
         require(
             len(bounds) == 6 and all(bounds[i] < bounds[i + 3] for i in range(3)),

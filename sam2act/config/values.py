@@ -7,6 +7,7 @@ and numbers, nothing or True only where it holds those.
 from __future__ import annotations
 
 import math
+import re
 import reprlib
 import types
 import typing
@@ -21,6 +22,7 @@ TRUE_WORDS, FALSE_WORDS = ("true", "yes", "on"), ("false", "no", "off")
 NOTHING_WORDS = ("", "~", "none", "null")  # only for keys that may hold None
 BRACKETS = {"[": "]", "(": ")"}
 QUOTES = "'\""
+COMMA = re.compile(r",(?![^()]*\))")  # not one inside parentheses
 KINDS = {
     int: "int (a whole number)",
     float: "float (a finite number)",
@@ -97,7 +99,7 @@ def _items(value: Any, kind: Any) -> Sequence[Any]:
     text = value.strip()
     if text and text[-1] == BRACKETS.get(text[0]):
         text = text[1:-1]
-    items = [unquoted(item.strip()) for item in text.split(",")]
+    items = [unquoted(item.strip()) for item in COMMA.split(text)]
     return items if items[-1] else items[:-1]
 
 

@@ -150,3 +150,13 @@ EXECUTORS = Registry(
         "moving_average": "sam2act.policies.ensembles:MovingAverageExecutor",
     },
 )
+TRANSFORMS = Registry(
+    "transforms",
+    {
+        "resize": "sam2act.processing.images:Resize",
+        "crop": "sam2act.processing.images:Crop",
+        "normalise_actions": "sam2act.processing.statistics:NormaliseActions",
+        "normalise_state": "sam2act.processing.statistics:NormaliseState",
+        "smooth_actions": "sam2act.processing.smoothing:SmoothActions",
+    },
+)

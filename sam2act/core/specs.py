@@ -24,7 +24,10 @@ class SpecError(UserError):
 
 @dataclass(frozen=True)
 class CameraSpec:
-    """A camera by name, its image size in pixels, and whether it measures depth."""
+    """A camera by name, its image size in pixels, and whether it measures depth.
+
+    Who wants a camera with images of any size says 0 times 0 pixels.
+    """
 
     name: str
     height: int
@@ -79,7 +82,7 @@ class PolicySpec:
 
     @property
     def image_size(self) -> int:
-        """Pixels per side of all images.
+        """Pixels per side of all images; 0 = any.
 
         Raises:
             SpecError: the cameras differ or are not square.
@@ -168,7 +171,7 @@ def _camera_mismatches(policy: PolicySpec, given: EnvSpec, giver: str) -> Iterat
             continue
         if wanted.depth and not camera.depth:
             yield f"policy wants depth of {wanted.name}, {giver} gives rgb only"
-        if (wanted.height, wanted.width) != (camera.height, camera.width):
+        if (wanted.height, wanted.width) not in ((0, 0), (camera.height, camera.width)):
             yield (
                 f"policy wants {wanted.width} x {wanted.height} pixels of {wanted.name}, {giver} "
                 f"gives {camera.width} x {camera.height}"

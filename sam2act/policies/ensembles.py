@@ -8,10 +8,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from sam2act.core.described import whole_number
 from sam2act.core.errors import require
 from sam2act.core.types import Session
-from sam2act.policies.blending import as_float, blend, similarity_weights
-from sam2act.policies.executors import ChunkExecutor, Prediction, whole_number
+from sam2act.policies.executors import ChunkExecutor, Prediction
+from sam2act.processing.blending import as_float, blend, similarity_weights
 
 
 class EnsembleExecutor(ChunkExecutor):
@@ -65,7 +66,7 @@ class AdaptiveEnsembleExecutor(EnsembleExecutor):
         Raises:
             ConfigError: impossible numbers.
         """
-        super().__init__(policy, whole_number("adaptive_ensemble", "horizon", horizon))
+        super().__init__(policy, whole_number("executor: adaptive_ensemble", "horizon", horizon))
         number = isinstance(alpha, (int, float)) and abs(alpha) < float("inf")
         require(number, f"executor: adaptive_ensemble: alpha={alpha!r} must be a finite number")
         self.alpha = float(alpha)
@@ -83,7 +84,7 @@ class MovingAverageExecutor(EnsembleExecutor):
         Raises:
             ConfigError: n is no whole number from 1 on.
         """
-        super().__init__(policy, whole_number("moving_average", "n", n))
+        super().__init__(policy, whole_number("executor: moving_average", "n", n))
 
     def _weights(self, actions: Tensor) -> Tensor:
         return actions.new_ones(len(actions))

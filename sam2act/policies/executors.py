@@ -6,16 +6,15 @@ Legend: B environments of a call, H actions of a chunk, A numbers of an action.
 
 from __future__ import annotations
 
-import ast
-import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-from sam2act.core.errors import ConfigError, require
+from sam2act.core.described import build_described, whole_number
+from sam2act.core.errors import require
 from sam2act.core.registry import EXECUTORS
 from sam2act.core.types import (
     ActionChunk,
@@ -24,7 +23,7 @@ from sam2act.core.types import (
     Session,
     environment_ids,
 )
-from sam2act.policies.blending import smoothed
+from sam2act.processing.blending import smoothed
 
 DEFAULT_EXECUTOR = "single"
 
@@ -197,8 +196,8 @@ class OpenLoopExecutor(ChunkExecutor):
             ConfigError: impossible numbers.
         """
         super().__init__(policy)
-        self.k = whole_number("open_loop", "k", k)
-        self.smooth = whole_number("open_loop", "smooth", smooth)
+        self.k = whole_number("executor: open_loop", "k", k)
+        self.smooth = whole_number("executor: open_loop", "smooth", smooth)
         require(self.smooth % 2 == 1, f"executor: open_loop: smooth={smooth} must be odd")
         self._queues: dict[int, list[Prediction]] = {}
 
@@ -227,17 +226,6 @@ class OpenLoopExecutor(ChunkExecutor):
         self._queues.pop(env_id, None)
 
 
-def whole_number(executor: str, key: str, value: object) -> int:
-    """`value` if it is a whole number from 1 on.
-
-    Raises:
-        ConfigError: it is not.
-    """
-    right = isinstance(value, int) and not isinstance(value, bool) and value >= 1
-    require(right, f"executor: {executor}: {key}={value!r} must be a whole number, at least 1")
-    return int(value)  # type: ignore[call-overload]
-
-
 def build_executor(description: str, policy: Session) -> Executor:
     """The executor of a description: a name, or one with parameters such as `open_loop(k=4)`.
 
@@ -246,35 +234,5 @@ def build_executor(description: str, policy: Session) -> Executor:
     Raises:
         ConfigError: there is none of that name, or parameters are unknown, missing or impossible.
     """
-    name, values, options = _parsed(description)
-    builder = EXECUTORS.get(name)
-    signature = inspect.signature(builder)
-    try:
-        signature.bind(policy, *values, **options)
-    except TypeError as error:
-        known = [
-            name if item.default is item.empty else f"{name}={item.default}"
-            for name, item in list(signature.parameters.items())[1:]
-        ]
-        raise ConfigError(
-            f"executor: {description!r}: {error}; parameters: {', '.join(known) or 'none'}"
-        ) from error
-    executor: Executor = builder(policy, *values, **options)
+    executor: Executor = build_described(EXECUTORS, description, policy, example="open_loop(k=4)")
     return executor
-
-
-def _parsed(description: str) -> tuple[str, list[Any], dict[str, Any]]:
-    """Name, values by position and values by key of `name(1, key=2)`."""
-    wrong = ConfigError(
-        f"executor: {description!r} is no name with parameters; write it like open_loop(k=4)"
-    )
-    try:
-        tree = ast.parse(description.strip(), mode="eval").body
-        call = tree if isinstance(tree, ast.Call) else ast.Call(tree, [], [])
-        values = [ast.literal_eval(value) for value in call.args]
-        options = {str(word.arg): ast.literal_eval(word.value) for word in call.keywords}
-    except (SyntaxError, ValueError) as error:
-        raise wrong from error
-    if not isinstance(call.func, ast.Name):
-        raise wrong
-    return call.func.id, values, options

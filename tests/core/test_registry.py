@@ -11,10 +11,26 @@ from pathlib import Path
 import pytest
 
 from sam2act.core.errors import ConfigError, UserError
-from sam2act.core.registry import ENCODERS, ENVS, EXECUTORS, RENDERERS, Plugins, Registry
+from sam2act.core.registry import (
+    ENCODERS,
+    ENVS,
+    EXECUTORS,
+    POLICIES,
+    RENDERERS,
+    TRANSFORMS,
+    Plugins,
+    Registry,
+)
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-ALL = {"encoders": ENCODERS, "envs": ENVS, "executors": EXECUTORS, "renderers": RENDERERS}
+ALL = {
+    "encoders": ENCODERS,
+    "envs": ENVS,
+    "executors": EXECUTORS,
+    "policies": POLICIES,
+    "renderers": RENDERERS,
+    "transforms": TRANSFORMS,
+}
 
 
 def no_plugins() -> Plugins:

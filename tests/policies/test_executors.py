@@ -21,7 +21,6 @@ from sam2act.core.types import (
     Session,
 )
 from sam2act.geometry.scene_bounds import SceneBounds
-from sam2act.policies.blending import blend, similarity_weights
 from sam2act.policies.ensembles import AdaptiveEnsembleExecutor, MovingAverageExecutor
 from sam2act.policies.executors import (
     EpisodeState,
@@ -31,6 +30,7 @@ from sam2act.policies.executors import (
     build_executor,
 )
 from sam2act.policies.observations import random_observation
+from sam2act.processing.blending import blend, similarity_weights
 from tests.golden_files import GoldenFile, golden
 
 SPEC = PolicySpec(

@@ -46,12 +46,12 @@ def blend(actions: Tensor, weights: Tensor, space: str) -> Tensor:
 
 
 def smoothed(values: Tensor, width: int, space: str) -> Tensor:
-    """(H, A) centred moving average over `width` (odd) neighbours, ends repeated."""
-    steps, half = torch.arange(len(values), device=values.device), width // 2
+    """(..., H, A) centred moving average over `width` (odd) neighbours, ends repeated."""
+    steps, half = torch.arange(values.shape[-2], device=values.device), width // 2
     order = [0, *range(-half, 0), *range(1, half + 1)]  # the step itself first
     offsets = torch.tensor(order, device=values.device)
-    neighbours = (steps[:, None] + offsets).clamp(0, len(values) - 1)
-    actions = as_float(values)[neighbours]
+    neighbours = (steps[:, None] + offsets).clamp(0, values.shape[-2] - 1)
+    actions = as_float(values)[..., neighbours, :]
     return blend(actions, actions.new_full((width,), 1 / width), space)
 
 
