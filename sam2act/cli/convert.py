@@ -36,6 +36,7 @@ from sam2act.cli.status import DONE, run_command
 from sam2act.config.load import load_experiment, load_network
 from sam2act.config.network import NetworkConfig
 from sam2act.config.schema import ExperimentConfig
+from sam2act.core.run_folder import STAGES, RunFolder
 from sam2act.core.weight_names import WeightsError
 from sam2act.policies.checkpoint import (
     CheckpointError,
@@ -131,8 +132,8 @@ def write_released_run(source: Source, options: argparse.Namespace) -> Path:
         CheckpointError: a file is there already.
     """
     folder, bundle = options.output, source.bundle
-    suffix = "_plus" if bundle.network.use_memory else ""
-    if "_plus_" in f"{folder}/" and not suffix:
+    run = RunFolder(folder, bundle.stage)
+    if "_plus_" in f"{folder}/" and run.stage == 1:
         raise CheckpointError(
             f"--output {folder}: the released evaluation takes `_plus_` in a path for the second "
             "stage; choose another name for this file of the first"
@@ -144,8 +145,7 @@ def write_released_run(source: Source, options: argparse.Namespace) -> Path:
     if training and state:
         content["optimizer_state"] = to_released(state, bundle)
         content |= {k: v for k, v in source.content.items() if k == "lr_sched_state"}
-    paths = [folder / f"{x}_cfg{suffix}.yaml" for x in ("exp", "mvt")]
-    checkpoint = folder / f"model{suffix}_last.pth"
+    paths, checkpoint = (run.experiment, run.network), run.last
     check_free([*paths, checkpoint], options.force)
     folder.mkdir(parents=True, exist_ok=True)
     for path, values in zip(paths, (experiment, network), strict=True):
@@ -176,6 +176,7 @@ def read_source(options: argparse.Namespace) -> Source:
     content = read_checkpoint(options.checkpoint)
     experiment, network, fits = configs_of(options, content)
     bundle = build_policy(experiment, network)
+    bundle.stage = 2 if network.use_memory else 1
     try:
         report = bundle.load_model_state(content["model_state"])
     except WeightsError as error:
@@ -199,7 +200,7 @@ def configs_of(
         experiment = load_experiment(options.exp_cfg_path, options.exp_cfg_opts)
         return experiment, network, str(options.mvt_cfg_path)
     folder, inside = options.checkpoint.parent, "experiment" in content.get("extra", {})
-    if inside or any((folder / f"mvt_cfg{suffix}.yaml").is_file() for suffix in ("", "_plus")):
+    if inside or any(RunFolder(folder, stage).network.is_file() for stage in STAGES):
         where = "inside the file" if inside else "beside the file"
         return *stored_configs(options.checkpoint, content), f"the config {where}"
     state = content["model_state"]
@@ -254,7 +255,7 @@ def converted(source: Source, form: str) -> dict[str, Any]:
         "model_state": source.bundle.model_state(),
     }
     if form == "sam2act":
-        content["extra"] = config_extra(source.bundle)
+        content["extra"] = config_extra(source.bundle) | {"stage": source.bundle.stage}
     return content
 
 

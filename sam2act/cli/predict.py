@@ -31,6 +31,7 @@ from sam2act.cli.status import DONE, run_command
 from sam2act.config.schema import ExperimentConfig
 from sam2act.config.tasks import data_folder, store_folder, task_names
 from sam2act.core.files import naming
+from sam2act.core.run_folder import RunFolder
 from sam2act.core.types import KeyframeBatch
 from sam2act.data.loader import gather_batch
 from sam2act.data.rlbench.demos import list_episodes
@@ -54,7 +55,7 @@ from sam2act.reports.page import Page
 from sam2act.runtime.devices import choose_device
 from sam2act.runtime.distributed import DistributedContext
 from sam2act.training.run_data import language_table
-from sam2act.training.run_log import configure_console, metrics_name
+from sam2act.training.run_log import configure_console
 
 PICTURE_SIDE = 224
 BATCH = 4
@@ -97,7 +98,7 @@ def _run(args: argparse.Namespace) -> int:
     output = args.output or args.checkpoint.with_name(f"prediction_{args.checkpoint.stem}")
     reports = predict(bundle, args, output, device)
     write_errors(output / "errors.json", reports)
-    write_page(output / "index.html", args.checkpoint, reports)
+    write_page(output / "index.html", args.checkpoint, reports, stage=bundle.stage)
     for group, summary in summaries(reports).items():
         print(
             f"{group:9s} {summary.count:3d} keyframes: median translation error "
@@ -277,7 +278,9 @@ def write_errors(path: Path, reports: Sequence[KeyframeReport]) -> None:
         path.write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 
-def write_page(path: Path, checkpoint: Path, reports: Sequence[KeyframeReport]) -> None:
+def write_page(
+    path: Path, checkpoint: Path, reports: Sequence[KeyframeReport], *, stage: int
+) -> None:
     """The self-contained page."""
     page = Page(f"Predictions of {checkpoint.parent.name}/{checkpoint.name}")
     page.text(
@@ -303,8 +306,7 @@ def write_page(path: Path, checkpoint: Path, reports: Sequence[KeyframeReport]) 
         ["keyframe", "demos", "final", "coarse only", "rotation", "gripper", "collision"],
         [_row(report) for report in reports],
     )
-    stage = "_plus" if "plus" in checkpoint.stem else ""
-    add_losses(page, checkpoint.parent / metrics_name(stage))
+    add_losses(page, RunFolder(checkpoint.parent, stage).metrics)
     page.heading("What the network sees and predicts")
     page.text(
         "Per keyframe: coarse branch (top, front, right view), then fine branch, zoomed about the "

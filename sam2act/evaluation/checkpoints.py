@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sam2act.core.errors import UserError
+from sam2act.core.run_folder import CHECKPOINTS
 
-ALL = "model_*.pth"
 _NUMBER = re.compile(r"(\d+)")
 
 
@@ -34,13 +34,15 @@ def find_checkpoints(folder: Path, names: Sequence[str]) -> list[Path]:
             raise CheckpointChoiceError(
                 f"--model-name {name!r}: a file name in --model-folder, not a path"
             )
-        pattern = ALL if name == "all" else name
+        pattern = CHECKPOINTS if name == "all" else name
         fitting = sorted(folder.glob(pattern), key=natural_key)
         if not fitting:
-            there = ", ".join(path.name for path in sorted(folder.glob(ALL), key=natural_key))
+            there = ", ".join(
+                path.name for path in sorted(folder.glob(CHECKPOINTS), key=natural_key)
+            )
             raise CheckpointChoiceError(
                 f"--model-name {name}: no such checkpoint in {folder}; "
-                + (f"it holds {there}" if there else "it holds no model_*.pth; train first")
+                + (f"it holds {there}" if there else f"it holds no {CHECKPOINTS}; train first")
             )
         found += [path for path in fitting if path not in found]
     return found

@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from sam2act import __version__
 from sam2act.core.errors import UserError
+from sam2act.core.run_folder import RunFolder
 from sam2act.core.tasks import CHANCE
 from sam2act.data.rlbench.types import DemoError
 from sam2act.envs.base import EnvConfig
@@ -76,7 +77,7 @@ class EvaluationFolder:
             OptionError, SceneError: the flags do not fit the demos, or a demo cannot be used.
         """
         self._args, self._world, self._tasks = args, world, tasks
-        self._root = args.model_folder / "eval" / name
+        self._root = RunFolder(args.model_folder).evaluations / name
         self._seed = None if args.seed is None else args.seed + repeat
         self._scenes = [scene for task in tasks for scene in self._scenes_of(task)]
         self._backend = self._choose_backend()

@@ -16,6 +16,7 @@ from sam2act.config.load import load_experiment, load_network, to_dict
 from sam2act.config.network import NetworkConfig
 from sam2act.config.schema import ExperimentConfig
 from sam2act.core.files import sha256_of
+from sam2act.core.run_folder import RunFolder
 from sam2act.core.tasks import expand_tasks
 from sam2act.evaluation.actors import (
     Actor,
@@ -212,10 +213,10 @@ def _keyframe_reader(experiment: ExperimentConfig) -> KeyframeReader:
 def _ground_truth_configs(args: argparse.Namespace) -> tuple[ExperimentConfig, NetworkConfig]:
     """The configs as given, else of the run folder, else the published ones."""
     given = (args.exp_cfg_path, args.mvt_cfg_path)
-    of_run = (args.model_folder / "exp_cfg.yaml", args.model_folder / "mvt_cfg.yaml")
+    run = RunFolder(args.model_folder)
     experiment, network = (
         path or (str(file) if file.is_file() else "")
-        for path, file in zip(given, of_run, strict=True)
+        for path, file in zip(given, (run.experiment, run.network), strict=True)
     )
     return (
         load_experiment(experiment, args.exp_cfg_opts),

@@ -7,8 +7,6 @@ needs `extra`.
 
 from __future__ import annotations
 
-import glob
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +21,7 @@ from sam2act.config.network import NetworkConfig
 from sam2act.config.schema import ExperimentConfig
 from sam2act.core.errors import ConfigError, UserError
 from sam2act.core.files import replacing
+from sam2act.core.run_folder import RunFolder, epochs_beside, stage_of
 from sam2act.core.weight_files import WeightFileError, read_weight_file
 from sam2act.core.weight_names import misfit, require_finite, unwrapped
 from sam2act.core.wording import listing
@@ -54,6 +53,7 @@ class PolicyBundle:
     network: NetworkConfig
     carried: dict[str, Tensor]  # unused tensors of the released layout
     step: int | None = None  # updates done, where a checkpoint says so
+    stage: int = 1  # of training, where it comes from a checkpoint
 
     def model_state(self) -> dict[str, Tensor]:
         """The weights in the released layout."""
@@ -188,13 +188,9 @@ def _sound_extra(path: Path, content: Mapping[str, Any]) -> dict[str, Any]:
 
 def _way_on(path: Path) -> str:
     """Names the newest sound checkpoint of the same run; "" if there is none."""
-    prefix = re.sub(r"_(last|best|\d+)$", "", path.stem)
-    epochs: dict[int, Path] = {}
-    for other in path.parent.glob(f"{glob.escape(prefix)}_*.pth"):
-        epoch = other.stem.removeprefix(f"{prefix}_")
-        if epoch.isdecimal() and other != path:
-            epochs[int(epoch)] = other
-    for _, other in sorted(epochs.items(), reverse=True):
+    for _, other in sorted(epochs_beside(path).items(), reverse=True):
+        if other == path:
+            continue
         try:
             _read_sound(other)
         except CheckpointError:
@@ -219,8 +215,7 @@ def load_policy(
     The configuration comes from the given yaml files, else from the checkpoint's `extra`, else from
     the yaml files beside it (`exp_cfg.yaml`, `mvt_cfg.yaml`), else the published one is assumed.
     `experiment_opts` (`"key value"` pairs) change it, for example `eval.precision bfloat16`.
-    The layouts of both stages are equal, so without `extra` the word "plus" in the file's name
-    (not in its folder's) says that it is of stage 2.
+    The layouts of both stages are equal: see `core.run_folder.stage_of` for the stage of a file.
 
     Raises:
         CheckpointError, WeightsError, ConfigError: the file is absent, unreadable or of another
@@ -241,7 +236,7 @@ def load_policy(
     extra = content.get("extra", {})
     if extra.get("average") is not None:
         load_average(bundle, extra["average"]["average"], path)
-    bundle.step = extra.get("step")
+    bundle.step, bundle.stage = extra.get("step"), stage_of(Path(path), content)
     bundle.policy.check_dead_lora()
     bundle.policy.to(device).eval()
     bundle.policy.compile_network(bundle.experiment.eval.compile)
@@ -252,8 +247,7 @@ def _origin(path: str | Path, content: Mapping[str, Any]) -> str:
     """Where `stored_configs` found the network config, and what helps if that is the wrong one."""
     if "network" in content.get("extra", {}):
         return "the network config stored in it"
-    suffix = "_plus" if "plus" in Path(path).stem else ""
-    beside = Path(path).parent / f"mvt_cfg{suffix}.yaml"
+    beside = RunFolder.of(Path(path), content).network
     if beside.is_file():
         return f"the network config {beside}"
     return (
@@ -283,17 +277,16 @@ def stored_configs(
     extra = content.get("extra", {})
     if "experiment" in extra:
         return _configs_inside(path, extra)
-    folder, suffix = path.parent, "_plus" if "plus" in path.stem else ""
-    if (folder / f"mvt_cfg{suffix}.yaml").is_file():
-        experiment_file = folder / f"exp_cfg{suffix}.yaml"
-        experiment = load_experiment(experiment_file if experiment_file.is_file() else "")
-        return experiment, load_network(folder / f"mvt_cfg{suffix}.yaml")
+    run = RunFolder.of(path, content)
+    if run.network.is_file():
+        experiment = load_experiment(run.experiment if run.experiment.is_file() else "")
+        return experiment, load_network(run.network)
     state = content["model_state"]
     memory_table = state.get(MEMORY_TABLE)
     opts = "" if memory_table is None else f"num_maskmem {len(memory_table)}"
-    return (
-        load_experiment(f"configs/sam2act{suffix}.yaml"),
-        load_network(f"configs/mvt/sam2act{suffix}.yaml", opts),
+    preset = "sam2act_plus" if run.stage == 2 else "sam2act"
+    return load_experiment(f"configs/{preset}.yaml"), load_network(
+        f"configs/mvt/{preset}.yaml", opts
     )
 
 

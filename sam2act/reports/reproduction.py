@@ -79,7 +79,7 @@ def training_commands(run: Path) -> list[str]:
     """The command lines of both stages, from the arguments that they stored."""
     commands = []
     for stage in STAGES:
-        arguments = _read_mapping(run / f"args{stage.suffix}.yaml")
+        arguments = _read_mapping(stage.folder(run).arguments)
         if arguments:
             commands.append(command_line(stage.module, arguments))
     return commands
@@ -209,8 +209,8 @@ def config_differences(stage: Stage, runs: Mapping[str, Path]) -> tuple[list[str
         ConfigError: a stored configuration cannot be read.
     """
     published = _flat(
-        to_dict(load_experiment(f"configs/sam2act{stage.suffix}.yaml"))
-        | to_dict(load_network(f"configs/mvt/sam2act{stage.suffix}.yaml"))
+        to_dict(load_experiment(f"configs/{stage.preset}.yaml"))
+        | to_dict(load_network(f"configs/mvt/{stage.preset}.yaml"))
     )
     columns = []
     for run in runs.values():

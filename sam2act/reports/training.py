@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sam2act.core.run_folder import RunFolder
 from sam2act.evaluation.analysis.methods import run_names
 from sam2act.reports.charts import Points
 from sam2act.reports.learning_curves import (
@@ -22,11 +23,16 @@ from sam2act.reports.page import Page
 
 @dataclass(frozen=True)
 class Stage:
-    """One of the two trainings of a run folder."""
+    """One of the two trainings of a run folder, as reports call it."""
 
+    number: int
     name: str
-    suffix: str  # of the names of its files
     module: str
+    preset: str  # of the published configuration
+
+    def folder(self, run: Path) -> RunFolder:
+        """The files of this stage in a run folder."""
+        return RunFolder(run, self.number)
 
     def curves(self, run: Path) -> dict[str, list[tuple[float, float]]]:
         """The figures that a run logged."""
@@ -34,15 +40,15 @@ class Stage:
 
     def metrics(self, run: Path) -> Path:
         """The table of these figures."""
-        return run / f"metrics{self.suffix}.csv"
+        return self.folder(run).metrics
 
     def configs(self, run: Path) -> tuple[Path, Path]:
         """The stored configuration of experiment and network."""
-        return run / f"exp_cfg{self.suffix}.yaml", run / f"mvt_cfg{self.suffix}.yaml"
+        return self.folder(run).experiment, self.folder(run).network
 
 
-STAGE_ONE = Stage("stage 1 (SAM2Act)", "", "sam2act.train")
-STAGE_TWO = Stage("stage 2 (SAM2Act+)", "_plus", "sam2act.train_plus")
+STAGE_ONE = Stage(1, "stage 1 (SAM2Act)", "sam2act.train", "sam2act")
+STAGE_TWO = Stage(2, "stage 2 (SAM2Act+)", "sam2act.train_plus", "sam2act_plus")
 STAGES = (STAGE_ONE, STAGE_TWO)
 ABSENT = "-"
 

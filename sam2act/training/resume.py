@@ -25,6 +25,7 @@ from sam2act.config.load import (
 from sam2act.config.network import NetworkConfig
 from sam2act.config.schema import ExperimentConfig
 from sam2act.core.errors import ConfigError
+from sam2act.core.run_folder import RunFolder
 from sam2act.core.tasks import RLBENCH_TASKS, expand_tasks
 from sam2act.core.wording import listing
 from sam2act.training.budget import TrainingBudget
@@ -110,10 +111,8 @@ def recorded(path: Path, content: Mapping[str, Any]) -> Recorded:
             updates=extra.get("step"),
         )
     values: dict[str, Any] = {}
-    suffix = "_plus" if "plus" in path.stem else ""
-    loaders = (("exp_cfg", load_experiment), ("mvt_cfg", load_network))
-    for name, load in loaders:
-        file = path.parent / f"{name}{suffix}.yaml"
+    run = RunFolder.of(path, content)
+    for file, load in ((run.experiment, load_experiment), (run.network, load_network)):
         if file.is_file():
             named = keys_of(file)
             values |= {k: v for k, v in flat(to_dict(load(file))).items() if k in named}

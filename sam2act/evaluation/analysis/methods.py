@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sam2act.core.run_folder import STAGES, RunFolder
 from sam2act.data.rlbench.demo_folders import lies_hidden
 from sam2act.evaluation.results import (
     DESCRIPTION_FILE,
@@ -155,12 +156,14 @@ def find_evaluations(run: Path) -> list[Evaluation]:
     """
     if not run.is_dir():
         raise ResultsError(f"{run}: no such run folder")
-    tables = (run / "eval").rglob("episodes*.csv")
+    tables = RunFolder(run).evaluations.rglob("episodes*.csv")
     folders = {path.parent for path in tables if not lies_hidden(path, run)}
     found = [_read(run, folder) for folder in sorted(folders, key=_natural)]
     finished = [evaluation for evaluation in found if evaluation.rows]
     if not finished:
-        where = f"{run / 'eval'}" if not folders else ", ".join(map(str, sorted(folders)))
+        where = (
+            str(RunFolder(run).evaluations) if not folders else ", ".join(map(str, sorted(folders)))
+        )
         raise ResultsError(
             f"{where}: no finished episode; evaluate a checkpoint of the run first: "
             f"{evaluation_command(run)}"
@@ -170,14 +173,14 @@ def find_evaluations(run: Path) -> list[Evaluation]:
 
 def evaluation_command(run: Path, options: str = "") -> str:
     """The command that evaluates the run, with the checkpoint it holds."""
-    names = ("model_plus_last.pth", "model_last.pth")
-    name = next((name for name in names if (run / name).is_file()), "FILE.pth")
+    last = (RunFolder(run, stage).last for stage in reversed(STAGES))
+    name = next((path.name for path in last if path.is_file()), "FILE.pth")
     command = f"python -m sam2act.eval --model-folder {run} --model-name {name}"
     return f"{command} {options}".rstrip()
 
 
 def _read(run: Path, folder: Path) -> Evaluation:
-    *log_name, stem = folder.relative_to(run / "eval").parts or ("",)
+    *log_name, stem = folder.relative_to(RunFolder(run).evaluations).parts or ("",)
     rows = read_rows(folder)
     description = read_description(folder) if (folder / DESCRIPTION_FILE).is_file() else {}
     stored = description.get("format", FORMAT)
