@@ -1,20 +1,19 @@
-"""What README says can be run is run; what it names exists."""
+"""README is short and leads to every page; the table of quirks names what exists."""
 
 from __future__ import annotations
 
 import re
-from pathlib import Path
-
-import pytest
 
 from sam2act.config.load import load_experiment, load_network, to_dict
 from sam2act.core.assets import ASSETS
+from tests.doc_pages import DOCS, PAGES, README, REPOSITORY, links, text_of
 
-REPOSITORY = Path(__file__).resolve().parents[1]
-README = (REPOSITORY / "README.md").read_text()
+QUIRKS = text_of(REPOSITORY / "docs" / "quirks.md")
+MOST_BYTES = 9_000
 
 
 def flat_keys(values: dict, prefix: str = "") -> set[str]:
+    """Names of all keys of a configuration, nested ones with dots."""
     keys = set()
     for name, value in values.items():
         keys |= {f"{prefix}{name}"}
@@ -23,53 +22,38 @@ def flat_keys(values: dict, prefix: str = "") -> set[str]:
     return keys
 
 
-def run_example(start: str) -> dict:
-    """What the Python example that contains `start` leaves behind."""
-    examples = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    (example,) = [text for text in examples if start in text]
-    names: dict = {}
-    exec(example, names)
-    return names
+def quirk_table() -> str:
+    start = QUIRKS.index("| published behaviour")
+    return QUIRKS[start:].partition("\n\n")[0]
 
 
-def test_python_example_gives_an_action() -> None:
-    names = run_example("KeyframePolicy(")
-    assert names["position"].shape == (3,) and names["quaternion_xyzw"].norm() == pytest.approx(1)
+def test_readme_is_short() -> None:
+    assert README.stat().st_size <= MOST_BYTES
 
 
-def test_simulator_example_moves_the_arm() -> None:
-    names = run_example("make_env(")
-    position = names["result"].observation.gripper_pose[:3]
-    assert position == pytest.approx([0.25, 0.0, 0.9], abs=0.003)
-
-
-def test_named_files_exist() -> None:
-    links = re.findall(r"\]\((?!http)([^)#]+)\)", README)
-    commands = re.findall(
-        r"(?<![\w/])(?:scripts|configs|sam2act|requirements|docs)/[\w./-]+\w", README
-    )
-    missing = [name for name in {*links, *commands} if not (REPOSITORY / name).exists()]
-    assert missing == []
+def test_every_page_is_one_click_away() -> None:
+    linked = {(README.parent / file).resolve() for file, _ in links(text_of(README)) if file}
+    assert {*DOCS, *PAGES} - {README} <= linked
 
 
 def test_named_assets_exist() -> None:
-    named = re.findall(r"download_assets\.py ([a-z0-9-]+)", README)
-    assert named and set(named) <= {asset.name for asset in ASSETS} | {"--list"}
+    texts = " ".join(text_of(path) for path in PAGES)
+    named = re.findall(r"sam2act assets ([a-z0-9 -]+)", texts)
+    words = {word for names in named for word in names.split() if word != "--list"}
+    assert words and words <= {asset.name for asset in ASSETS}
 
 
 def test_options_of_the_quirk_table_exist() -> None:
     known = flat_keys(to_dict(load_experiment("configs/sam2act.yaml")))
     known |= flat_keys(to_dict(load_network("configs/mvt/sam2act.yaml")))
-    table = README.split("## Quirks")[1].split("## Citation")[0]
-    cells = [line.split("|")[3] for line in table.splitlines() if line.startswith("|")]
+    cells = [line.split("|")[3] for line in quirk_table().splitlines()]
     options = re.findall(r"`([\w.]+)(?:[:` ])", " ".join(cells[2:]))
     values = {"pretrained_frozen", "shared_draws", "same_trans_aug_per_seq"}
     assert len(options) > 20 and set(options) - values <= known
 
 
 def test_corrected_presets_turn_on_what_the_quirk_table_says() -> None:
-    table = README.split("## Quirks")[1].split("## Citation")[0]
-    bold = re.findall(r"\*\*`([\w.]+): ([\w.-]+)`\*\*", table)
+    bold = re.findall(r"\*\*`([\w.]+): ([\w.-]+)`\*\*", quirk_table())
     assert len(bold) > 15
     experiment = to_dict(load_experiment("configs/sam2act_plus_corrected.yaml"))
     network = to_dict(load_network("configs/mvt/sam2act_plus_corrected.yaml"))

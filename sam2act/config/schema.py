@@ -2,7 +2,7 @@
 
 The dataclass defaults are the single source of truth: `load.py` derives the yacs tree from them.
 Key names are the published ones wherever a user would type them; keys that this project adds are
-marked "added". What an option does beyond its comment is explained in README, section "Quirks".
+marked "added". What an option does beyond its comment is explained in docs/quirks.md.
 """
 
 from __future__ import annotations

@@ -1,0 +1,178 @@
+"""What README, CONTRIBUTING, CHANGELOG and docs/ name exists, and their commands are understood."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sam2act.cli.arguments import ArgumentParser
+from sam2act.cli.main import COMMANDS, main
+from tests.doc_pages import (
+    DOCS,
+    PAGES,
+    README,
+    REPOSITORY,
+    anchors,
+    code,
+    commands,
+    links,
+    named_files,
+    text_of,
+)
+
+# Scripts, and the published entry points, that start a command.
+STARTERS = {
+    "train": "train",
+    "train_plus": "train-plus",
+    "eval": "eval",
+    "doctor": "doctor",
+    "generate_demos": "demos",
+    "play_demo": "play",
+    "build_store": "store",
+    "convert_checkpoint": "convert",
+    "download_assets": "assets",
+    "predict_demo": "predict",
+    "report": "report",
+    "crop_demos": "crop-demos",
+    "compare_recordings": "compare-recordings",
+    "memory_experiment": "experiment",
+}
+# Files of the released code, of other projects, or made by the reader.
+FOREIGN = ("sam2act/libs/", "sam2act/runs", "sam2act/sam2act", "configs/sam2.1/")
+# What stands for a value of the reader.
+PLACEHOLDERS = {"TASK": "put_block_back", "TASKS": "all", "N": "3", "X": "0.5", "SEED": "0"}
+NAMES = [path.stem for path in PAGES]
+each_page = pytest.mark.parametrize("path", PAGES, ids=NAMES)
+
+
+class Parsed(BaseException):
+    """The arguments of a command were understood."""
+
+
+@pytest.fixture
+def parse_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands end as soon as they have understood their arguments."""
+    understand = ArgumentParser.parse_args
+
+    def parse(self: ArgumentParser, args: Any = None, namespace: Any = None) -> Any:
+        understand(self, args, namespace)
+        raise Parsed(self.format_help())
+
+    monkeypatch.setattr(ArgumentParser, "parse_args", parse)
+
+
+def is_understood(command: str) -> bool:
+    """Whether a command of this package takes these arguments; True for other programs' ones."""
+    words = [PLACEHOLDERS.get(word, word) for word in shlex.split(command)]
+    words = words[2:] if words[0] == "xvfb-run" else words
+    subcommand, rest = "", words[2:]
+    if words[0] == "sam2act":
+        subcommand = words[1]
+    elif words[:2] == ["python", "-m"] and words[2] == "sam2act":
+        subcommand, rest = words[3], words[4:]
+    else:
+        place = next(i for i, w in enumerate(words) if re.search(r"(sam2act|scripts)[/.]\w", w))
+        name = words[place].removesuffix(".py").replace("/", ".").rpartition(".")[2]
+        subcommand, rest = STARTERS.get(name, ""), words[place + 1 :]
+    if not subcommand or "..." in rest or not rest:
+        return bool(rest) or subcommand in ("", *COMMANDS)
+    try:
+        main([subcommand, *rest])
+    except Parsed:
+        return True
+    except SystemExit:
+        return False
+    return False
+
+
+@each_page
+def test_links_lead_somewhere(path: Path) -> None:
+    broken = []
+    for file, anchor in links(text_of(path)):
+        target = (path.parent / file).resolve() if file else path
+        if not target.exists() or (anchor and anchor not in anchors(text_of(target))):
+            broken.append(f"{file}#{anchor}")
+    assert broken == []
+
+
+@each_page
+def test_named_files_exist(path: Path) -> None:
+    named = {name for name in named_files(text_of(path)) if not name.startswith(FOREIGN)}
+    assert [name for name in sorted(named) if not (REPOSITORY / name).exists()] == []
+
+
+@each_page
+def test_commands_are_understood(path: Path, parse_only: None) -> None:
+    ours = [line for line in commands(text_of(path)) if not line.startswith("bash ")]
+    assert [line for line in ours if not is_understood(line)] == []
+
+
+@each_page
+def test_options_of_scripts_exist(path: Path) -> None:
+    """Of scripts that start no command, such as benchmarks, the source names the options."""
+    absent = []
+    for line in commands(text_of(path)):
+        script = re.search(r"scripts/[\w/]+\.(?:py|sh)", line)
+        if not script or Path(script[0]).stem in STARTERS:
+            continue
+        sources = [REPOSITORY / script[0], REPOSITORY / "scripts/benchmarks/benchmarking.py"]
+        sources += [REPOSITORY / "scripts/memory_experiment.py", *_library(script[0])]
+        known = "".join(text_of(source) for source in sources)
+        absent += [o for o in re.findall(r" (--[\w-]+)", line) if o not in known]
+    assert absent == []
+
+
+def _library(script: str) -> list[Path]:
+    module = REPOSITORY / "sam2act" / "cli" / Path(script).name
+    return [module] if module.is_file() else []
+
+
+@pytest.mark.parametrize("path", [README, *DOCS], ids=lambda path: path.stem)
+def test_python_examples_import_what_there_is(path: Path) -> None:
+    absent = []
+    for example in code(text_of(path), "python"):
+        for node in ast.walk(ast.parse(example)):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("sam2act"):
+                module = importlib.import_module(str(node.module))
+                absent += [a.name for a in node.names if not hasattr(module, a.name)]
+    assert absent == []
+
+
+def run_example(page: str, start: str) -> dict[str, Any]:
+    """What the Python example of a page that contains `start` leaves behind."""
+    path = README if page == "README" else REPOSITORY / "docs" / f"{page}.md"
+    (example,) = [text for text in code(text_of(path), "python") if start in text]
+    names: dict[str, Any] = {}
+    exec(example, names)
+    return names
+
+
+@pytest.mark.parametrize("page", ["README", "acting"])
+def test_python_example_gives_an_action(page: str) -> None:
+    names = run_example(page, "KeyframePolicy(")
+    assert names["position"].shape == (3,) and names["quaternion_xyzw"].norm() == pytest.approx(1)
+
+
+def test_simulator_example_moves_the_arm() -> None:
+    names = run_example("simulator", "make_env(")
+    position = names["result"].observation.gripper_pose[:3]
+    assert position == pytest.approx([0.25, 0.0, 0.9], abs=0.003)
+
+
+def test_example_of_a_mismatch_names_both_sides() -> None:
+    names = run_example("extending", "require_match(")
+    assert names["message"] == "policy wants depth of wrist, environment gives rgb only"
+
+
+def test_every_command_is_explained() -> None:
+    text = text_of(REPOSITORY / "docs" / "commands.md")
+    rows = dict(re.findall(r"^\| `sam2act ([\w-]+)` \| ([^|]+) \|", text, re.MULTILINE))
+    assert rows == {name: command.purpose for name, command in COMMANDS.items()}
+    scripts = re.findall(r"`(?:scripts|sam2act)/(\w+)\.py`", text)
+    assert set(scripts) == set(STARTERS)
