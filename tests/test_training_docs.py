@@ -10,9 +10,7 @@ from tests.test_readme import flat_keys
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PAGES = ("training", "data", "reliability", "quirks")
-TEXT = "\n".join(
-    (REPOSITORY / "docs" / f"{page}.md").read_text(encoding="utf-8") for page in PAGES
-)
+TEXT = "\n".join((REPOSITORY / "docs" / f"{page}.md").read_text(encoding="utf-8") for page in PAGES)
 
 
 def test_named_keys_exist() -> None:
