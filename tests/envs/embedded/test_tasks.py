@@ -58,17 +58,17 @@ def object_positions(env: EmbeddedEnv) -> np.ndarray:
 
 def check_demo(env: EmbeddedEnv, variation: int, seed: int) -> None:
     waypoints = []
-    original = env.act
+    original = env.execute
 
     def counted(action, **options):
         waypoints.append(action)
         return original(action, **options)
 
-    env.act = counted
+    env.execute = counted
     try:
         demo = env.get_demo(variation, seed, "none")
     finally:
-        env.act = original
+        env.execute = original
     velocities = np.stack([o.joint_velocities for o in demo])
     keyframes = find_keyframes(velocities, [o.gripper_open for o in demo])
     assert len(keyframes) == len(waypoints), (variation, seed)
