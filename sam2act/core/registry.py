@@ -30,7 +30,8 @@ class Plugins:
     """The entry points of the installed distributions, each loaded once."""
 
     def __init__(self, group: str = PLUGIN_GROUP) -> None:
-        self.problems: list[str] = []  # one line per plug-in that cannot be used
+        self.loaded: dict[str, str] = {}  # name -> its distribution and version
+        self.failed: dict[str, str] = {}  # name -> why it cannot be used, and the remedy
         self._group = group
         self._started = False
 
@@ -44,9 +45,11 @@ class Plugins:
                 register = entry_point.load()
                 if callable(register):
                     register()
+                owner = entry_point.dist
+                self.loaded[entry_point.name] = f"{owner.name} {owner.version}" if owner else ""
             except Exception as error:  # code of somebody else
-                self.problems.append(_problem(entry_point, error))
-                LOGGER.warning("%s", self.problems[-1])
+                self.failed[entry_point.name] = _problem(entry_point, error)
+                LOGGER.warning("%s", self.failed[entry_point.name])
 
 
 PLUGINS = Plugins()
@@ -95,7 +98,16 @@ class Registry:
         message = f"{self.kind}: {name!r} is not one of {', '.join(self._targets)}"
         near = difflib.get_close_matches(str(name), self._targets, n=1)
         message += f"; did you mean {near[0]}?" if near else ""
-        raise ConfigError("; ".join([message, *self._plugins.problems]))
+        raise ConfigError("; ".join([message, *self._plugins.failed.values()]))
+
+    def target(self, name: str) -> str:
+        """The target of `name`; nothing is imported.
+
+        Raises:
+            ConfigError: there is none of that name.
+        """
+        self.check(name)
+        return self._targets[name]
 
     def get(self, name: str) -> Any:
         """The component called `name`, imported now.

@@ -177,6 +177,7 @@ def test_exit_code_tells_whether_the_core_is_complete(
         report = json.loads(capsys.readouterr().out)
         assert report["complete"] == (code == 0)
         assert report["findings"][-1]["name"] == packages[-1].module
+        assert "sam2act" in [policy["name"] for policy in report["components"]["policies"]]
 
 
 def test_core_packages_are_those_of_the_installation() -> None:
@@ -206,6 +207,8 @@ def test_command_prints_a_table() -> None:
     assert "The core is complete." in done.stdout
     assert done.stdout.splitlines()[0].split()[:2] == ["name", "state"]
     assert "backend rlbench" in done.stdout
+    for kind in ("policies", "simulators", "encoders", "renderers", "executors", "transforms"):
+        assert f"\n{kind} " in done.stdout
 
 
 def test_weights_are_looked_for_as_training_does(tmp_path: Path, monkeypatch) -> None:
