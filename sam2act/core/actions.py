@@ -1,4 +1,4 @@
-"""How a robot may be commanded: control modes, and what their actions consist of."""
+"""Control modes: how a robot is commanded, and the components of an action in each mode."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ class UnreachableError(AssetError):
 
 @dataclass(frozen=True)
 class Asset:
-    """One thing to have; without `url` it must be fetched by hand from `page`.
+    """A public file; without `url` it must be fetched by hand from `page`.
 
     `place` is relative to the output folder, `megabytes` approximate, `sha256` empty unless the
     publisher states it.

@@ -20,7 +20,7 @@ class Description(NamedTuple):
 
 
 def read_description(kind: str, text: str, example: str) -> Description:
-    """What `text` says.
+    """The name and the parameters that `text` states.
 
     Args:
         kind: what messages call the choice.

@@ -104,7 +104,7 @@ def naming(path: str | Path) -> Iterator[None]:
 
 
 def _refusal_behind(error: BaseException) -> OSError | None:
-    """The refusal that `error` is, comes from or tells of; None if there is none."""
+    """The system's refusal that caused `error`, or `error` itself; None if it was no refusal."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, OSError):

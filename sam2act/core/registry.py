@@ -1,14 +1,14 @@
 """Components by name: what a configuration may choose from, plug-ins included.
 
 A registry maps names to targets, "package.module:OBJECT" or "package.module" (the module itself),
-which are imported when they are used. A distribution of somebody else adds its own through an entry
-point of the group `sam2act.plugins`:
+which are imported when they are used. Another distribution adds its own through an entry point of
+the group `sam2act.plugins`:
 
     [project.entry-points."sam2act.plugins"]
     mine = "my_package.plugin:register"
 
 `register` takes no argument and calls `add` of one or several registries. Every entry point is
-loaded once per process, as soon as a name is asked for that is none of this package's, or all are.
+loaded once per process: when a name is looked up that this package does not have, or all names are.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Plugins:
                     register()
                 owner = entry_point.dist
                 self.loaded[entry_point.name] = f"{owner.name} {owner.version}" if owner else ""
-            except Exception as error:  # code of somebody else
+            except Exception as error:  # a plug-in may raise anything
                 self.failed[entry_point.name] = _problem(entry_point, error)
                 LOGGER.warning("%s", self.failed[entry_point.name])
 

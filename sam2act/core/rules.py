@@ -1,8 +1,9 @@
 """What recorded and observed numbers must mean: one set of rules for demos, replays and acting.
 
-A rule looks at whole arrays and waits for nothing; `check` asks once whether all are kept. Those
-who call it add where the numbers come from. Leading axes "..." are (B, K) in observations and
-batches, (F, K) in recorded data: B environment or sample, F frame, K camera. S side of an image.
+A rule is evaluated on whole arrays without waiting for the device; `check` waits once, for all
+rules together. The caller says where the numbers come from. Leading axes "..." are (B, K) in
+observations and batches, (F, K) in recorded data: B environment or sample, F frame, K camera. S
+side of an image.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from sam2act.core.types import FINGER_RANGE, ContractError
 logger = logging.getLogger(__name__)
 MAX_DEPTH = 100.0  # metres; more means another unit
 TOLERANCE = 1e-3  # of rotations, labels, norms and ranges
-# Share of the image by which a principal point may miss the middle: without a word, and at all.
+# Share of the image by which a principal point may miss the middle: without a warning; at most.
 # One that misses it by a quarter belongs to a picture of half the size.
 OFF_CENTRE, FAR_OFF_CENTRE = 0.1, 0.2
 SHORT_FOCAL = 0.1  # share of the image; a shorter one sees more than 157 degrees: another unit

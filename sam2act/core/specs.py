@@ -13,20 +13,20 @@ TIME_FEATURE_LENGTH = 25  # episode length in the time feature of training data
 
 GRIPPER_OPEN = Component("gripper_open", 1, "1 open, 0 closed", "", 0.0, 1.0)
 FINGER_JOINTS = Component("finger_joints", 2, "m", "", 0.0, 0.04)
-# Made from the number of the step by whoever feeds a policy; nobody else has to give it.
+# Computed from the number of the step before a policy acts; environments need not report it.
 TIME = Component("time", 1, "1 at the first step, -1 at the last", "", -1.0, 1.0)
 ROBOT_STATE = (GRIPPER_OPEN, FINGER_JOINTS, TIME)
 
 
 class SpecError(UserError):
-    """A policy and what it is to work with do not fit; the message names both sides."""
+    """A policy and an environment, or data, do not fit; the message names both sides."""
 
 
 @dataclass(frozen=True)
 class CameraSpec:
     """A camera by name, its image size in pixels, and whether it measures depth.
 
-    Who wants a camera with images of any size says 0 times 0 pixels.
+    A policy that takes images of any size states 0 x 0 pixels.
     """
 
     name: str

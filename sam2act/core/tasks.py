@@ -32,7 +32,7 @@ TASK_SETS = {"all": RLBENCH_TASKS, "memorybench": MEMORYBENCH_TASKS}
 
 
 def expand_tasks(names: str | Iterable[str]) -> tuple[str, ...]:
-    """Names of tasks, of which commas may separate several, with the sets of `TASK_SETS` expanded.
+    """The tasks that `names` mean: commas separate names, sets of `TASK_SETS` are expanded.
 
     `all memorybench`, or `all,memorybench`, are all 21 tasks. The order is that of the names; a
     task that is named twice is there twice, and nothing is checked.

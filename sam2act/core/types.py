@@ -41,7 +41,7 @@ class SampleIdentity(NamedTuple):
 
 
 class Geometry(NamedTuple):
-    """What turns images into points of the world."""
+    """Depth images and camera matrices, from which the points of the world are computed."""
 
     depth: Tensor  # (B, K, H, W) metres; 0 = nothing measured
     intrinsics: Tensor  # (B, K, 3, 3) float64
@@ -136,12 +136,12 @@ class Frame:
     mask: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def frame(self) -> Frame:
-        """This frame; what other observations of environments offer, too."""
+        """This frame itself; other kinds of observation build one here."""
         return self
 
 
 class HasFrame(Protocol):
-    """What an environment may return as an observation: a `Frame` or what can be seen as one."""
+    """What an environment returns as an observation: a `Frame`, or a type that can build one."""
 
     def frame(self) -> Frame:
         """The images and the state."""

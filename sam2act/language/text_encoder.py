@@ -70,7 +70,7 @@ class HashedTextEncoder:
         """(N, L, D) float32; the last position stands for all remaining words.
 
         Raises:
-            LanguageError: a text is none, or has no word in it.
+            LanguageError: an item is no text, or has no word in it.
         """
         texts = as_instructions(texts)
         features = np.zeros((len(texts), self.length, self.width), np.float32)
@@ -134,8 +134,8 @@ class ClipTextEncoder:
         """(N, 77, 512) float32, on the CPU.
 
         Raises:
-            LanguageError: open_clip is not installed, the weights are absent or no CLIP RN50, or a
-                text is none, has no word in it, or is too long.
+            LanguageError: open_clip is not installed, the weights are absent or no CLIP RN50, or
+                an item is no text, has no word in it, or is too long.
         """
         texts = as_instructions(texts)
         if self._model is None:

@@ -1,8 +1,9 @@
 """Soft point splatting with PyTorch3D, for comparison (`use_point_renderer: False`).
 
-The renderer of RVT, which no SAM2Act checkpoint uses: discs instead of pixels, of the five nearest
-points of a pixel the mean weighted by 1 - (distance / radius)^2, the depth of the nearest one. It
-looks from the cameras of `views.py`, where the original named other faces alike.
+This is the renderer of RVT, which no SAM2Act checkpoint uses. Points are discs instead of pixels.
+A pixel shows the mean of its five nearest points, weighted by 1 - (distance / radius)^2, and the
+depth of the nearest one. The cameras are those of `views.py`; RVT uses the same names for other
+faces.
 """
 
 from __future__ import annotations

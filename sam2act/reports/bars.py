@@ -64,7 +64,7 @@ def bar_chart(groups: Sequence[BarGroup]) -> str:
 
 
 def percent(rate: float) -> str:
-    """A share as text, with a decimal only where it says something."""
+    """A share as text, with a decimal only where one is needed."""
     return f"{100 * rate:.1f}".removesuffix(".0") + " %"
 
 

@@ -16,9 +16,9 @@ _PLAIN = {
 
 
 def make_output_safe() -> None:
-    """Lets printing and logging write what the encoding lacks in plain letters, or escaped.
+    """Make printing and logging replace characters that the encoding lacks, instead of failing.
 
-    Entry points call this first: a quotation mark must not end a run.
+    They become plain letters or escapes. Entry points call this first.
     """
     codecs.register_error(_HANDLER, _in_plain_letters)
     for stream in (sys.stdout, sys.stderr):

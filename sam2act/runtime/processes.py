@@ -1,4 +1,4 @@
-"""What processes that run a simulator have in common."""
+"""Settings of processes that run a simulator: threads and interrupts."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ _THREAD_SETTINGS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"
 
 
 def ignore_interrupts() -> None:
-    """Ctrl-C reaches every process of the terminal; the parent alone decides when to stop."""
+    """Ignore Ctrl-C in this process; the parent alone decides when to stop."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 @contextlib.contextmanager
 def single_threaded_children() -> Iterator[None]:
-    """Processes started inside share the cores among themselves; more threads would compete."""
+    """Give processes that are started inside one thread each: they share the cores already."""
     before = {name: os.environ.get(name) for name in _THREAD_SETTINGS}
     os.environ.update(dict.fromkeys(_THREAD_SETTINGS, "1"))
     try:
@@ -33,7 +33,7 @@ def single_threaded_children() -> Iterator[None]:
 
 @contextlib.contextmanager
 def ignoring_interrupts() -> Iterator[None]:
-    """Processes started inside ignore Ctrl-C from their first moment on.
+    """Make processes that are started inside ignore Ctrl-C from the beginning.
 
     One that comes while a child still imports would end it with a traceback. The parent ignores
     it too while this lasts: start processes inside, and nothing else.

@@ -1,4 +1,4 @@
-"""Recording of scripted demonstrations (spec section 8)."""
+"""Recording of scripted demonstrations."""
 
 from __future__ import annotations
 

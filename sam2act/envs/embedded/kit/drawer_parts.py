@@ -10,8 +10,8 @@ from sam2act.envs.embedded.kit.parts import HANDLE_GRASP
 from sam2act.envs.embedded.kit.scene import Area, Scene
 from sam2act.envs.embedded.kit.task import Waypoint, go, gripper_rotation
 
-# Where a point before the fronts lies, about which the chest is turned: fronts that face away from
-# the arm come closer to it, so that pulled handles stay within reach.
+# The chest is turned about a point before its fronts, which lies in this area. So fronts that face
+# away from the arm come closer to it, and pulled handles stay within reach.
 _AREA, _YAW = Area((0.168, 0.055), (0.032, 0.015)), (-np.pi / 8, np.pi / 8)  # metres, radians
 _PIVOT = 0.10  # metres before the fronts
 _RADIUS = 0.20  # metres

@@ -1,7 +1,7 @@
-"""What put_block_back and rearrange_block share: slots on the table and hands that are exact.
+"""What put_block_back and rearrange_block share: slots on the table, onto which blocks snap.
 
-The step after the button press must look the same whatever came before (spec section 6.1), so a
-block that is put down within millimetres of a slot snaps onto it.
+The scene after the button press must look the same whatever came before. Therefore a block that is
+put down within millimetres of a slot snaps onto it.
 """
 
 from __future__ import annotations

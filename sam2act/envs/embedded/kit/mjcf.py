@@ -16,7 +16,7 @@ Vector = Sequence[float] | np.ndarray
 Color = Sequence[float]
 
 # A body is culled by a bounding volume made of its collision shapes, so that purely visual ones
-# would vanish from ray-cast images; a contact bit that nobody tests keeps them (spec section 1.3).
+# would vanish from ray-cast images; a contact bit that no other shape tests keeps them.
 DEFAULTS = """
 <default>
   <default class="robot"><geom contype="2" conaffinity="1" mass="0" friction=".5"/></default>

@@ -177,8 +177,7 @@ def _drawer(place: str) -> str:
 
 
 def shut_drawers(scene: Scene) -> None:
-    """Let drawers that are nearly shut, slow and let go snap shut, so that none betrays that it
-    was open (spec section 6.1)."""
+    """Snap drawers shut that are nearly shut, slow and released: none shows that it was open."""
     if scene.robot.is_closed:
         return
     for place in DRAWERS:

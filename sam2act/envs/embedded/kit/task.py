@@ -1,4 +1,4 @@
-"""What a task is, and the small vocabulary that tasks are written in (spec section 5)."""
+"""The base class of tasks, and the functions in which tasks are written."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ class Task:
     def waypoints(self, scene: Scene) -> Iterator[Waypoint]:
         """The scripted expert, one waypoint per keyframe.
 
-        A generator: each waypoint is asked for when the one before has been reached, so it may
+        A generator: it is resumed for a waypoint when the one before has been reached, so it may
         look at the scene. It must also run through at reset, where nothing has moved; a scene in
         which the arm cannot reach one of these poses is sampled again.
         """
@@ -158,7 +158,7 @@ def go(
 
 
 class LatchedConditions:
-    """Conditions that stay met once they held; with `ordered`, only in their turn."""
+    """Conditions that count as met once they have held; with `ordered`, only in that order."""
 
     def __init__(self, count: int, *, ordered: bool = False) -> None:
         self._met = [False] * count

@@ -1,4 +1,4 @@
-"""Things that have nothing to do with the task."""
+"""Distractors: objects that the task does not need."""
 
 from __future__ import annotations
 

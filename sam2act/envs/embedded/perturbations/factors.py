@@ -34,7 +34,7 @@ COLOSSEUM, EXTRA = "all", "extra"  # The Colosseum's factors, and those it does 
 
 @dataclass(frozen=True)
 class Build:
-    """What of a perturbation is part of the compiled model."""
+    """What a perturbation changes in the compiled model: sizes, and additional objects."""
 
     object_scale: float = 1.0
     receiver_scale: float = 1.0

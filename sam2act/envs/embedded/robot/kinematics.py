@@ -1,4 +1,4 @@
-"""Forward and inverse kinematics of the arm (spec section 4.1)."""
+"""Forward and inverse kinematics of the arm."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ class Arm:
         angle = float(np.arctan2(sine, np.trace(turn) - 1))
         if sine > 1e-8:
             rotation = axis * (angle / sine)
-        else:  # no turn at all, or half a turn about an axis that does not matter
+        else:  # no turn at all, or half a turn, for which any axis will do
             rotation = np.array([angle, 0.0, 0.0])
         return np.concatenate([offset, rotation]), float(np.linalg.norm(offset)), angle
 

@@ -1,7 +1,7 @@
-"""The Franka Panda as RLBench places it: kinematics, shapes, servos (spec section 2.2).
+"""The Franka Panda as RLBench places it: kinematics, shapes, servos.
 
 Joint angles here follow the Denavit-Hartenberg model. RLBench reads joint 4 four degrees lower;
-`to_rlbench_joints` and `from_rlbench_joints` are the only places that know.
+`to_rlbench_joints` and `from_rlbench_joints` convert, and nothing else does.
 """
 
 from __future__ import annotations

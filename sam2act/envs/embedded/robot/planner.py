@@ -1,4 +1,4 @@
-"""From a gripper pose to a path of the arm, and from the path to its timing (spec section 4)."""
+"""From a gripper pose to a path of the arm, and from the path to its timing."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def time_path(path: np.ndarray) -> np.ndarray:
     """Joint angles (T, 7), one per frame, of a trapezoidal speed profile along `path` (N, 7).
 
     The fastest joint's speed and acceleration are those of recorded RLBench demos. A slower start
-    would make the keyframe heuristic take the first frame for a stop (spec section 4).
+    would make the keyframe heuristic take the first frame for a stop.
     """
     lengths = np.abs(np.diff(path, axis=0)).max(axis=1)
     moving = lengths > 1e-9

@@ -27,8 +27,8 @@ class Robot:
 
     Attributes:
         target: (7,) joint angles that the servos hold, radians.
-        is_closed: what the gripper was told last.
-        grasps: what it holds, by body name.
+        is_closed: whether the last command closed the gripper.
+        grasps: the bodies that it holds, by name.
     """
 
     def __init__(self, model: mujoco.MjModel, data: mujoco.MjData) -> None:

@@ -2,8 +2,8 @@
 
 `mj_multiRay` finds what each pixel sees. Rays are cast in a frame in which the camera looks along x
 from the origin (see `RayCamera._enter_view`), because the routine's culling is wrong for steep
-directions in the world frame (spec section 1.3). What a fixed camera sees of things that never move
-is remembered; only the pixels around moving shapes are cast again.
+directions in the world frame. A fixed camera keeps what it sees of fixed shapes; only the pixels
+around moving shapes are cast again.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def _pose(position: Sequence[float], x_axis: Sequence[float], z_axis: Sequence[f
     return pose
 
 
-# Read off the `misc` of recorded RLBench demos (spec section 2.1).
+# Read off the `misc` of recorded RLBench demos.
 CAMERA_SPECS: Mapping[str, PinholeCamera] = {
     spec.name: spec
     for spec in (

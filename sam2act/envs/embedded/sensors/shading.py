@@ -1,4 +1,4 @@
-"""Colours of ray-cast images: Lambert shading and procedural textures (spec section 10)."""
+"""Colours of ray-cast images: Lambert shading and procedural textures."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ class MeatOffGrill(Task):
         return Fragment(_grill() + _chicken(scale) + _steak(scale), welds)
 
     def init_episode(self, scene: Scene, variation: int) -> list[str]:
-        """The grill turns a little; the pieces change sides and lie as they fell."""
+        """The grill turns a little; the pieces swap sides and turn at random."""
         self.name = MEATS[variation]
         scene.spawn("grill", _GRILL_AREA, yaw=(-_GRILL_YAW, _GRILL_YAW))
         turn = scene.yaw("grill")

@@ -74,7 +74,7 @@ class StackCups(Task):
 def _cup(name: str) -> str:
     """A tapered cup; the origin lies at the middle of its bottom."""
     radius, color = (_LOW_RADIUS + _RIM_RADIUS) / 2, (0.5, 0.5, 0.5)
-    # A little narrow at the rim, so that little sticks out at the bottom.
+    # Slightly narrow at the rim, so that the bottom sticks out less.
     width = 0.92 * _RIM_RADIUS * np.tan(np.pi / _SIDES)
     half = _HEIGHT / 2 / np.cos(_SLOPE)
     walls = [

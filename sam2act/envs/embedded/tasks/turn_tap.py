@@ -1,7 +1,7 @@
 """RLBench's turn_tap: open the left or the right handle of a tap.
 
-The handles turn about upright axes: fingers that grasp one from above, over its axis, turn it by
-turning in place. "Left" is what somebody sees who stands where the spout points, as the robot does.
+The handles turn about upright axes. Fingers that grasp one from above, over its axis, turn it by
+turning in place. Left and right are seen from the robot, towards which the spout points.
 """
 
 from __future__ import annotations
