@@ -14,6 +14,7 @@ from sam2act.reports.charts import Points, line_chart
 
 STEP = "step"
 EXCESS = re.compile(r"excess_keyframe_(\d+)")
+KEYFRAME = re.compile(r"_keyframe_\d+$")  # end of the columns of single keyframes
 MOST_POINTS = 500  # of a drawn curve; a page with more becomes slow
 SETTLED_PART = 10  # the last tenth of a curve tells where it ended
 CHART_WIDTH, CHART_HEIGHT = 430, 290  # small enough that text stays readable on a phone
@@ -23,6 +24,9 @@ TOTAL_LOSSES = {
     "trans_loss": "heat maps",
     "validation_trans_loss": "heat maps, held out",
 }
+HELD_OUT = "validation_"
+# Columns that are no losses.
+OTHER_FIGURES = ("lr", "samples_per_second", "gradient_norm")
 ACTION_LOSSES = {
     **{f"rot_loss_{axis}": f"rotation {axis}" for axis in "xyz"},
     "grip_loss": "gripper",
@@ -124,13 +128,17 @@ def excess_chart(curves: Mapping[int, Points], strong: int) -> str:
 
 
 def loss_charts(curves: Mapping[str, Points]) -> dict[str, str]:
-    """Charts by caption: the losses together, and those of rotation, gripper and collision."""
+    """Charts by caption: the losses together, those of rotation, gripper and collision, and the
+    terms of other policies."""
     if curves.get("trans_loss") == curves.get("total_loss"):  # stage 2 has no other loss
         curves = {k: v for k, v in curves.items() if not k.endswith("trans_loss")}
     charts = {}
+    known = {*TOTAL_LOSSES, *ACTION_LOSSES, *(HELD_OUT + name for name in ACTION_LOSSES)}
+    terms = {name: _title(name) for name in curves if _is_term(name) and name not in known}
     for caption, names, log_y in (
         ("Losses", TOTAL_LOSSES, False),
         ("Rotation, gripper and collision losses (logarithmic)", ACTION_LOSSES, True),
+        ("Terms of the loss", terms, False),
     ):
         series = {title: thin(curves[name]) for name, title in names.items() if name in curves}
         if series:
@@ -144,3 +152,14 @@ def loss_charts(curves: Mapping[str, Points]) -> dict[str, str]:
                 legend_below=True,
             )
     return charts
+
+
+def _is_term(name: str) -> bool:
+    """Whether a column is a term of some policy's loss."""
+    plain = name.removeprefix(HELD_OUT)
+    return plain not in OTHER_FIGURES and KEYFRAME.search(plain) is None
+
+
+def _title(name: str) -> str:
+    plain = name.removeprefix(HELD_OUT).replace("_", " ")
+    return f"{plain}, held out" if name.startswith(HELD_OUT) else plain

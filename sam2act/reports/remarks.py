@@ -38,6 +38,11 @@ def remarks(methods: Sequence[Method]) -> list[str]:
         )
     if SIMULATORS["rlbench"] in places:
         texts.append("Simulator: RLBench with CoppeliaSim.")
+    texts += [
+        f"Simulator: {place}, a plug-in."
+        for place in places
+        if place not in (*SIMULATORS.values(), UNKNOWN_SIMULATOR)
+    ]
     if UNKNOWN_SIMULATOR in places:
         texts.append(
             "An evaluation has no evaluation.json, so simulator, chance and checkpoint are "

@@ -12,10 +12,16 @@ from typing import Any
 import yaml
 
 from sam2act.config.load import load_experiment, load_network, to_dict
-from sam2act.evaluation.analysis.methods import GROUND_TRUTH, Evaluation, Method, run_names
+from sam2act.evaluation.analysis.methods import (
+    DEFAULT_POLICY,
+    GROUND_TRUTH,
+    Evaluation,
+    Method,
+    run_names,
+)
 from sam2act.evaluation.environment import switch_arguments
 from sam2act.reports.page import Page
-from sam2act.reports.training import ABSENT, STAGES, Stage
+from sam2act.reports.training import ABSENT, STAGES, Stage, has_memory_stages
 
 # Flags of the published command line have underscores, all others dashes.
 UNDERSCORED = (
@@ -65,14 +71,23 @@ def add_reproduction(page: Page, runs: Sequence[Path], methods: Sequence[Method]
         with page.folded("Versions and machines"):
             page.table(*versions_table(described), texts=(0, 1, 2))
     for stage in STAGES:
-        trained = [run for run in runs if all(path.is_file() for path in stage.configs(run))]
-        if trained:
-            with page.folded(f"Configuration of {stage.name}: differences from the published one"):
-                header, rows = config_differences(stage, {names[run]: run for run in trained})
-                page.table(header, rows, texts=range(len(header)))
-        else:
-            wanted = " and ".join(path.name for path in stage.configs(Path()))
-            page.text(f"No {wanted}: python -m {stage.module} writes them.")
+        _add_configuration(page, stage, names)
+
+
+def _add_configuration(page: Page, stage: Stage, names: Mapping[Path, str]) -> None:
+    """How the configurations of a stage differ from the published one, policy by policy."""
+    trained: dict[str, dict[str, Path]] = {}
+    for run, name in names.items():
+        if all(path.is_file() for path in stage.configs(run)):
+            trained.setdefault(stage.policy(run), {})[name] = run
+    for policy, runs in trained.items():
+        origin = "the published one" if policy == DEFAULT_POLICY else "the defaults"
+        with page.folded(f"Configuration of {stage.title(policy)}: differences from {origin}"):
+            header, rows = config_differences(stage, runs, policy)
+            page.table(header, rows, texts=range(len(header)))
+    if not trained and any(has_memory_stages(run) for run in names):
+        wanted = " and ".join(path.name for path in stage.configs(Path()))
+        page.text(f"No {wanted}: python -m {stage.module} writes them.")
 
 
 def training_commands(run: Path) -> list[str]:
@@ -202,15 +217,21 @@ def versions_table(described: Described) -> tuple[list[str], list[list[str]]]:
     ]
 
 
-def config_differences(stage: Stage, runs: Mapping[str, Path]) -> tuple[list[str], list[list[str]]]:
-    """Header and rows: the keys in which runs differ from the published configuration.
+def config_differences(
+    stage: Stage, runs: Mapping[str, Path], policy: str = DEFAULT_POLICY
+) -> tuple[list[str], list[list[str]]]:
+    """Header and rows: the keys in which runs of a policy differ from the published configuration,
+    or from the defaults of a policy of which none is published.
 
     Raises:
         ConfigError: a stored configuration cannot be read.
     """
-    published = _flat(
-        to_dict(load_experiment(f"configs/{stage.preset}.yaml"))
-        | to_dict(load_network(f"configs/mvt/{stage.preset}.yaml"))
+    own = policy == DEFAULT_POLICY
+    published = [f"configs/{stage.preset}.yaml", f"configs/mvt/{stage.preset}.yaml"]
+    experiment_file, network_file = published if own else ("", "")
+    reference = _flat(
+        to_dict(load_experiment(experiment_file))
+        | to_dict(load_network(network_file, "" if own else f"policy {policy}"))
     )
     columns = []
     for run in runs.values():
@@ -218,10 +239,10 @@ def config_differences(stage: Stage, runs: Mapping[str, Path]) -> tuple[list[str
         columns.append(_flat(to_dict(load_experiment(experiment)) | to_dict(load_network(network))))
     rows = [
         [key, value, *(column[key] for column in columns)]
-        for key, value in published.items()
+        for key, value in reference.items()
         if any(column[key] != value for column in columns)
     ]
-    return ["key", "published", *runs], rows
+    return ["key", "published" if own else "default", *runs], rows
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 
 from sam2act.evaluation.analysis.aggregate import (
     Success,
     average_tasks,
     failure_causes,
+    mean_reward,
     summarise_tasks,
     tasks_of,
     variation_counts,
 )
 from sam2act.evaluation.analysis.methods import GROUND_TRUTH, PLUS, STAGE_ONE, Method
-from sam2act.evaluation.results import NEVER_BEGUN
+from sam2act.evaluation.results import FULL_REWARD, NEVER_BEGUN
 from sam2act.reports.bars import BAR_COLORS, Bar, BarGroup, bar_chart, percent
 from sam2act.reports.page import Page
 from sam2act.reports.perturbed import add_perturbed
@@ -66,8 +68,8 @@ def headline(methods: Sequence[Method]) -> str:
         text = f"{tasks[0]} in {where}: successful episodes "
     else:
         text = f"Mean success over {len(tasks)} tasks in {where}: "
-    order = (PLUS, STAGE_ONE, GROUND_TRUTH)
-    ordered = sorted(methods, key=lambda method: order.index(method.kind))
+    order = {kind: place for place, kind in enumerate((PLUS, STAGE_ONE, GROUND_TRUTH))}
+    ordered = sorted(methods, key=lambda method: order.get(method.kind, len(order)))
     text += ", ".join(_in_words(method, len(tasks)) for method in ordered)
     chance = _common_chance(methods, tasks)
     return f"{text}." if chance is None else f"{text}; chance is {percent(chance)}."
@@ -76,8 +78,8 @@ def headline(methods: Sequence[Method]) -> str:
 def _in_words(method: Method, tasks: int) -> str:
     """Figures of a method where `tasks` tasks were evaluated in all."""
     total, own = average_tasks(method.runs), len(tasks_of(method.runs))
-    name = IN_WORDS[method.kind]
-    name += "" if method.label == GROUND_TRUTH else f" ({method.label})"
+    name = IN_WORDS.get(method.kind, method.label)
+    name += "" if method.label in (GROUND_TRUTH, name) else f" ({method.label})"
     if tasks == 1:
         return f"{name} {total.successes} of {total.episodes}"
     where = "" if own == tasks else f" of {own} of these tasks"
@@ -132,10 +134,20 @@ def success_table(methods: Sequence[Method]) -> tuple[list[str], list[list[str]]
     repeated = any(len(method.runs) > 1 for method in methods)
     header = ["method", "success", "±\u00a0s.e.", "95 % interval", "episodes", "steps", "chance"]
     header += ["mean ± s.d. over runs"] if repeated else []
+    graded = _graded(methods)
+    header += ["mean reward"] if graded else []
     tasks = all_tasks(methods)
     per_task = {method.label: summarise_tasks(method.runs) for method in methods}
+
+    def figures(
+        method: Method, success: Success, within: Sequence[str], chance: float | None
+    ) -> list[str]:
+        rewards = [mean_reward(method.rows, task) for task in within]
+        row = _figures(method, success, chance, repeated)
+        return [*row, f"{statistics.fmean(rewards):.1f}"] if graded else row
+
     rows = [
-        [task, *_figures(method, per_task[method.label][task], chance_of(methods, task), repeated)]
+        [task, *figures(method, per_task[method.label][task], [task], chance_of(methods, task))]
         for task in tasks
         for method in methods
         if task in per_task[method.label]
@@ -144,7 +156,7 @@ def success_table(methods: Sequence[Method]) -> tuple[list[str], list[list[str]]
         return header, [row[1:] for row in rows]
     chance = _common_chance(methods, tasks)
     complete = [m for m in methods if len(per_task[m.label]) == len(tasks)]
-    rows += [[AVERAGE, *_figures(m, average_tasks(m.runs), chance, repeated)] for m in complete]
+    rows += [[AVERAGE, *figures(m, average_tasks(m.runs), tasks, chance)] for m in complete]
     return ["task", *header], rows
 
 
@@ -162,11 +174,22 @@ def _figures(method: Method, success: Success, chance: float | None, repeated: b
     return [*row, _over_runs(success)] if repeated else row
 
 
+def _graded(methods: Sequence[Method]) -> bool:
+    """Whether rewards say more than success and failure."""
+    return any(row.reward not in (0.0, FULL_REWARD) for m in methods for row in m.rows)
+
+
 def _over_runs(success: Success) -> str:
     mean, deviation = success.run_mean, success.run_deviation
     if mean is None or deviation is None:
         return "-"
     return f"{100 * mean:.1f} ± {100 * deviation:.1f} (n = {len(success.run_rates)})"
+
+
+GRADED = (
+    " Mean reward: of the last step of every episode, in percent of the full one; a threshold of "
+    "the simulator says from which reward on an episode succeeds."
+)
 
 
 def footnote(methods: Sequence[Method]) -> str:
@@ -176,6 +199,8 @@ def footnote(methods: Sequence[Method]) -> str:
         " steps: mean number of actions per episode; chance: success of a policy that does "
         "everything right but guesses what only the past could tell."
     )
+    if _graded(methods):
+        text += GRADED
     if any(len(method.runs) > 1 for method in methods):
         text += (
             " Standard error and interval count every episode as independent; s.d.: sample "

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sam2act.config.files import read_mapping
 from sam2act.core.run_folder import RunFolder
-from sam2act.evaluation.analysis.methods import run_names
+from sam2act.evaluation.analysis.methods import DEFAULT_POLICY, run_names
 from sam2act.reports.charts import Points
 from sam2act.reports.learning_curves import (
     excess_chart,
@@ -38,6 +39,19 @@ class Stage:
         """The figures that a run logged."""
         return read_curves(self.metrics(run))
 
+    def policy(self, run: Path) -> str:
+        """Which policy this stage trained; empty if it stored no configuration.
+
+        Raises:
+            ConfigError: the stored configuration cannot be read.
+        """
+        network = self.folder(run).network
+        return str(read_mapping(network).get("policy", DEFAULT_POLICY)) if network.is_file() else ""
+
+    def title(self, policy: str) -> str:
+        """What the stage is called in a run that trains `policy`."""
+        return self.name if policy in ("", DEFAULT_POLICY) else f"{policy}, stage {self.number}"
+
     def metrics(self, run: Path) -> Path:
         """The table of these figures."""
         return self.folder(run).metrics
@@ -53,24 +67,37 @@ STAGES = (STAGE_ONE, STAGE_TWO)
 ABSENT = "-"
 
 
+def has_memory_stages(run: Path) -> bool:
+    """Whether the two stages of SAM2Act belong to a run, and not those of another policy."""
+    return all(stage.policy(run) in ("", DEFAULT_POLICY) for stage in STAGES)
+
+
 # ----------------------------------------------------------------------------------- curves
 def add_training(page: Page, runs: Sequence[Path]) -> None:
     """The moment memory is learned, then all losses, run by run."""
     names = run_names(runs)
+    with_memory = [run for run in runs if has_memory_stages(run)]
+    if with_memory:
+        _add_moments(page, {run: names[run] for run in with_memory}, label=len(runs) > 1)
+    page.heading("Training curves")
+    for run in runs:
+        for stage in STAGES:
+            if run in with_memory or stage.policy(run):
+                _add_losses(page, run, stage, f"{names[run]}, {stage.title(stage.policy(run))}")
+
+
+def _add_moments(page: Page, runs: Mapping[Path, str], *, label: bool) -> None:
+    """When the memory of each run was learned."""
     page.heading("The moment memory is learned")
     page.text(
         "Excess loss: cross-entropy of the coarse heat maps minus the entropy of their targets, so "
         "0 is perfect. A decision among n places that look equally right stays near log n until "
         "the memory tells them apart."
     )
-    for run in runs:
-        if len(runs) > 1:
-            page.subheading(names[run])
+    for run, name in runs.items():
+        if label:
+            page.subheading(name)
         _add_excess(page, run)
-    page.heading("Training curves")
-    for run in runs:
-        for stage in STAGES:
-            _add_losses(page, run, stage, f"{names[run]}, {stage.name}")
 
 
 def _add_excess(page: Page, run: Path) -> None:

@@ -85,6 +85,11 @@ def tasks_of(runs: Iterable[Run]) -> list[str]:
     return list(dict.fromkeys(row.task for run in runs for row in run))
 
 
+def mean_reward(rows: Run, task: str) -> float:
+    """Mean over the episodes of `task` of the reward of their last step, 0 to 100."""
+    return statistics.fmean(row.reward for row in rows if row.task == task)
+
+
 def summarise_tasks(runs: Sequence[Run]) -> dict[str, Success]:
     """Success per task over the pooled episodes of all repetitions.
 

@@ -25,7 +25,8 @@ from sam2act.evaluation.results import (
 )
 
 STAGE_ONE, PLUS, GROUND_TRUTH = "SAM2Act", "SAM2Act+", "ground truth"
-KINDS = (STAGE_ONE, PLUS, GROUND_TRUTH)
+KINDS = (STAGE_ONE, PLUS, GROUND_TRUTH)  # others are called by the name of their policy
+DEFAULT_POLICY = "sam2act"  # of evaluations that do not say it
 GROUND_TRUTH_STEM = "ground_truth"
 
 
@@ -59,9 +60,12 @@ class Evaluation:
 
     @property
     def kind(self) -> str:
-        """What was evaluated, one of `KINDS`."""
+        """What was evaluated: one of `KINDS`, or the name of another policy."""
         if self.stem == GROUND_TRUTH_STEM:
             return GROUND_TRUTH
+        policy = self.section("checkpoint").get("policy", DEFAULT_POLICY)
+        if policy != DEFAULT_POLICY:
+            return str(policy)
         return PLUS if "plus" in self.stem else STAGE_ONE
 
     @property
@@ -230,7 +234,11 @@ def collect_methods(sources: Sequence[Source], *, pool: bool = False) -> list[Me
         groups.setdefault((label, evaluation.kind), []).append(evaluation)
     methods = [method for key, group in groups.items() for method in _split(*key, group)]
     order = list(dict.fromkeys(source.folder for source in sources))
-    return sorted(methods, key=lambda m: (order.index(m.evaluations[0].run), KINDS.index(m.kind)))
+    return sorted(methods, key=lambda m: (order.index(m.evaluations[0].run), _place(m.kind)))
+
+
+def _place(kind: str) -> int:
+    return KINDS.index(kind) if kind in KINDS else len(KINDS)
 
 
 def run_names(folders: Iterable[Path]) -> dict[Path, str]:
