@@ -36,7 +36,8 @@ from sam2act.core.types import KeyframeBatch
 from sam2act.data.loader import gather_batch
 from sam2act.data.rlbench.demos import list_episodes
 from sam2act.data.samplers import first_chain_records
-from sam2act.data.store.builder import StoreRequest, ensure_store
+from sam2act.data.store.builder import ensure_store
+from sam2act.data.store.request import StoreRequest
 from sam2act.data.store.store import KeyframeStore
 from sam2act.evaluation.analysis.open_loop import (
     ErrorSummary,

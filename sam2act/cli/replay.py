@@ -16,8 +16,9 @@ from tqdm import tqdm
 
 from sam2act.cli.arguments import TASKS_HELP, ArgumentParser, positive_number
 from sam2act.cli.status import DONE, run_command
+from sam2act.data.rlbench.dense_actions import DENSE_CONTROLS
 from sam2act.envs.base import EnvConfig, EnvError
-from sam2act.envs.recording.dense_demos import DENSE_CONTROLS, Replay, replay
+from sam2act.envs.recording.dense_demos import Replay, replay
 from sam2act.envs.registry import MissingSimulatorError, choose_tasks, make_env
 from sam2act.envs.seeding import episode_seed, episode_variation
 

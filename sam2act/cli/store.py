@@ -23,7 +23,8 @@ from sam2act.data.rlbench.demo_folders import (
     why_absent,
 )
 from sam2act.data.rlbench.types import DemoError
-from sam2act.data.store.builder import StoreRequest, ensure_store
+from sam2act.data.store.builder import ensure_store
+from sam2act.data.store.request import StoreRequest
 from sam2act.data.store.store import KeyframeStore
 
 # What messages call a setting -> its flag here.

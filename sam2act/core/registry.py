@@ -137,6 +137,13 @@ ENCODERS = Registry(
         "hashed": "sam2act.language.text_encoder:build_hashed_encoder",
     },
 )
+SOURCES = Registry(
+    "source",
+    {
+        "rlbench": "sam2act.data.rlbench.source:RLBenchSource",
+        "peract_replay": "sam2act.data.peract_replay.source:ReplaySource",
+    },
+)
 RENDERERS = Registry(
     "renderer.backend",
     {

@@ -246,30 +246,35 @@ class Session(Protocol):
         ...
 
 
-def time_feature(time_index: int, length: int = TIME_FEATURE_LENGTH) -> float:
+SomeNumbers = TypeVar("SomeNumbers", float, np.ndarray)
+
+
+def time_feature(time_index: SomeNumbers, length: int = TIME_FEATURE_LENGTH) -> SomeNumbers:
     """1 at the start of an episode, falling linearly to -1 at step `length - 1`."""
     return (1.0 - time_index / float(length - 1)) * 2.0 - 1.0
 
 
 def proprioception(
-    gripper_open: float,
+    gripper_open: float | np.ndarray,
     finger_joints: np.ndarray | Sequence[float],
-    time_index: int,
+    time_index: int | np.ndarray,
     length: int = TIME_FEATURE_LENGTH,
 ) -> np.ndarray:
     """What the robot reports of itself, the same in training and evaluation.
 
     Args:
-        gripper_open: 1 = open, 0 = closed.
-        finger_joints: positions of the two fingers in metres, clipped to 0..0.04.
-        time_index: keyframes executed since the start of the episode.
+        gripper_open: (...) 1 = open, 0 = closed.
+        finger_joints: (..., 2) positions of the two fingers in metres, clipped to 0..0.04.
+        time_index: (...) keyframes executed since the start of the episode.
         length: trained episode length, whatever the evaluation allows.
 
     Returns:
-        (4,) float32: gripper open, two finger joints, time feature.
+        (..., 4) float32: gripper open, two finger joints, time feature.
     """
     fingers = np.clip(finger_joints, *FINGER_RANGE)
-    return np.array([gripper_open, *fingers, time_feature(time_index, length)], dtype=np.float32)
+    time = time_feature(np.asarray(time_index), length)
+    parts = (np.asarray(gripper_open), fingers[..., 0], fingers[..., 1], time)
+    return np.stack(parts, axis=-1).astype(np.float32)
 
 
 @dataclass(frozen=True)

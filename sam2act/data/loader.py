@@ -12,7 +12,8 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from sam2act.core.types import KeyframeBatch, SampleIdentity
 from sam2act.data.samplers import Sampler, SamplingError
-from sam2act.data.store.store import KeyframeStore, StoreError
+from sam2act.data.store.store import KeyframeStore
+from sam2act.data.store.task_store import StoreError
 from sam2act.data.transitions import UNKNOWN_COLLISION
 
 _COLLISION_COLUMNS = {"current_obs": "collision_current", "next_keypoint": "collision_next"}

@@ -78,38 +78,42 @@ def shown_frames(num_frames: int, keyframes: Sequence[int], every: int = START_E
 
 
 def build_transitions(
-    episode: int, labels: FrameLabels, keyframes: Sequence[int], every: int = START_EVERY
+    episode: int,
+    labels: FrameLabels,
+    keyframes: Sequence[int],
+    every: int = START_EVERY,
+    *,
+    episode_length: int = TIME_FEATURE_LENGTH,
 ) -> np.ndarray:
     """All records of one demo in storage order, as (N,) array of `TRANSITION_DTYPE`.
+
+    `image_row` counts the frames that are shown. `episode_length` is what the time feature spans.
 
     Quirk: the released data label a record with the ignore-collisions flag of the shown frame
     (`collision_current`) although the flag of the coming motion is the one of the frame before the
     target (`collision_next`). Both are kept; `peract.collision_label` chooses when sampling.
     """
     num_frames = len(labels.gripper_open)
-    rows = {frame: i for i, frame in enumerate(shown_frames(num_frames, keyframes, every))}
-    steps = chain_steps(num_frames, keyframes, every)
+    steps = np.array(chain_steps(num_frames, keyframes, every), np.int64).reshape(-1, 5)
+    initial, time_index, shown, index, terminal = steps.T
+    target = np.asarray(keyframes, np.int64)[index]
     table = np.zeros(len(steps), dtype=TRANSITION_DTYPE)
-    for record, (initial, time_index, shown, index, terminal) in zip(table, steps, strict=True):
-        target = keyframes[index]
-        record["episode"] = episode
-        record["initial_frame"] = initial
-        record["time_index"] = time_index
-        record["sample_frame"] = shown
-        record["keyframe_index"] = index
-        record["target_frame"] = target
-        record["terminal"] = terminal
-        record["gripper_open"] = int(labels.gripper_open[target])
-        record["collision_current"] = int(labels.ignore_collisions[shown])
-        record["collision_next"] = int(labels.ignore_collisions[target - 1])
-        record["pose"] = labels.gripper_pose[target]
-        record["proprioception"] = proprioception(
-            labels.gripper_open[shown],
-            labels.finger_joints[shown],
-            time_index,
-            TIME_FEATURE_LENGTH,
-        )
-        record["image_row"] = -1 if terminal == PADDING else rows[shown]
+    table["episode"] = episode
+    table["initial_frame"] = initial
+    table["time_index"] = time_index
+    table["sample_frame"] = shown
+    table["keyframe_index"] = index
+    table["target_frame"] = target
+    table["terminal"] = terminal
+    table["gripper_open"] = labels.gripper_open[target].astype(np.int8)
+    table["collision_current"] = labels.ignore_collisions[shown].astype(np.int8)
+    table["collision_next"] = labels.ignore_collisions[target - 1].astype(np.int8)
+    table["pose"] = labels.gripper_pose[target]
+    table["proprioception"] = proprioception(
+        labels.gripper_open[shown], labels.finger_joints[shown], time_index, episode_length
+    )
+    rows = np.searchsorted(shown_frames(num_frames, keyframes, every), shown)
+    table["image_row"] = np.where(terminal == PADDING, -1, rows)
     return table
 
 

@@ -29,8 +29,9 @@ from sam2act.data.samplers import (
     first_chains,
 )
 from sam2act.data.store.bounds_check import keep_points_inside
-from sam2act.data.store.builder import StoreRequest, ensure_store, open_store
+from sam2act.data.store.builder import ensure_store, open_store
 from sam2act.data.store.checks import keep_targets_inside
+from sam2act.data.store.request import StoreRequest
 from sam2act.data.store.store import KeyframeStore
 from sam2act.language.cache import LanguageCache, warn_of_equal
 from sam2act.language.text_encoder import build_text_encoder

@@ -28,7 +28,8 @@ from sam2act.data.loader import KeyframeDataset, make_loader
 from sam2act.data.rlbench.demo_folders import episode_folders
 from sam2act.data.rlbench.demo_images import read_images
 from sam2act.data.samplers import build_sampler
-from sam2act.data.store.builder import StoreRequest, ensure_store
+from sam2act.data.store.builder import ensure_store
+from sam2act.data.store.request import StoreRequest
 from sam2act.runtime.allocator import keep_freed_memory
 from sam2act.runtime.console import make_output_safe
 

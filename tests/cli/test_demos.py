@@ -16,7 +16,8 @@ from PIL import Image
 
 from sam2act.data.rlbench.demo_images import IMAGE_KINDS
 from sam2act.data.rlbench.demos import list_episodes, read_episode
-from sam2act.data.store.builder import StoreRequest, ensure_store
+from sam2act.data.store.builder import ensure_store
+from sam2act.data.store.request import StoreRequest
 from sam2act.envs.base import CAMERAS, POLICY_CAMERAS, ScriptError
 from sam2act.envs.embedded.sim import EmbeddedEnv
 from sam2act.envs.recording.demo_generation import Request, generate, missing_jobs

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from sam2act.data.store.store import ImageForm, KeyframeStore
+from sam2act.data.store.store import KeyframeStore
+from sam2act.data.store.task_store import ImageForm
 from sam2act.data.transitions import FrameLabels, build_transitions
 
 
@@ -24,7 +25,7 @@ def store_of_labels(content: dict[str, Any]) -> KeyframeStore:
     task: Any = SimpleNamespace(
         form=ImageForm(tuple(constants["cameras"]), constants["image_size"]),
         task=content["task"],
-        table=np.concatenate(tables),
+        records=lambda _episode_length: np.concatenate(tables),
         index={"episodes": instructions},
         num_frames=0,
     )

@@ -27,7 +27,8 @@ from sam2act.data.rlbench.demos import (
     read_episode,
 )
 from sam2act.data.samplers import build_sampler
-from sam2act.data.store.builder import StoreRequest, ensure_store
+from sam2act.data.store.builder import ensure_store
+from sam2act.data.store.request import StoreRequest
 from sam2act.data.store.store import KeyframeStore
 from sam2act.data.transitions import PADDING, START_EVERY, TIME_FEATURE_LENGTH
 from sam2act.geometry.cameras import decode_depth, unproject

@@ -12,7 +12,8 @@ import torch
 from sam2act.core.types import KeyframeBatch
 from sam2act.data.loader import KeyframeDataset, gather_batch, make_loader, one_ahead
 from sam2act.data.samplers import build_sampler
-from sam2act.data.store.builder import StoreRequest, ensure_store
+from sam2act.data.store.builder import ensure_store
+from sam2act.data.store.request import StoreRequest
 from sam2act.data.store.store import KeyframeStore
 from sam2act.data.transitions import PADDING
 from sam2act.geometry.cameras import unproject

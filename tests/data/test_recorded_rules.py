@@ -17,8 +17,10 @@ from sam2act.data.rlbench.types import (
     dump_published,
     load_restricted,
 )
-from sam2act.data.store.builder import StoreRequest, ensure_store
-from sam2act.data.store.store import KeyframeStore, StoreError
+from sam2act.data.store.builder import ensure_store
+from sam2act.data.store.request import StoreRequest
+from sam2act.data.store.store import KeyframeStore
+from sam2act.data.store.task_store import StoreError
 from tests.data.synthetic_demos import CAMERAS, IMAGE_SIZE, KEYFRAMES, write_synthetic_task
 
 TASK = "open_drawer"

@@ -13,7 +13,8 @@ from sam2act.data.samplers import (
     first_chains,
     uniform_draws,
 )
-from sam2act.data.store.builder import StoreRequest, ensure_store
+from sam2act.data.store.builder import ensure_store
+from sam2act.data.store.request import StoreRequest
 from sam2act.data.store.store import KeyframeStore
 from tests.data.synthetic_demos import CAMERAS, IMAGE_SIZE, write_synthetic_task
 

@@ -17,7 +17,8 @@ from sam2act.data.rlbench.types import (
     dump_published,
     load_restricted,
 )
-from sam2act.data.store.builder import StoreRequest, ensure_store
+from sam2act.data.store.builder import ensure_store
+from sam2act.data.store.request import StoreRequest
 from tests.data.synthetic_demos import CAMERAS, IMAGE_SIZE, write_synthetic_task
 
 TASK = "open_drawer"

@@ -14,8 +14,10 @@ from sam2act.config import tasks
 from sam2act.config.schema import ExperimentConfig
 from sam2act.config.tasks import task_names
 from sam2act.core.errors import UserError
-from sam2act.data.store.builder import StoreRequest, ensure_store
-from sam2act.data.store.store import KeyframeStore, StoreError
+from sam2act.data.store.builder import ensure_store
+from sam2act.data.store.request import StoreRequest
+from sam2act.data.store.store import KeyframeStore
+from sam2act.data.store.task_store import StoreError
 from sam2act.runtime.distributed import DistributedContext
 from sam2act.training.run_data import DataOptions, build_training_data, open_stores
 from tests.data.peract_replay.replay_writer import write_replay

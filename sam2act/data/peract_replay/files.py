@@ -15,11 +15,10 @@ from sam2act.core.rules import depth_rules, robot_rules, zero_or_one
 from sam2act.data.peract_replay.colours import ColourReader
 from sam2act.data.recorded_rules import Source, check_cameras
 from sam2act.data.rlbench.demo_folders import visible_folders
-from sam2act.data.rlbench.demos import CameraArrays
 from sam2act.data.rlbench.types import DemoError, load_restricted, numbers_in, short
+from sam2act.data.source import CameraArrays, coded_depth
 from sam2act.data.store.bounds_check import frames_without_points
 from sam2act.data.transitions import PADDING
-from sam2act.geometry.cameras import encode_depth
 
 TERMINAL_FILE = "replay_info.npy"
 REPLAY_AGAIN = "unpack the archive again or take out the records of this episode"
@@ -229,7 +228,7 @@ def read_images(
         pixels = colours.to_bytes([np.moveaxis(picture, 0, -1) for picture in pictures])
     except ValueError as error:
         raise ReplayError(f"{path}: rgb: {error}; {source.again}") from error
-    codes, ranges = map(np.stack, zip(*map(_encode_metres, depths), strict=True))
+    codes, ranges = map(np.stack, zip(*map(coded_depth, depths), strict=True))
     calibration = CameraArrays(ranges, intrinsics, extrinsics)
     of_frame = CameraArrays(*(part[None] for part in calibration))
     check_cameras(source, cameras, image_size, *of_frame)
@@ -305,9 +304,3 @@ def _camera_array(
             remedy = f"set image_size, which is {shape[-1]}, to the size of the pictures"
         raise ReplayError(f"{path}: {key} is {short(record[key])} instead of {shape}; {remedy}")
     return np.asarray(record[key]) if kind == "rgb" else values
-
-
-def _encode_metres(depth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(H, W, 3) uint8 codes between 0 and the largest depth, and these planes (2,) in metres."""
-    far = max(float(depth.max()), float(np.finfo(np.float32).tiny))
-    return encode_depth(torch.from_numpy(depth / far)).numpy(), np.array([0.0, far])

@@ -40,10 +40,11 @@ from sam2act.data.peract_replay.files import (
 )
 from sam2act.data.recorded_rules import Source, check_poses
 from sam2act.data.rlbench.demo_folders import warn_of_absent
-from sam2act.data.rlbench.demos import CameraArrays
+from sam2act.data.source import CameraArrays
 from sam2act.data.store.bounds_check import require_live_cameras
 from sam2act.data.store.checks import warn_of_oddities
-from sam2act.data.store.store import KeyframeStore, StoreError, read_index, task_folder
+from sam2act.data.store.store import KeyframeStore
+from sam2act.data.store.task_store import StoreError, read_index, task_folder
 from sam2act.data.store.writer import (
     StoredEpisode,
     StoreSettings,
@@ -196,11 +197,12 @@ def _episode(
     entry = {
         "episode": number,
         "instruction": instruction,
+        "num_frames": int(max(table["target_frame"].max(), *frames)) + 1,
         "keyframes": sorted({int(frame) for frame in table["target_frame"]}),
         "frames": list(frames),
     }
     calibration = CameraArrays(*(np.stack(parts) for parts in zip(*calibrations, strict=True)))
-    return StoredEpisode(entry, table, pixels, calibration)
+    return StoredEpisode(entry, pixels, calibration, {}, table=table)
 
 
 def _instruction(record: dict[str, Any], path: Path) -> str:

@@ -34,20 +34,22 @@ def recorded_cameras(folder: Path) -> list[str]:
 
 
 def read_images(
-    folder: str | Path, frames: Sequence[int], cameras: Sequence[str], image_size: int
+    folder: str | Path,
+    frames: Sequence[int],
+    cameras: Sequence[str],
+    image_size: int,
+    kinds: Sequence[str] = IMAGE_KINDS,
 ) -> np.ndarray:
-    """Colour and depth images of `frames`, (F, 2, K, H, W, 3) uint8.
+    """Colour and depth images of `frames`, (F, P, K, H, W, 3) uint8.
 
-    Axis 1: colour, then the 24-bit depth code (high byte first). PNGs of other frames may be
-    absent.
+    Axis 1 follows `kinds`: colour, then the 24-bit depth code (high byte first). PNGs of other
+    frames may be absent.
 
     Raises:
         DemoError: a PNG is absent, damaged or has another size than `image_size`.
     """
     folder = Path(folder)
-    places = [
-        (frame, kind, camera) for frame in frames for kind in IMAGE_KINDS for camera in cameras
-    ]
+    places = [(frame, kind, camera) for frame in frames for kind in kinds for camera in cameras]
     images = np.empty((len(places), image_size, image_size, 3), np.uint8)
 
     def read_into(index: int) -> None:
@@ -64,7 +66,7 @@ def read_images(
 
     with ThreadPoolExecutor(_DECODER_THREADS) as pool:  # decoding releases the interpreter lock
         list(pool.map(read_into, range(len(places))))
-    return images.reshape(len(frames), 2, len(cameras), image_size, image_size, 3)
+    return images.reshape(len(frames), len(kinds), len(cameras), image_size, image_size, 3)
 
 
 def read_picture(path: Path, kind: str) -> np.ndarray:
@@ -140,7 +142,8 @@ def _why_absent(path: Path) -> str:
         )
     return (
         f"{path}: this frame is needed for training but absent; copy the episode completely "
-        "(frame 0, every tenth frame and the keyframes of every camera)"
+        "(frame 0, every tenth frame and the keyframes of every camera; all frames for a policy "
+        "that is not one of keyframes)"
     )
 
 

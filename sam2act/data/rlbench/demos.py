@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -36,6 +36,7 @@ from sam2act.data.rlbench.types import (
     numbers_in,
     short,
 )
+from sam2act.data.source import CameraArrays
 from sam2act.data.transitions import FrameLabels
 
 LOW_DIM_FILE = "low_dim_obs.pkl"
@@ -43,14 +44,6 @@ DESCRIPTIONS_FILE = "variation_descriptions.pkl"
 VARIATION_FILE = "variation_number.pkl"
 _MARK = "_camera_intrinsics"  # by which misc shows that it knows a camera
 PICKLE_FILES = (LOW_DIM_FILE, DESCRIPTIONS_FILE, VARIATION_FILE)
-
-
-class CameraArrays(NamedTuple):
-    """Calibration of F frames and K cameras."""
-
-    depth_range: np.ndarray  # (F, K, 2) float64: near, far in metres
-    intrinsics: np.ndarray  # (F, K, 3, 3) float64
-    extrinsics: np.ndarray  # (F, K, 4, 4) float64, T_world_from_camera
 
 
 @dataclass(frozen=True)

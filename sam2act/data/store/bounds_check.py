@@ -25,13 +25,8 @@ from sam2act.core.files import replacing
 from sam2act.data.rlbench.demo_images import image_path
 from sam2act.data.rlbench.demos import LOW_DIM_FILE, CameraArrays
 from sam2act.data.rlbench.types import DemoError
-from sam2act.data.store.store import (
-    CALIBRATION,
-    KeyframeStore,
-    StoreError,
-    TaskStore,
-    frame_labels_of,
-)
+from sam2act.data.store.store import SomeStore
+from sam2act.data.store.task_store import CALIBRATION, StoreError, TaskStore, frame_labels_of
 from sam2act.geometry.cameras import measured_depth, unproject
 from sam2act.geometry.scene_bounds import SceneBounds
 
@@ -158,8 +153,8 @@ class Unseen(NamedTuple):
 
 
 def keep_points_inside(
-    store: KeyframeStore, scene_bounds: Sequence[float], *, skip_bad_episodes: bool = False
-) -> KeyframeStore:
+    store: SomeStore, scene_bounds: Sequence[float], *, skip_bad_episodes: bool = False
+) -> SomeStore:
     """The store, after a check that its frames and cameras show points inside the bounds.
 
     Every frame must show one by some camera, and every camera one in some frame of an episode.
@@ -175,7 +170,7 @@ def keep_points_inside(
     """
     left_out = set()
     for row, part in enumerate(store.task_stores):
-        used = set(store.table["episode"][store.task_index == row].tolist())
+        used = set(store.episodes_of(row))
         found = unseen(part, scene_bounds)
         outside = [label for label in found.frames if label[0] in used]
         blind = [label for label in found.cameras if label[0] in used]
@@ -207,7 +202,7 @@ def unseen(store: TaskStore, scene_bounds: Sequence[float]) -> Unseen:
     known = _remembered(path, digest)
     if key not in known:
         sees = seeing_cameras(
-            store.images[1::2], _calibration(store), SceneBounds.from_sequence(scene_bounds)
+            store.depth_code, _calibration(store), SceneBounds.from_sequence(scene_bounds)
         )
         labels = frame_labels_of(store.index)
         frames = [labels[row] for row in np.flatnonzero(~sees.any(axis=1)).tolist()]
@@ -278,7 +273,7 @@ def _cameras_message(store: TaskStore, blind: list[tuple[int, str]], bounds: str
 def _where(store: TaskStore, row: int, cameras: slice) -> str:
     """Between which corners the points of some cameras lie in a row of the store."""
     calibration = CameraArrays(*(part[row, cameras] for part in _calibration(store)))
-    points = _points(np.array(store.images[2 * row + 1, cameras]), calibration).flatten(0, 1)
+    points = _points(np.array(store.depth_code[row, cameras]), calibration).flatten(0, 1)
     points = points[points.isfinite().all(-1)]
     if not len(points):
         return "nothing was measured"

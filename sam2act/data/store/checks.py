@@ -12,7 +12,8 @@ import numpy as np
 import torch
 
 from sam2act.core.rules import advise, camera_advice
-from sam2act.data.store.store import KeyframeStore, StoreError, TaskStore, frame_labels_of
+from sam2act.data.store.store import KeyframeStore
+from sam2act.data.store.task_store import StoreError, TaskStore, frame_labels_of
 
 logger = logging.getLogger(__name__)
 FAR_OUTSIDE = 0.1  # share of the longest edge of the bounds

@@ -1,51 +1,30 @@
-"""The frame store: every image of a task once on disk, memory-mapped, plus the record table.
+"""The stores of several tasks as one list of samples.
 
-One folder per task, `<store_folder>/<split>/<task>/`:
-
-    frames.u8           raw bytes (F, 2, K, H, W, 3): colour, then depth code, high byte first
-    arrays.safetensors  calibration per frame and the columns of the record table
-    index.json          version, settings, episodes with the fingerprints of their sources
-
-Reading only; `store_writer.py` writes the folders, `store_builder.py` fills them from demos.
 Legend: N record, F frame in the store, K camera, H W image size, B batch.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from sam2act.core.errors import UserError
+from sam2act.core.specs import TIME_FEATURE_LENGTH
+from sam2act.data.store.task_store import (
+    CALIBRATION,
+    REBUILD,
+    ImageForm,
+    StoreError,
+    TaskStore,
+    task_folder,
+)
 from sam2act.data.transitions import TRANSITION_DTYPE, valid_records
 
-FORMAT_NAME = "sam2act frame store"
-FORMAT_VERSION = 2
-FRAMES_FILE = "frames.u8"
-ARRAYS_FILE = "arrays.safetensors"
-INDEX_FILE = "index.json"
-CALIBRATION = ("depth_range", "intrinsics", "extrinsics")
-COLUMN_PREFIX = "table."
-_REBUILD = "build it with scripts/build_store.py"
-
-
-class StoreError(UserError):
-    """A frame store is absent, damaged or lacks what is asked of it."""
-
-
-class ImageForm(NamedTuple):
-    """What the images of a store show."""
-
-    cameras: tuple[str, ...]
-    image_size: int
-
-    def __str__(self) -> str:
-        return f"cameras {', '.join(self.cameras)} with image_size {self.image_size}"
+SomeStore = TypeVar("SomeStore", bound="FrameStore")
 
 
 class Chains(NamedTuple):
@@ -58,7 +37,7 @@ class Chains(NamedTuple):
 
 
 class Gathered(NamedTuple):
-    """The stored images and calibration of B records."""
+    """The stored images and calibration of B frames."""
 
     rgb: np.ndarray  # (B, K, H, W, 3) uint8
     depth_code: np.ndarray  # (B, K, H, W, 3) uint8
@@ -67,137 +46,35 @@ class Gathered(NamedTuple):
     extrinsics: np.ndarray  # (B, K, 4, 4) float64
 
 
-def task_folder(store_folder: str | Path, split: str, task: str) -> Path:
-    """The folder of one task's store."""
-    return Path(store_folder) / split / task
+class FrameStore:
+    """The stores of several tasks, limited to some episodes; what all kinds of samples share.
 
-
-def read_index(folder: str | Path) -> dict[str, Any]:
-    """The content of a task store's index.
-
-    Raises:
-        StoreError: there is no store, its index is damaged or has another format version.
-    """
-    path = Path(folder) / INDEX_FILE
-    if not path.is_file():
-        raise StoreError(f"{path}: there is no frame store here; {_REBUILD}")
-    try:
-        index = json.loads(path.read_text(encoding="utf-8"))
-        version = index["format"], index["version"]
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise StoreError(f"{path}: damaged ({error}); {_REBUILD} --refresh") from error
-    if version != (FORMAT_NAME, FORMAT_VERSION):
-        raise StoreError(f"{path}: format {version} is not read here; {_REBUILD} --refresh")
-    return index
-
-
-def frame_labels_of(index: dict[str, Any]) -> list[tuple[int, int]]:
-    """(episode, frame) of every row of a task store."""
-    return [(entry["episode"], frame) for entry in index["episodes"] for frame in entry["frames"]]
-
-
-class TaskStore:
-    """The store of one task. Pickles as its path and form.
-
-    The image file is mapped at once: a rebuild by another run replaces the folder, but not what is
-    open here.
+    Subclasses make `_join` number the samples 0, 1, ...: `task_index` (N,) is the task of each,
+    `valid` (M,) lists those that may be sampled. Pickling keeps the paths only, so worker processes
+    share the pages of the image files.
     """
 
-    def __init__(self, folder: str | Path, form: ImageForm | None = None) -> None:
-        """Reads the index and maps the image file.
-
-        Args:
-            folder: where the store lies.
-            form: what its images must show; None = anything.
-
-        Raises:
-            StoreError: the store is absent, damaged or has another form.
-        """
-        self.folder = Path(folder)
-        self.index = read_index(self.folder)
-        self.task: str = self.index["task"]
-        self.cameras: tuple[str, ...] = tuple(self.index["cameras"])
-        self.image_size: int = self.index["image_size"]
-        if form is not None and self.form != form:
-            raise StoreError(
-                f"{self.folder}: holds {self.form}, but {form} are asked for; another run "
-                "has built it so: give each of them a store_folder of its own"
-            )
-        self.num_frames: int = self.index["num_frames"]
-        frames, expected = self.folder / FRAMES_FILE, int(np.prod(self._image_shape))
-        size = frames.stat().st_size if frames.is_file() else -1
-        if size != expected:
-            raise StoreError(f"{frames}: {size} bytes instead of {expected}; {_REBUILD} --refresh")
-        self.images = self._map_images()
-
-    def __reduce__(self) -> tuple:
-        return TaskStore, (self.folder, self.form)
-
-    @property
-    def form(self) -> ImageForm:
-        """What the images show."""
-        return ImageForm(self.cameras, self.image_size)
-
-    @property
-    def _image_shape(self) -> tuple[int, ...]:
-        size = self.image_size
-        return (2 * self.num_frames, len(self.cameras), size, size, 3)
-
-    def _map_images(self) -> np.ndarray:
-        """(2F, K, H, W, 3) uint8, memory-mapped: colour in even rows, depth code in odd rows."""
-        if self.num_frames == 0:
-            return np.zeros(self._image_shape, np.uint8)
-        path = self.folder / FRAMES_FILE
-        return np.memmap(path, np.uint8, mode="r", shape=self._image_shape)
-
-    @cached_property
-    def arrays(self) -> dict[str, np.ndarray]:
-        """Calibration arrays and table columns."""
-        from safetensors import SafetensorError
-        from safetensors.numpy import load_file
-
-        path = self.folder / ARRAYS_FILE
-        try:
-            return load_file(path)
-        except (OSError, SafetensorError) as error:
-            raise StoreError(f"{path}: damaged ({error}); {_REBUILD} --refresh") from error
-
-    @cached_property
-    def table(self) -> np.ndarray:
-        """(N,) array of `TRANSITION_DTYPE`, all records in storage order."""
-        names = TRANSITION_DTYPE.names or ()
-        table = np.zeros(len(self.arrays[COLUMN_PREFIX + names[0]]), TRANSITION_DTYPE)
-        for name in names:
-            table[name] = self.arrays[COLUMN_PREFIX + name]
-        return table
-
-    @property
-    def num_bytes(self) -> int:
-        """Size of the store on disk."""
-        return sum(path.stat().st_size for path in self.folder.iterdir())
-
-
-class KeyframeStore:
-    """The stores of several tasks as one list of records, in the order of the tasks.
-
-    Pickling keeps the paths only, so worker processes share the pages of the image files.
-    """
+    valid: np.ndarray
+    task_index: np.ndarray
+    samples = "samples"  # what messages call them
 
     def __init__(
         self,
         tasks: Sequence[TaskStore],
         episodes: Collection[int] | None = None,
         left_out: Collection[tuple[str, int]] = (),
+        *options: Any,
     ) -> None:
         """Joins task stores.
 
         Args:
             tasks: the store of each task.
-            episodes: limits the records to these episode numbers; None = all.
-            left_out: (task, episode) pairs whose records are not used.
+            episodes: limits the samples to these episode numbers; None = all.
+            left_out: (task, episode) pairs whose samples are not used.
+            options: what the kind of samples depends on, for `_join`.
 
         Raises:
-            StoreError: the stores differ in cameras or image size, or no record is left.
+            StoreError: the stores differ in cameras or image size, or no sample is left.
         """
         if not tasks:
             raise StoreError("tasks: at least one task is needed")
@@ -205,25 +82,29 @@ class KeyframeStore:
             if other.form != tasks[0].form:
                 raise StoreError(
                     f"{other.folder} and {tasks[0].folder} differ in cameras or image_size; "
-                    f"{_REBUILD} --refresh with the same settings"
+                    f"{REBUILD} --refresh with the same settings"
                 )
         self.task_stores = tuple(tasks)
         self.episodes = None if episodes is None else tuple(episodes)
         self.left_out = frozenset(left_out)
+        self.options = options
         self.tasks = tuple(store.task for store in tasks)
         self.cameras, self.image_size = tasks[0].form
-        self._join()
+        sizes = [store.num_frames for store in tasks]
+        self.first_frame = np.cumsum([0, *sizes[:-1]])
+        self._join(*options)
+        self._require_samples()
 
     @classmethod
     def open(
-        cls,
+        cls: type[SomeStore],
         store_folder: str | Path,
         split: str,
         tasks: Sequence[str],
         *,
         episodes: Collection[int] | None = None,
         form: ImageForm | None = None,
-    ) -> KeyframeStore:
+    ) -> SomeStore:
         """Opens the stores of `tasks` below `<store_folder>/<split>/`.
 
         Raises:
@@ -232,47 +113,112 @@ class KeyframeStore:
         folders = [task_folder(store_folder, split, name) for name in tasks]
         return cls([TaskStore(folder, form) for folder in folders], episodes)
 
-    def without(self, episodes: Collection[tuple[str, int]]) -> KeyframeStore:
-        """The same store less the records of some (task, episode) pairs."""
-        return KeyframeStore(self.task_stores, self.episodes, self.left_out | set(episodes))
+    def without(self: SomeStore, episodes: Collection[tuple[str, int]]) -> SomeStore:
+        """The same store less the samples of some (task, episode) pairs."""
+        left_out = self.left_out | set(episodes)
+        return type(self)(self.task_stores, self.episodes, left_out, *self.options)
 
     def __reduce__(self) -> tuple:
-        return KeyframeStore, (self.task_stores, self.episodes, self.left_out)
+        return type(self), (self.task_stores, self.episodes, self.left_out, *self.options)
 
     def __len__(self) -> int:
-        return len(self.table)
+        return len(self.task_index)
 
-    def _join(self) -> None:
-        instructions: dict[str, int] = {}
-        tables, task_rows, texts = [], [], []
-        for row, store in enumerate(self.task_stores):
-            table = store.table
-            if self.episodes is not None:
-                table = table[np.isin(table["episode"], self.episodes)]
-            unused = [episode for task, episode in self.left_out if task == store.task]
-            table = table[~np.isin(table["episode"], unused)]
-            text_of_episode = {e["episode"]: e["instruction"] for e in store.index["episodes"]}
-            numbers, inverse = np.unique(table["episode"], return_inverse=True)
-            ids = [
-                instructions.setdefault(text_of_episode[int(n)], len(instructions)) for n in numbers
-            ]
-            tables.append(table)
-            task_rows.append(np.full(len(table), row))
-            texts.append(np.asarray(ids, np.int64)[inverse])
-        self.table = np.concatenate(tables)
-        self.task_index = np.concatenate(task_rows)
-        self.instruction_index = np.concatenate(texts)
-        self.instructions: tuple[str, ...] = tuple(instructions)
-        self.valid = valid_records(self.table)
-        empty = sorted(set(range(len(self.tasks))) - set(self.task_index[self.valid].tolist()))
+    def episodes_of(self, row: int) -> list[int]:
+        """The used episodes of a task, increasing."""
+        return sorted(entry["episode"] for entry in self._entries(row))
+
+    def _entries(self, row: int) -> Iterator[dict[str, Any]]:
+        """The index entries of the used episodes of a task, in storage order."""
+        store = self.task_stores[row]
+        wanted = None if self.episodes is None else set(self.episodes)
+        for entry in store.index["episodes"]:
+            number = entry["episode"]
+            if (wanted is None or number in wanted) and (store.task, number) not in self.left_out:
+                yield entry
+
+    @cached_property
+    def _texts(self) -> tuple[tuple[str, ...], dict[tuple[int, int], int]]:
+        """The distinct instructions, and (task, episode) -> place among them."""
+        numbers: dict[str, int] = {}
+        places = {}
+        for row in range(len(self.tasks)):
+            for entry in sorted(self._entries(row), key=lambda entry: entry["episode"]):
+                place = numbers.setdefault(entry["instruction"], len(numbers))
+                places[row, entry["episode"]] = place
+        return tuple(numbers), places
+
+    @property
+    def instructions(self) -> tuple[str, ...]:
+        """The distinct instructions of the used episodes."""
+        return self._texts[0]
+
+    def instruction_of(self, row: int, episode: int) -> int:
+        """Which instruction an episode of a task has."""
+        return self._texts[1][row, episode]
+
+    def _join(self, *options: Any) -> None:
+        raise NotImplementedError
+
+    def _require_samples(self) -> None:
+        there = set(self.task_index[self.valid].tolist())
+        empty = sorted(set(range(len(self.tasks))) - there)
         if empty:
             names = ", ".join(self.tasks[row] for row in empty)
             raise StoreError(
-                f"no records of {names} in the wanted episodes; check demo and demo_start, or "
-                "--episodes"
+                f"no {self.samples} of {names} in the wanted episodes; check demo and demo_start, "
+                "or --episodes"
             )
-        sizes = [store.num_frames for store in self.task_stores]
-        self._first_frame = np.cumsum([0, *sizes[:-1]])
+
+    def pictures(self, tasks: np.ndarray, frames: np.ndarray, plane: int) -> np.ndarray:
+        """(B, K, H, W, 3) uint8: colours (plane 0) or depth codes (1) of stored frames.
+
+        Args:
+            tasks: (B,) row of the list of tasks.
+            frames: (B,) stored frame of that task.
+            plane: which of the two.
+        """
+        size = self.image_size
+        out = np.empty((len(frames), len(self.cameras), size, size, 3), np.uint8)
+        for task in np.unique(tasks):
+            store = self.task_stores[task]
+            here = np.flatnonzero(tasks == task)
+            _take(store.images, store.planes * frames[here] + plane, out, here)
+        return out
+
+    @cached_property
+    def calibration(self) -> dict[str, np.ndarray]:
+        """Calibration of all stored frames, those of the first task first."""
+        return {
+            name: np.concatenate([store.arrays[name] for store in self.task_stores])
+            for name in CALIBRATION
+        }
+
+
+class KeyframeStore(FrameStore):
+    """All records of keyframe chains, in the order of the tasks."""
+
+    table: np.ndarray  # (N,) of TRANSITION_DTYPE
+    instruction_index: np.ndarray  # (N,) int64
+    samples = "records"
+
+    def _join(self, episode_length: int = TIME_FEATURE_LENGTH) -> None:
+        tables, task_rows = [], []
+        for row, store in enumerate(self.task_stores):
+            table = store.records(episode_length)
+            table = table[np.isin(table["episode"], self.episodes_of(row))]
+            tables.append(table)
+            task_rows.append(np.full(len(table), row))
+        self.table = np.concatenate(tables)
+        self.task_index = np.concatenate(task_rows)
+        self.instruction_index = self._instruction_rows()
+        self.valid = valid_records(self.table)
+
+    def _instruction_rows(self) -> np.ndarray:
+        keys = np.stack([self.task_index, self.table["episode"]])
+        pairs, inverse = np.unique(keys, axis=1, return_inverse=True)
+        places = [self.instruction_of(*pair) for pair in pairs.T.tolist()]
+        return np.asarray(places, np.int64)[inverse.reshape(-1)]
 
     def fingerprints(self) -> dict[str, str]:
         """Task -> digest of what its records teach; images and places of files are left out."""
@@ -287,13 +233,6 @@ class KeyframeStore:
                 digest.update(self.instructions[index].encode())
             found[task] = digest.hexdigest()
         return found
-
-    @cached_property
-    def _calibration(self) -> dict[str, np.ndarray]:
-        return {
-            name: np.concatenate([store.arrays[name] for store in self.task_stores])
-            for name in CALIBRATION
-        }
 
     @cached_property
     def chains(self) -> Chains:
@@ -314,18 +253,11 @@ class KeyframeStore:
 
     def gather(self, records: np.ndarray) -> Gathered:
         """Images and calibration of B sampleable records; one copy per field."""
-        rows = self.table["image_row"][records].astype(np.int64)
+        frames = self.table["image_row"][records].astype(np.int64)
         tasks = self.task_index[records]
-        frames = self._first_frame[tasks] + rows
-        shape = (len(records), len(self.cameras), self.image_size, self.image_size, 3)
-        rgb, depth_code = np.empty(shape, np.uint8), np.empty(shape, np.uint8)
-        for task in np.unique(tasks):
-            images = self.task_stores[task].images
-            here = np.flatnonzero(tasks == task)
-            _take(images, 2 * rows[here], rgb, here)
-            _take(images, 2 * rows[here] + 1, depth_code, here)
-        calibration = (self._calibration[name][frames] for name in CALIBRATION)
-        return Gathered(rgb, depth_code, *calibration)
+        rgb, depth_code = (self.pictures(tasks, frames, plane) for plane in (0, 1))
+        rows = self.first_frame[tasks] + frames
+        return Gathered(rgb, depth_code, *(self.calibration[name][rows] for name in CALIBRATION))
 
 
 def _take(images: np.ndarray, rows: np.ndarray, out: np.ndarray, here: np.ndarray) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,16 +13,18 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sam2act.core.files import flush, naming
-from sam2act.data.rlbench.demos import CameraArrays
-from sam2act.data.store.store import (
+from sam2act.data.source import CameraArrays
+from sam2act.data.store.task_store import (
+    ACTION,
     ARRAYS_FILE,
-    CALIBRATION,
     COLUMN_PREFIX,
     FORMAT_NAME,
     FORMAT_VERSION,
     FRAMES_FILE,
     INDEX_FILE,
+    STATE_PREFIX,
     ImageForm,
+    StoreError,
 )
 from sam2act.data.transitions import TRANSITION_DTYPE
 
@@ -34,9 +36,11 @@ class StoreSettings(NamedTuple):
     split: str
     cameras: tuple[str, ...]
     image_size: int
-    origin: str  # "demos" | "published replay"
+    origin: str  # "demos" | "published replay" | name of another source
     gripper_threshold: float | None = None  # states above it are open; None = recorded as 0 or 1
     assume_ignore_collisions: bool | None = None  # label of frames without the flag
+    depth: bool = True  # False: colour only
+    dense: bool = False  # every frame; False: those that keyframe chains show
 
     @property
     def form(self) -> ImageForm:
@@ -45,12 +49,18 @@ class StoreSettings(NamedTuple):
 
 
 class StoredEpisode(NamedTuple):
-    """One episode as it enters a store."""
+    """One episode as it enters a store.
 
-    entry: dict[str, Any]  # its description in the index; needs "episode" and "instruction"
-    table: np.ndarray  # (N,) records; image_row counts from 0
-    images: np.ndarray  # (F, 2, K, H, W, 3) uint8
-    calibration: CameraArrays
+    `entry` is its description in the index: `episode`, `instruction`, `frames` (numbers of the F
+    stored frames), `keyframes`, `num_frames` (T) and whatever else is worth knowing.
+    """
+
+    entry: dict[str, Any]
+    images: np.ndarray  # (F, P, K, H, W, 3) uint8
+    calibration: CameraArrays | None  # of the F frames; None without depth
+    states: Mapping[str, np.ndarray]  # name -> (T, n)
+    actions: np.ndarray | None = None  # (T or T - 1, A)
+    table: np.ndarray | None = None  # (N,) records of an imported replay; image_row counts from 0
 
 
 @dataclass
@@ -60,35 +70,60 @@ class TaskStoreWriter:
     folder: Path
     settings: StoreSettings
     data_folder: str = ""  # where the demos come from; not part of the content
+    rate: float | None = None  # frames per second; None = unknown
     num_frames: int = 0
     entries: list[dict[str, Any]] = field(default_factory=list)
     skipped: dict[str, dict[str, Any]] = field(default_factory=dict)
-    _tables: list[np.ndarray] = field(default_factory=list)
-    _calibrations: list[CameraArrays] = field(default_factory=list)
+    _columns: list[dict[str, np.ndarray]] = field(default_factory=list)
 
     def add(self, episode: StoredEpisode) -> None:
-        """Appends one episode."""
-        table = episode.table.copy()
-        table["image_row"] += np.where(table["image_row"] >= 0, self.num_frames, 0).astype(np.int32)
+        """Appends one episode.
+
+        Raises:
+            StoreError: it has other states or actions than the ones before.
+        """
+        columns = self._arrays_of(episode)
+        first = self._columns[0] if self._columns else columns
+        shapes = {name: (v.shape[1:], v.dtype) for name, v in columns.items()}
+        if shapes != {name: (v.shape[1:], v.dtype) for name, v in first.items()}:
+            raise StoreError(
+                f"{self.settings.task}: episode {episode.entry['episode']} holds "
+                f"{_listed(columns)}, but earlier ones {_listed(first)}; all episodes of a task "
+                "need the same states and actions"
+            )
         path = self.folder / FRAMES_FILE
         with naming(path), open(path, "ab") as stream:
             stream.write(np.ascontiguousarray(episode.images).data)
         self.num_frames += len(episode.images)
-        self.entries.append(episode.entry)
-        self._tables.append(table)
-        self._calibrations.append(episode.calibration)
+        num_actions = 0 if episode.actions is None else len(episode.actions)
+        self.entries.append({**episode.entry, "num_actions": num_actions})
+        self._columns.append(columns)
+
+    def _arrays_of(self, episode: StoredEpisode) -> dict[str, np.ndarray]:
+        """What an episode adds to the arrays of the store, by name."""
+        arrays = {
+            STATE_PREFIX + name: np.asarray(values, np.float64).reshape(len(values), -1)
+            for name, values in episode.states.items()
+        }
+        if episode.actions is not None:
+            arrays[ACTION] = np.asarray(episode.actions, np.float64)
+        if episode.calibration is not None:
+            arrays |= episode.calibration._asdict()
+        if episode.table is not None:
+            table = episode.table.copy()
+            table["image_row"] += np.where(table["image_row"] >= 0, self.num_frames, 0).astype("i4")
+            names = TRANSITION_DTYPE.names or ()
+            arrays |= {COLUMN_PREFIX + name: np.ascontiguousarray(table[name]) for name in names}
+        return arrays
 
     def finish(self) -> None:
-        """Writes table, calibration and index, and flushes everything to disk."""
+        """Writes arrays and index, and flushes everything to disk."""
         from safetensors.numpy import save_file
 
-        table = np.concatenate(self._tables)
         arrays = {
-            COLUMN_PREFIX + name: np.ascontiguousarray(table[name])
-            for name in TRANSITION_DTYPE.names or ()
+            name: np.concatenate([columns[name] for columns in self._columns])
+            for name in self._columns[0]
         }
-        for name in CALIBRATION:
-            arrays[name] = np.concatenate([getattr(c, name) for c in self._calibrations])
         with naming(self.folder / ARRAYS_FILE):
             save_file(arrays, self.folder / ARRAYS_FILE)
         index = {
@@ -96,6 +131,7 @@ class TaskStoreWriter:
             "version": FORMAT_VERSION,
             **self.settings._asdict(),
             "data_folder": self.data_folder,
+            "rate": self.rate,
             "num_frames": self.num_frames,
             "episodes": self.entries,
             "skipped": self.skipped,
@@ -107,9 +143,17 @@ class TaskStoreWriter:
                 flush(path)
 
 
+def _listed(columns: Mapping[str, np.ndarray]) -> str:
+    parts = (f"{name} of {' x '.join(map(str, v.shape[1:]))}" for name, v in columns.items())
+    return ", ".join(parts)
+
+
 @contextmanager
 def writing_task_store(
-    folder: Path, settings: StoreSettings, data_folder: str | Path = ""
+    folder: Path,
+    settings: StoreSettings,
+    data_folder: str | Path = "",
+    rate: float | None = None,
 ) -> Iterator[TaskStoreWriter]:
     """Yields a writer; on success the finished store replaces `folder` at once.
 
@@ -120,7 +164,7 @@ def writing_task_store(
     building.mkdir(parents=True)
     try:
         origin = str(Path(data_folder).resolve()) if str(data_folder) else ""
-        writer = TaskStoreWriter(building, settings, origin)
+        writer = TaskStoreWriter(building, settings, origin, rate)
         yield writer
         writer.finish()
         _replace(folder, building)

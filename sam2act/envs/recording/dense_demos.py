@@ -5,14 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
-from sam2act.core.actions import EE_DELTA, EE_POSE
-from sam2act.core.errors import require_choice
+from sam2act.core.actions import EE_DELTA
+from sam2act.data.rlbench.dense_actions import pose_actions, require_dense
 from sam2act.data.rlbench.types import Demo, DemoError
 from sam2act.envs.base import Env, EnvError
 
-DENSE_CONTROLS = (EE_POSE.mode, EE_DELTA.mode)
 HOLD_FRAMES = 10  # frames that the last target is held, until things rest
 
 
@@ -24,24 +22,17 @@ def dense_actions(demo: Demo, control: str) -> np.ndarray:
         control: `ee_pose` or `ee_delta`.
 
     Returns:
-        (F - 1, 8) float64: pose of the tip in the next frame (metres, xyzw, world frame), gripper
-        (1 open, 0 closed); or (F - 1, 7): translation in metres and rotation vector in radians from
-        frame to frame, both in the world frame, gripper. Deltas add up to the recorded poses.
+        (F - 1, 8) or (F - 1, 7), as `pose_actions` says.
 
     Raises:
         ConfigError: another control mode.
         DemoError: fewer than two frames.
     """
-    require_choice("control", control, DENSE_CONTROLS)
+    require_dense(control)
     if len(demo) < 2:
         raise DemoError(f"demo: {len(demo)} frames hold no action; two are the least")
     poses = np.array([frame.gripper_pose for frame in demo], np.float64)
-    gripper = np.array([[frame.gripper_open] for frame in demo], np.float64)[1:]
-    if control == EE_POSE.mode:
-        return np.concatenate([poses[1:], gripper], axis=1)
-    turns = Rotation.from_quat(poses[:, 3:])
-    rotations = (turns[1:] * turns[:-1].inv()).as_rotvec()
-    return np.concatenate([np.diff(poses[:, :3], axis=0), rotations, gripper], axis=1)
+    return pose_actions(poses, np.array([frame.gripper_open for frame in demo]), control)
 
 
 def held_action(action: np.ndarray, control: str) -> np.ndarray:

@@ -16,8 +16,10 @@ from sam2act.data.peract_replay.colours import ColourReader
 from sam2act.data.peract_replay.replay import ReplayError, ReplayRequest, import_replay, open_replay
 from sam2act.data.rlbench.types import DemoError
 from sam2act.data.samplers import build_sampler
-from sam2act.data.store.builder import StoreRequest, ensure_store
-from sam2act.data.store.store import KeyframeStore, StoreError
+from sam2act.data.store.builder import ensure_store
+from sam2act.data.store.request import StoreRequest
+from sam2act.data.store.store import KeyframeStore
+from sam2act.data.store.task_store import StoreError
 from sam2act.data.transitions import PADDING
 from tests.data.peract_replay.replay_writer import assert_same_samples, write_replay
 from tests.data.synthetic_demos import CAMERAS, IMAGE_SIZE, write_synthetic_task

@@ -15,7 +15,8 @@ from sam2act.data.rlbench.demo_folders import episodes_folder
 from sam2act.data.rlbench.demo_images import image_path, read_picture
 from sam2act.data.rlbench.demos import camera_arrays, read_episode
 from sam2act.data.rlbench.types import DemoError
-from sam2act.data.store.builder import StoreRequest, ensure_store
+from sam2act.data.store.builder import ensure_store
+from sam2act.data.store.request import StoreRequest
 from sam2act.geometry.cameras import decode_depth, unproject
 from tests.data.synthetic_demos import CAMERAS, KEYFRAMES, write_synthetic_demo
 

@@ -12,17 +12,19 @@ from PIL import Image
 
 from sam2act.data.rlbench.demo_folders import episodes_folder
 from sam2act.data.rlbench.demo_images import image_path
-from sam2act.data.rlbench.demos import CameraArrays
 from sam2act.data.rlbench.types import DemoError, dump_published, load_restricted
+from sam2act.data.source import CameraArrays
 from sam2act.data.store import bounds_check as frame_clouds
 from sam2act.data.store.bounds_check import (
     frames_without_points,
     keep_points_inside,
     seeing_cameras,
 )
-from sam2act.data.store.builder import StoreRequest, ensure_store
+from sam2act.data.store.builder import ensure_store
 from sam2act.data.store.checks import keep_targets_inside
-from sam2act.data.store.store import KeyframeStore, StoreError
+from sam2act.data.store.request import StoreRequest
+from sam2act.data.store.store import KeyframeStore
+from sam2act.data.store.task_store import StoreError
 from sam2act.geometry.cameras import decode_depth, unproject
 from sam2act.geometry.scene_bounds import SceneBounds
 from tests.data.synthetic_demos import CAMERAS, IMAGE_SIZE, SCENE_CENTRE, write_synthetic_task
@@ -113,7 +115,7 @@ def _move_away(misc: dict, camera: str) -> None:
 def _stored(store: KeyframeStore) -> tuple[np.ndarray, CameraArrays]:
     part = store.task_stores[0]
     names = ("depth_range", "intrinsics", "extrinsics")
-    return part.images[1::2], CameraArrays(*(part.arrays[name] for name in names))
+    return part.depth_code, CameraArrays(*(part.arrays[name] for name in names))
 
 
 def _clouds(depth_code: np.ndarray, calibration: CameraArrays) -> torch.Tensor:

@@ -15,15 +15,10 @@ import pytest
 from sam2act.data.rlbench.demo_folders import episodes_folder
 from sam2act.data.rlbench.demo_images import image_path, read_images
 from sam2act.data.rlbench.types import DemoError, dump_published
-from sam2act.data.store.builder import StoreRequest, ensure_store, open_store
-from sam2act.data.store.store import (
-    INDEX_FILE,
-    ImageForm,
-    KeyframeStore,
-    StoreError,
-    TaskStore,
-    read_index,
-)
+from sam2act.data.store.builder import ensure_store, open_store
+from sam2act.data.store.request import StoreRequest
+from sam2act.data.store.store import KeyframeStore
+from sam2act.data.store.task_store import INDEX_FILE, ImageForm, StoreError, TaskStore, read_index
 from tests.data.synthetic_demos import (
     CAMERAS,
     IMAGE_SIZE,
@@ -320,7 +315,7 @@ def test_interrupted_build_leaves_nothing(request_: StoreRequest, monkeypatch, i
     def fail(*_args) -> None:
         raise interrupt
 
-    monkeypatch.setattr("sam2act.data.store.builder.camera_arrays", fail)
+    monkeypatch.setattr("sam2act.data.rlbench.source.camera_arrays", fail)
     with pytest.raises(interrupt):
         _build(request_)
     assert not request_.folder(TASK).exists() and not _siblings(request_)

@@ -7,10 +7,11 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from sam2act.core.errors import ConfigError
+from sam2act.data.rlbench.dense_actions import DENSE_CONTROLS
 from sam2act.data.rlbench.types import Demo, DemoError, RecordedObservation
 from sam2act.envs.base import EnvConfig
 from sam2act.envs.embedded.sim import EmbeddedEnv
-from sam2act.envs.recording.dense_demos import DENSE_CONTROLS, dense_actions, replay
+from sam2act.envs.recording.dense_demos import dense_actions, replay
 
 
 def frame(position: list[float], turn: list[float], is_open: float) -> RecordedObservation:
