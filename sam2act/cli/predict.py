@@ -49,6 +49,7 @@ from sam2act.policies.checkpoint import PolicyBundle, load_policy
 from sam2act.policies.multiview.branch import BranchOutput
 from sam2act.policies.sam2act.plus import SAM2ActPlusPolicy
 from sam2act.policies.sam2act.policy import Prediction, SAM2ActPolicy
+from sam2act.policies.session import policy_spec
 from sam2act.rendering.views import project
 from sam2act.reports.images import data_uri, enlarge_and_mark, overlay_heatmap, side_by_side
 from sam2act.reports.learning_curves import loss_charts, read_curves
@@ -124,7 +125,8 @@ def predict(
         list_episodes(args.data, args.split, task)  # an old store must not stand in for demos
     store = open_episodes(demos_of(experiment, args.data, output), args.split, task, episodes)
     world = DistributedContext(rank=0, size=1, device=device)
-    language = language_table(list(store.instructions), experiment, bundle.network, world)
+    spec = policy_spec(experiment, bundle.network)
+    language = language_table(list(store.instructions), experiment, spec, world)
     chains = [first_chain_records(store, episode) for episode in episodes]
     output.mkdir(parents=True, exist_ok=True)
     reports = []

@@ -13,7 +13,7 @@ from sam2act.config.values import NameList, WeightsFile
 from sam2act.core.described import check_descriptions
 from sam2act.core.errors import ConfigError as ConfigError  # also found here
 from sam2act.core.errors import require, require_choice
-from sam2act.core.registry import ENCODERS, TRANSFORMS
+from sam2act.core.registry import ENCODERS, SOURCES, TRANSFORMS
 
 GRAPH_MODES = ("reduce-overhead", "max-autotune")  # those that use CUDA graphs
 COMPILE_MODES = ("", "default", *GRAPH_MODES)  # "" = off
@@ -192,6 +192,7 @@ class ExperimentConfig:
     seed: int = 0  # added
     log_every: int = 100  # added: updates between two rows of the log
     # Data set, all added. Empty folders take the default of the task set.
+    source: str = "rlbench"  # kind of data: rlbench | peract_replay | name of a plug-in's
     data_folder: str = ""
     store_folder: str = ""
     replay_folder: str = ""  # released replay pickles; none = never look for any
@@ -223,6 +224,7 @@ class ExperimentConfig:
             require(getattr(self, key) >= 1, f"{key} must be at least 1")
         for key in ("num_workers", "demo_start", "seed"):
             require(getattr(self, key) >= 0, f"{key} must not be negative")
+        SOURCES.check(self.source)
         assumed = self.assume_ignore_collisions
         require_choice("assume_ignore_collisions", assumed, (None, True, False))
         require(len(self.cameras) >= 1, "cameras needs at least one camera name")

@@ -58,6 +58,7 @@ class PolicySpec:
         offsets: the frames of an observation, counted in actions from now (0), oldest first.
         episode_length: steps that the time feature spans.
         past_keyframes: how many earlier keyframes the policy itself remembers.
+        keyframe_window: consecutive keyframes that belong together in its training batches.
     """
 
     cameras: tuple[CameraSpec, ...]
@@ -69,6 +70,7 @@ class PolicySpec:
     offsets: tuple[int, ...] = (0,)
     episode_length: int = TIME_FEATURE_LENGTH
     past_keyframes: int = 0
+    keyframe_window: int = 1
 
     @property
     def camera_names(self) -> tuple[str, ...]:

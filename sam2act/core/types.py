@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -246,35 +246,33 @@ class Session(Protocol):
         ...
 
 
-SomeNumbers = TypeVar("SomeNumbers", float, np.ndarray)
+SomeSteps = TypeVar("SomeSteps", float, np.ndarray)
 
 
-def time_feature(time_index: SomeNumbers, length: int = TIME_FEATURE_LENGTH) -> SomeNumbers:
+def time_feature(time_index: SomeSteps, length: int = TIME_FEATURE_LENGTH) -> SomeSteps:
     """1 at the start of an episode, falling linearly to -1 at step `length - 1`."""
     return (1.0 - time_index / float(length - 1)) * 2.0 - 1.0
 
 
 def proprioception(
-    gripper_open: float | np.ndarray,
+    gripper_open: float,
     finger_joints: np.ndarray | Sequence[float],
-    time_index: int | np.ndarray,
+    time_index: int,
     length: int = TIME_FEATURE_LENGTH,
 ) -> np.ndarray:
     """What the robot reports of itself, the same in training and evaluation.
 
     Args:
-        gripper_open: (...) 1 = open, 0 = closed.
-        finger_joints: (..., 2) positions of the two fingers in metres, clipped to 0..0.04.
-        time_index: (...) keyframes executed since the start of the episode.
+        gripper_open: 1 = open, 0 = closed.
+        finger_joints: positions of the two fingers in metres, clipped to 0..0.04.
+        time_index: keyframes executed since the start of the episode.
         length: trained episode length, whatever the evaluation allows.
 
     Returns:
-        (..., 4) float32: gripper open, two finger joints, time feature.
+        (4,) float32: gripper open, two finger joints, time feature.
     """
     fingers = np.clip(finger_joints, *FINGER_RANGE)
-    time = time_feature(np.asarray(time_index), length)
-    parts = (np.asarray(gripper_open), fingers[..., 0], fingers[..., 1], time)
-    return np.stack(parts, axis=-1).astype(np.float32)
+    return np.array([gripper_open, *fingers, time_feature(time_index, length)], dtype=np.float32)
 
 
 @dataclass(frozen=True)
@@ -308,6 +306,19 @@ def _map_tensors(data: Data, function: Callable[[Tensor], Tensor]) -> Data:
         elif isinstance(value, Mapping):
             changed[item.name] = {k: _map_tensors(v, function) for k, v in value.items()}
     return dataclasses.replace(data, **changed)  # type: ignore[type-var]
+
+
+def tensors_in(data: Any) -> Iterator[Tensor]:
+    """Every tensor of a dataclass, those of dataclasses in it too."""
+    for item in dataclasses.fields(data):
+        value = getattr(data, item.name)
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, Observation):
+            yield from tensors_in(value)
+        elif isinstance(value, Mapping):
+            for part in value.values():
+                yield from tensors_in(part)
 
 
 def _given(observation: Observation) -> list[str]:

@@ -1,8 +1,8 @@
-"""From record numbers to `KeyframeBatch`es, and the loader that yields them in step order."""
+"""From sample numbers to batches, and the loader that yields them in step order."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -10,12 +10,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from sam2act.core.types import KeyframeBatch, SampleIdentity
-from sam2act.data.samplers import Sampler, SamplingError
-from sam2act.data.store.store import KeyframeStore
+from sam2act.core.types import Batch, KeyframeBatch, SampleIdentity, tensors_in
+from sam2act.data.samplers import Sampler, SamplingError, sample_seeds
+from sam2act.data.store.store import FrameStore, KeyframeStore
 from sam2act.data.store.task_store import StoreError
 from sam2act.data.transitions import UNKNOWN_COLLISION
 
+# (batch, seed per sample (B,) int64) -> batch
+BatchTransform = Callable[[Batch, Tensor | None], Batch]
 _COLLISION_COLUMNS = {"current_obs": "collision_current", "next_keypoint": "collision_next"}
 _IDENTITY_COLUMNS = ("episode", "sample_frame", "target_frame", "keyframe_index")
 
@@ -71,8 +73,47 @@ def _column(rows: np.ndarray, name: str, dtype: type) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(rows[name], dtype=dtype))
 
 
-class KeyframeDataset:
+class SampleDataset:
     """The batches of one rank: `batch(step)` is a pure function of the step."""
+
+    def __init__(
+        self,
+        store: FrameStore,
+        sampler: Sampler,
+        *,
+        bs: int,
+        rank: int = 0,
+        transform: BatchTransform | None = None,
+    ) -> None:
+        """Takes rows rank*bs to (rank+1)*bs - 1 of every step.
+
+        Args:
+            store: where the samples are.
+            sampler: which of them make up a batch.
+            bs: samples per batch and rank.
+            rank: of this process.
+            transform: changes batches before they are used; it gets a seed per sample.
+        """
+        self.store, self.sampler = store, sampler
+        self.bs, self.rank, self.transform = bs, rank, transform
+
+    def batch(self, step: int) -> Batch:
+        """The samples of this rank at `step`."""
+        first = self.rank * self.bs
+        batch = self.gather(self.sampler.records(step, first, self.bs))
+        if self.transform is None:
+            return batch
+        return self.transform(batch, sample_seeds(self.sampler.seed, step, first, self.bs))
+
+    def gather(self, records: np.ndarray) -> Batch:
+        """The samples of given numbers, before any transform."""
+        raise NotImplementedError
+
+
+class KeyframeDataset(SampleDataset):
+    """The batches of keyframe records of one rank."""
+
+    store: KeyframeStore
 
     def __init__(
         self,
@@ -82,8 +123,9 @@ class KeyframeDataset:
         bs: int,
         rank: int = 0,
         collision_label: str = "current_obs",
+        transform: BatchTransform | None = None,
     ) -> None:
-        """Takes rows rank*bs to (rank+1)*bs - 1 of every step.
+        """As `SampleDataset`.
 
         Raises:
             SamplingError: `collision_label` is unknown.
@@ -95,12 +137,8 @@ class KeyframeDataset:
                 "peract.collision_label: next_keypoint is not contained in stores imported from a "
                 "released replay; use current_obs or build the store from demos"
             )
-        self.store, self.sampler = store, sampler
-        self.bs, self.rank, self.collision_label = bs, rank, collision_label
-
-    def batch(self, step: int) -> KeyframeBatch:
-        """The samples of this rank at `step`."""
-        return self.gather(self.sampler.records(step, self.rank * self.bs, self.bs))
+        super().__init__(store, sampler, bs=bs, rank=rank, transform=transform)
+        self.collision_label = collision_label
 
     def gather(self, records: np.ndarray) -> KeyframeBatch:
         """The samples of given records."""
@@ -114,13 +152,13 @@ class BatchStream(IterableDataset):
     so steps arrive in order.
     """
 
-    def __init__(self, dataset: KeyframeDataset, start_step: int, num_steps: int) -> None:
+    def __init__(self, dataset: SampleDataset, start_step: int, num_steps: int) -> None:
         self.dataset, self.start_step, self.num_steps = dataset, start_step, num_steps
 
     def __len__(self) -> int:
         return self.num_steps
 
-    def __iter__(self) -> Iterator[KeyframeBatch]:
+    def __iter__(self) -> Iterator[Batch]:
         worker = get_worker_info()
         offset, stride = (worker.id, worker.num_workers) if worker else (0, 1)
         for step in range(self.start_step + offset, self.start_step + self.num_steps, stride):
@@ -132,7 +170,7 @@ def _unchanged(batch: Any) -> Any:
 
 
 def make_loader(
-    dataset: KeyframeDataset,
+    dataset: SampleDataset,
     start_step: int,
     num_steps: int,
     *,
@@ -164,7 +202,7 @@ def make_loader(
     )
 
 
-def one_ahead(batches: Iterable[KeyframeBatch], device: torch.device) -> Iterator[KeyframeBatch]:
+def one_ahead(batches: Iterable[Batch], device: torch.device) -> Iterator[Batch]:
     """The same batches on `device`; each is on its way there while the one before is used.
 
     Batches in pinned memory travel to a GPU beside its work, on a stream of their own.
@@ -184,20 +222,19 @@ class _Transfer:
     """A batch that travels to a device, on `stream` if that is a GPU."""
 
     def __init__(
-        self, batch: KeyframeBatch, device: torch.device, stream: torch.cuda.Stream | None
+        self, batch: Batch, device: torch.device, stream: torch.cuda.Stream | None
     ) -> None:
         with torch.cuda.stream(stream):  # nothing for None
             self._batch = batch.to(device)
         self._arrived: torch.cuda.Event | None = None if stream is None else stream.record_event()
 
-    def result(self) -> KeyframeBatch:
+    def result(self) -> Batch:
         """The batch, for work on the current stream; the host does not wait."""
         if self._arrived is None:
             return self._batch
-        current = torch.cuda.current_stream(self._batch.rgb.device)
+        current = torch.cuda.current_stream(self._batch.instruction.device)
         current.wait_event(self._arrived)
         # Else its memory could be given to a later transfer while work here still reads it.
-        for tensor in vars(self._batch).values():
-            if isinstance(tensor, Tensor):
-                tensor.record_stream(current)
+        for tensor in tensors_in(self._batch):
+            tensor.record_stream(current)
         return self._batch

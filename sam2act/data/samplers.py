@@ -11,15 +11,18 @@ import logging
 from typing import Protocol
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from sam2act.core.errors import UserError
-from sam2act.data.store.store import KeyframeStore
+from sam2act.data.store.store import FrameStore, KeyframeStore
 from sam2act.data.transitions import PADDING
 
 logger = logging.getLogger(__name__)
 DRAWS_PER_ROW = 2
 FIRST_REOPEN_DRAWER_KEYFRAMES = 8
 _SEED_MASK = (1 << 64) - 1
+_SEEDS_OF_SAMPLES = 1  # tells their generator from that of `uniform_draws`
 
 
 class SamplingError(UserError):
@@ -27,10 +30,12 @@ class SamplingError(UserError):
 
 
 class Sampler(Protocol):
-    """Chooses records. Rows are counted over all ranks: rank r owns rows r*bs to (r+1)*bs - 1."""
+    """Chooses samples. Rows are counted over all ranks: rank r owns rows r*bs to (r+1)*bs - 1."""
+
+    seed: int
 
     def records(self, step: int, first_row: int, num_rows: int) -> np.ndarray:
-        """(num_rows,) int64: record numbers of the rows from `first_row` on."""
+        """(num_rows,) int64: numbers of the samples of the rows from `first_row` on."""
         ...
 
 
@@ -43,34 +48,43 @@ def uniform_draws(seed: int, step: int, first: int, count: int) -> np.ndarray:
     return generator.random((first + count, DRAWS_PER_ROW))[first:]
 
 
+def sample_seeds(seed: int, step: int, first: int, count: int) -> Tensor:
+    """(count,) int64 in [0, 2**62): a seed for each of the rows `first`.. of `step`."""
+    key = np.array([seed & _SEED_MASK, _SEEDS_OF_SAMPLES], np.uint64)
+    generator = np.random.Generator(
+        np.random.Philox(key=key, counter=np.array([0, step, 0, 0], np.uint64))
+    )
+    return torch.from_numpy(generator.integers(2**62, size=first + count)[first:])
+
+
 def _choose(draw: np.ndarray, count: np.ndarray | int) -> np.ndarray:
     """Index in 0..count-1 from a uniform draw."""
     return np.minimum((draw * count).astype(np.int64), np.asarray(count) - 1)
 
 
 class TransitionUniform:
-    """Every sampleable record of every task is equally likely."""
+    """Every sample of every task is equally likely."""
 
-    def __init__(self, store: KeyframeStore, seed: int) -> None:
-        self._valid, self._seed = store.valid, seed
+    def __init__(self, store: FrameStore, seed: int) -> None:
+        self._valid, self.seed = store.valid, seed
 
     def records(self, step: int, first_row: int, num_rows: int) -> np.ndarray:
         """(num_rows,) int64 record numbers."""
-        draws = uniform_draws(self._seed, step, first_row, num_rows)
+        draws = uniform_draws(self.seed, step, first_row, num_rows)
         return self._valid[_choose(draws[:, 0], len(self._valid))]
 
 
 class TaskUniform:
-    """Tasks are equally likely, and the records within a task (published stage 1)."""
+    """Tasks are equally likely, and the samples within a task (published stage 1)."""
 
-    def __init__(self, store: KeyframeStore, seed: int) -> None:
-        self._valid, self._seed = store.valid, seed
+    def __init__(self, store: FrameStore, seed: int) -> None:
+        self._valid, self.seed = store.valid, seed
         counts = np.bincount(store.task_index[store.valid], minlength=len(store.tasks))
         self._count, self._first = counts, np.cumsum(counts) - counts
 
     def records(self, step: int, first_row: int, num_rows: int) -> np.ndarray:
         """(num_rows,) int64 record numbers."""
-        draws = uniform_draws(self._seed, step, first_row, num_rows)
+        draws = uniform_draws(self.seed, step, first_row, num_rows)
         task = _choose(draws[:, 0], len(self._count))
         return self._valid[self._first[task] + _choose(draws[:, 1], self._count[task])]
 
@@ -98,7 +112,7 @@ class DemoUniformTemporal:
             SamplingError: no chain is long enough.
         """
         chains = store.chains
-        self.window, self._seed = window, seed
+        self.window, self.seed = window, seed
         long_enough = chains.length >= window
         if not long_enough.any():
             longest = int(chains.length.max())
@@ -127,7 +141,7 @@ class DemoUniformTemporal:
         """(num_rows,) int64 record numbers; both arguments must be multiples of the window."""
         if first_row % self.window or num_rows % self.window:
             raise SamplingError(_batch_message(num_rows, self.window))
-        draws = uniform_draws(self._seed, step, first_row // self.window, num_rows // self.window)
+        draws = uniform_draws(self.seed, step, first_row // self.window, num_rows // self.window)
         chain = np.searchsorted(self._cumulative, draws[:, 0], side="right")
         chain = np.minimum(chain, len(self._cumulative) - 1)
         start = self._first[chain] + _choose(draws[:, 1], self._starts[chain])
@@ -181,7 +195,7 @@ def _preset_hint(store: KeyframeStore, longest: int) -> str:
 
 def build_sampler(
     mode: str,
-    store: KeyframeStore,
+    store: FrameStore,
     *,
     bs: int,
     seed: int,
@@ -192,14 +206,15 @@ def build_sampler(
 
     Args:
         mode: transition_uniform, task_uniform or demo_uniform_temporal.
-        store: where records come from.
+        store: where samples come from.
         bs: rows per process, checked against the window.
         seed: seed of the run, the same on all ranks.
         num_maskmem: memories; a window holds one more record.
         window_sampling: published or all_windows.
 
     Raises:
-        SamplingError: unknown mode, no chain is long enough, or bs does not fit the window.
+        SamplingError: unknown mode, no chain is long enough, bs does not fit the window,
+            or the samples are no keyframes.
     """
     if mode == "transition_uniform":
         return TransitionUniform(store, seed)
@@ -209,6 +224,12 @@ def build_sampler(
         raise SamplingError(
             f"sample_distribution_mode: {mode!r} is not one of transition_uniform, task_uniform, "
             "demo_uniform_temporal"
+        )
+    if not isinstance(store, KeyframeStore):
+        raise SamplingError(
+            "sample_distribution_mode: demo_uniform_temporal draws consecutive keyframes, but this "
+            "policy learns from windows of frames; choose transition_uniform (all windows are "
+            "equally likely) or task_uniform (all tasks are)"
         )
     window = num_maskmem + 1
     sampler = DemoUniformTemporal(store, seed, window=window, window_sampling=window_sampling)

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sam2act.core.specs import TIME_FEATURE_LENGTH
-from sam2act.core.types import proprioception
+from sam2act.core.specs import FINGER_JOINTS, GRIPPER_OPEN, ROBOT_STATE, TIME_FEATURE_LENGTH
+from sam2act.data.robot_state import state_rows
 
 START_EVERY = 10  # frames between two start frames
 PADDING = -1  # value of `terminal` in the last record of a chain
@@ -109,9 +109,11 @@ def build_transitions(
     table["collision_current"] = labels.ignore_collisions[shown].astype(np.int8)
     table["collision_next"] = labels.ignore_collisions[target - 1].astype(np.int8)
     table["pose"] = labels.gripper_pose[target]
-    table["proprioception"] = proprioception(
-        labels.gripper_open[shown], labels.finger_joints[shown], time_index, episode_length
-    )
+    state = {
+        GRIPPER_OPEN.name: labels.gripper_open[shown],
+        FINGER_JOINTS.name: labels.finger_joints[shown],
+    }
+    table["proprioception"] = state_rows(ROBOT_STATE, state, time_index, episode_length)
     rows = np.searchsorted(shown_frames(num_frames, keyframes, every), shown)
     table["image_row"] = np.where(terminal == PADDING, -1, rows)
     return table

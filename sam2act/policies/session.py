@@ -53,6 +53,7 @@ def policy_spec(experiment: ExperimentConfig, network: NetworkConfig) -> PolicyS
         bounds=SceneBounds.from_sequence(experiment.scene_bounds),
         crop=experiment.rvt.move_pc_in_bound,
         past_keyframes=network.num_maskmem if network.use_memory else 0,
+        keyframe_window=network.num_maskmem + 1,
     )
 
 

@@ -13,10 +13,11 @@ from sam2act.config.load import load_experiment, load_network, to_dict
 from sam2act.config.network import NetworkConfig
 from sam2act.config.schema import ExperimentConfig
 from sam2act.policies.checkpoint import build_policy, read_checkpoint
+from sam2act.policies.session import policy_spec
 from sam2act.runtime.allocator import keep_freed_memory
 from sam2act.runtime.distributed import DistributedContext, distributed_context
 from sam2act.training.budget import autocast_dtype
-from sam2act.training.run_data import DataOptions, build_training_data
+from sam2act.training.run_data import build_training_data
 from sam2act.training.run_log import RunLog, configure_console
 from sam2act.training.start import (
     check_available,
@@ -27,6 +28,7 @@ from sam2act.training.start import (
     run_folder,
     write_run_configs,
 )
+from sam2act.training.stores import DataOptions
 from sam2act.training.trainer import Trainer
 
 LOGGER = logging.getLogger(__name__)
@@ -89,7 +91,7 @@ def _train(
         seed=experiment.seed,
     )
     options = DataOptions(args.refresh_replay, args.skip_bad_episodes)
-    data = build_training_data(experiment, network, world, options)
+    data = build_training_data(experiment, policy_spec(experiment, network), world, options)
     bundle.policy.to(world.device)
     trainer = Trainer(bundle, data, world, folder, dtype=dtype, prefix=stage.checkpoint_prefix)
     if resume_from is None or content is None:

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from sam2act.config import tasks
+from sam2act.config.load import load_network
 from sam2act.config.schema import ExperimentConfig
 from sam2act.config.tasks import task_names
 from sam2act.core.errors import UserError
@@ -18,8 +19,10 @@ from sam2act.data.store.builder import ensure_store
 from sam2act.data.store.request import StoreRequest
 from sam2act.data.store.store import KeyframeStore
 from sam2act.data.store.task_store import StoreError
+from sam2act.policies.session import policy_spec
 from sam2act.runtime.distributed import DistributedContext
-from sam2act.training.run_data import DataOptions, build_training_data, open_stores
+from sam2act.training.run_data import build_training_data
+from sam2act.training.stores import DataOptions, open_stores
 from tests.data.peract_replay.replay_writer import write_replay
 from tests.data.synthetic_demos import CAMERAS, IMAGE_SIZE
 from tests.training import tiny_run
@@ -53,7 +56,17 @@ def _write_replay(folder: Path) -> str:
 def _open(
     folder: Path, world: DistributedContext, more: str = "", **options
 ) -> tuple[KeyframeStore, KeyframeStore | None]:
-    return open_stores(tiny_run.configs(folder, more)[0], world, DataOptions(**options))
+    return _stores(tiny_run.configs(folder, more)[0], world, **options)
+
+
+def _stores(
+    experiment: ExperimentConfig, world: DistributedContext, **options
+) -> tuple[KeyframeStore, KeyframeStore | None]:
+    """Training and validation store of SAM2Act."""
+    spec = policy_spec(experiment, load_network("configs/mvt/tiny.yaml"))
+    training, validation = open_stores(experiment, spec, world, DataOptions(**options))
+    assert isinstance(training, KeyframeStore) and isinstance(validation, KeyframeStore | None)
+    return training, validation
 
 
 def _origin(store: KeyframeStore) -> str:
@@ -85,7 +98,7 @@ def test_label_that_a_replay_lacks_is_a_user_error(folder: Path, world: Distribu
     more = f"{_write_replay(folder)} peract.collision_label next_keypoint"
     experiment, network = tiny_run.configs(folder, more)
     with pytest.raises(UserError, match=r"peract\.collision_label"):
-        build_training_data(experiment, network, world, DataOptions())
+        build_training_data(experiment, policy_spec(experiment, network), world, DataOptions())
 
 
 @pytest.mark.parametrize("held_out", ["", HELD_OUT])
@@ -128,14 +141,14 @@ def test_released_replay_is_found_and_said_so(
     monkeypatch.chdir(folder)
     caplog.set_level(logging.INFO)
     caplog.clear()
-    store, _ = open_stores(_released(folder), world, DataOptions())
+    store, _ = _stores(_released(folder), world)
     assert _origin(store) == "published replay"
     said = [r.getMessage() for r in caplog.records if "replay_temporal" in r.getMessage()]
     assert "replay_folder none" in said[0] and "replay_folder DIR" in said[0]
-    store, _ = open_stores(_released(folder, "replay_folder none"), world, DataOptions())
+    store, _ = _stores(_released(folder, "replay_folder none"), world)
     assert _origin(store) == "demos"
     named = _released(folder, f"replay_folder {folder}/replay_temporal")
-    assert _origin(open_stores(named, world, DataOptions())[0]) == "published replay"
+    assert _origin(_stores(named, world)[0]) == "published replay"
 
 
 def test_replay_that_lacks_a_task_gives_way_to_demos(
@@ -148,7 +161,7 @@ def test_replay_that_lacks_a_task_gives_way_to_demos(
     monkeypatch.chdir(folder)
     caplog.set_level(logging.INFO)
     experiment = _released(folder, f"tasks {task},close_jar")
-    store, _ = open_stores(experiment, world, DataOptions())
+    store, _ = _stores(experiment, world)
     assert _origin(store) == "demos" and "lacks close_jar" in caplog.text
 
 
@@ -158,7 +171,7 @@ def test_demos_in_the_package_folder_work_with_a_warning(
     monkeypatch.setattr(tasks, "PACKAGE", folder)
     (folder / "demos").rename(folder / "data")
     monkeypatch.chdir(folder)
-    store, _ = open_stores(_released(folder), world, DataOptions())
+    store, _ = _stores(_released(folder), world)
     assert len(store.table)
     (warning,) = (r.getMessage() for r in caplog.records if r.levelname == "WARNING")
     assert warning.startswith("data lies among the source files") and "data_folder" in warning

@@ -160,6 +160,10 @@ class FrameStore:
     def _join(self, *options: Any) -> None:
         raise NotImplementedError
 
+    def fingerprints(self) -> dict[str, str]:
+        """Task -> digest of what its samples teach; images and places of files are left out."""
+        raise NotImplementedError
+
     def _require_samples(self) -> None:
         there = set(self.task_index[self.valid].tolist())
         empty = sorted(set(range(len(self.tasks))) - there)

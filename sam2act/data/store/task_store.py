@@ -192,6 +192,10 @@ class TaskStore:
             )
         return found
 
+    def has_state(self, name: str) -> bool:
+        """Whether a part of the state was recorded."""
+        return STATE_PREFIX + name in self.arrays
+
     def state(self, name: str, entry: dict[str, Any]) -> np.ndarray:
         """(T, n) float64: a part of the state in all frames of an episode.
 

@@ -13,7 +13,8 @@ import pytest
 
 from sam2act.data.loader import KeyframeDataset
 from sam2act.data.peract_replay.colours import ColourReader
-from sam2act.data.peract_replay.replay import ReplayError, ReplayRequest, import_replay, open_replay
+from sam2act.data.peract_replay.files import ReplayError
+from sam2act.data.peract_replay.replay import ReplayRequest, import_replay, open_replay
 from sam2act.data.rlbench.types import DemoError
 from sam2act.data.samplers import build_sampler
 from sam2act.data.store.builder import ensure_store
