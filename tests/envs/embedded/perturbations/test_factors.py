@@ -168,13 +168,14 @@ def test_demos_and_origin_name_what_acts() -> None:
 
 @pytest.mark.parametrize("task", task_names())
 def test_all_factors_together_can_be_solved(task: str) -> None:
-    """Scripts see the truth, so a perturbed scene must stay solvable in most episodes."""
+    """Scripts see the truth, so a perturbed scene must stay solvable: three of four episodes."""
     env = EmbeddedEnv(EnvConfig(task, cameras=(), perturbations=("all", "extra")))
-    solved = 0
+    failed = 0
     for seed in range(4):
+        if seed == 3 and not failed:
+            break  # three are solved
         try:
             env.get_demo(seed % env.variation_count(), seed, "none")
-            solved += 1
         except EnvError:
-            continue
-    assert solved >= 3
+            failed += 1
+    assert failed <= 1
