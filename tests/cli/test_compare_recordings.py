@@ -9,19 +9,17 @@ from pathlib import Path
 
 from PIL import Image
 
+from sam2act.cli.compare_recordings import main
 from tests.golden_files import demos_dir
+from tests.in_process import run_main
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "compare_recordings.py"
 
 
-def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(SCRIPT), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=SCRIPT.parents[1])
-
-
 def test_nine_tenths_of_the_robot_have_the_recorded_depth(tmp_path: Path) -> None:
     picture, figures = tmp_path / "comparison.png", tmp_path / "figures.json"
-    done = run("--data", demos_dir(), "--output", picture, "--json", figures)
+    flags = ("--data", demos_dir(), "--output", picture, "--json", figures)
+    done = subprocess.run([sys.executable, SCRIPT, *flags], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     shares = json.loads(figures.read_text())
     assert set(shares) == {"front", "left_shoulder", "right_shoulder"}
@@ -30,8 +28,8 @@ def test_nine_tenths_of_the_robot_have_the_recorded_depth(tmp_path: Path) -> Non
 
 
 def test_missing_demos_are_named(tmp_path: Path) -> None:
-    done = run("--data", tmp_path)
+    done = run_main(main, "--data", tmp_path)
     assert done.returncode == 2 and "open_drawer" in done.stderr
     (tmp_path / "train" / "open_drawer" / "all_variations" / "episodes").mkdir(parents=True)
-    done = run("--data", tmp_path, "--output", tmp_path / "x.png")
+    done = run_main(main, "--data", tmp_path, "--output", tmp_path / "x.png")
     assert done.returncode == 2 and "holds no episode<N>" in done.stderr
