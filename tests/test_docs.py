@@ -13,7 +13,7 @@ import pytest
 
 from sam2act.cli.arguments import ArgumentParser
 from sam2act.cli.main import COMMANDS, main
-from sam2act.core.registry import ENVS, POLICIES, TRANSFORMS
+from sam2act.core.registry import ENVS, POLICIES, SOURCES, TRANSFORMS
 from sam2act.envs.embedded import tasks
 from tests.doc_pages import (
     DOCS,
@@ -183,7 +183,7 @@ def test_steps_of_extending_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         (tmp_path / name).write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(tasks, "__path__", [*tasks.__path__, str(tmp_path / TASKS_FOLDER)])
-    for registry in (POLICIES, ENVS, TRANSFORMS):
+    for registry in (POLICIES, SOURCES, ENVS, TRANSFORMS):
         monkeypatch.setattr(registry, "_targets", dict(registry._targets))
     importlib.import_module("my_robotics.plugin").register()
 
