@@ -29,6 +29,7 @@ from sam2act.cli.arguments import TASKS_HELP, ArgumentParser, positive_number
 from sam2act.cli.status import DONE, FAULT, run_command
 from sam2act.data.rlbench.demo_images import image_path
 from sam2act.envs.base import IMAGE_POLICIES
+from sam2act.envs.embedded import backend
 from sam2act.envs.recording.demo_generation import Request, generate, missing_jobs
 from sam2act.envs.recording.generation_log import (
     GenerationError,
@@ -36,13 +37,7 @@ from sam2act.envs.recording.generation_log import (
     splits_with_equal_episodes,
     write_summary,
 )
-from sam2act.envs.registry import (
-    MissingSimulatorError,
-    choose_tasks,
-    embedded_tasks,
-    perturbed_by,
-    require_mujoco,
-)
+from sam2act.envs.registry import choose_tasks
 from sam2act.reports.contact_sheet import Strip, contact_sheet
 
 SHEET_EPISODES = 4
@@ -101,7 +96,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop as with Ctrl-C
     return run_command(
         lambda: list_choices() if args.list else _generate(args),
-        (GenerationError, MissingSimulatorError),
         interrupted="Interrupted; the same command goes on from here.",
     )
 
@@ -120,11 +114,11 @@ def _generate(args: argparse.Namespace) -> int:
 
 def list_choices() -> int:
     """Print what --tasks and --perturb accept."""
-    require_mujoco()
+    backend.require_mujoco()
     from sam2act.envs.embedded.perturbations.factors import COLOSSEUM, EXTRA, FACTORS, factors_of
     from sam2act.envs.embedded.tasks import task_class
 
-    tasks = embedded_tasks()
+    tasks = backend.tasks()
     classes = {task: task_class(task) for task in tasks}
     print("tasks:", *tasks, sep="\n  ")
     print("perturbations:")
@@ -151,12 +145,12 @@ def build_request(args: argparse.Namespace) -> Request:
     Raises:
         GenerationError: a task or a perturbation does not exist, or a number is impossible.
     """
-    require_mujoco()
+    backend.require_mujoco()
     from sam2act.envs.embedded.perturbations.factors import check_factors
 
     try:
         tasks, factors = choose_tasks(args.tasks), check_factors(args.perturb)
-        acting = perturbed_by(tasks, factors)
+        acting = backend.perturbed_by(tasks, factors)
     except ValueError as error:
         raise GenerationError(str(error)) from error
     if factors and not all(acting.values()):

@@ -14,7 +14,7 @@ from pathlib import Path
 from sam2act.cli.arguments import ArgumentParser
 from sam2act.cli.status import DONE, run_command
 from sam2act.envs.base import EnvConfig
-from sam2act.envs.registry import MissingSimulatorError, embedded_tasks, make_env
+from sam2act.envs.registry import get_backend, make_env
 from sam2act.reports.contact_sheet import Strip, contact_sheet
 
 COLUMNS = 7
@@ -34,11 +34,11 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; the exit status."""
     args = build_parser().parse_args(argv)
-    return run_command(lambda: _draw(args), (MissingSimulatorError,))
+    return run_command(lambda: _draw(args))
 
 
 def _draw(args: argparse.Namespace) -> int:
-    tasks = embedded_tasks()
+    tasks = get_backend("embedded").tasks() or []
     pictures = {}
     for task in tasks:
         env = make_env(EnvConfig(task, cameras=(CAMERA,), image_size=SIDE))

@@ -17,17 +17,19 @@ simulator lost episodes, which --resume runs again, 2 if there is something for 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import statistics
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from sam2act.cli.arguments import TASKS_HELP, ArgumentParser, add_device
 from sam2act.cli.status import DONE, FAULT, run_command
 from sam2act.core.registry import ENVS
-from sam2act.envs.registry import MissingSimulatorError
-from sam2act.evaluation.environment import add_switches
+from sam2act.evaluation.environment import DEFAULTS, SWITCHES
+from sam2act.evaluation.options import AUTO, EvaluationOptions, OptionError
 from sam2act.evaluation.results import EpisodeRow
 from sam2act.evaluation.run import evaluate
 from sam2act.policies.executors import DEFAULT_EXECUTOR
@@ -56,9 +58,26 @@ def build_parser() -> argparse.ArgumentParser:
     parser = ArgumentParser(description=__doc__)
     _add_model_flags(parser.add_argument_group("what is evaluated"))
     _add_episode_flags(parser.add_argument_group("on which episodes"))
-    add_switches(parser.add_argument_group("in which environment"))
+    _add_environment_flags(parser.add_argument_group("in which environment"))
     _add_running_flags(parser.add_argument_group("how it runs"))
     return parser
+
+
+def _add_environment_flags(group: argparse._ArgumentGroup) -> None:
+    """`--<name>` and `--no-<name>` for every switch, and the others in one flag."""
+    for name, (default, text) in SWITCHES.items():
+        group.add_argument(
+            f"--{name.replace('_', '-')}",
+            action=argparse.BooleanOptionalAction,
+            default=default,
+            help=f"{text} (default: {'yes' if default else 'no'})",
+        )
+    group.add_argument(
+        "--env-opts",
+        default="",
+        metavar="OPTS",
+        help="further options of the simulator, as `key value key value`",
+    )
 
 
 def _add_model_flags(group: argparse._ArgumentGroup) -> None:
@@ -107,7 +126,12 @@ def _add_episode_flags(group: argparse._ArgumentGroup) -> None:
     )
     add("--start-episode", type=_natural, default=0, help="first episode (0)")
     add("--eval-episodes", type=_positive, default=10, help="episodes per task (10)")
-    add("--episode-length", type=_positive, default=25, help="most steps per episode (25)")
+    add(
+        "--episode-length",
+        type=_positive,
+        help="most steps per episode (default: 25 keyframes; under other control modes what the "
+        "simulator says, else 400)",
+    )
     add("--seed", type=_natural, help="new scenes, those of this seed, in place of demos")
     add(
         "--repeats",
@@ -130,8 +154,8 @@ def _add_running_flags(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add(
         "--backend",
-        choices=("auto", *ENVS.names()),
-        default="auto",
+        choices=(AUTO, *ENVS.names()),
+        default=AUTO,
         help="auto: the simulator in which the demos were recorded",
     )
     add("--headless", action="store_true", help="RLBench without a window")
@@ -195,19 +219,38 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; the exit status, 1 if the simulator lost episodes."""
     args = build_parser().parse_args(argv)
     return run_command(
-        lambda: _evaluate(args),
-        (MissingSimulatorError,),
+        lambda: _evaluate(options_from(args)),
         interrupted="Interrupted. Finished episodes are stored: the same command with --resume "
         "goes on.",
     )
 
 
-def _evaluate(args: argparse.Namespace) -> int:
-    with distributed_context(args.device) as world:
+def options_from(args: argparse.Namespace) -> EvaluationOptions:
+    """What the flags ask for.
+
+    Raises:
+        OptionError: they contradict each other, or ask for what is not supported.
+    """
+    if args.peract_official:
+        raise OptionError("--peract_official: the PerAct baseline is not part of this project")
+    if args.model_folder is None:
+        raise OptionError("--model-folder is missing: the folder of the run, or for --ground-truth")
+    values = vars(args) | {"perturbations": tuple(args.perturb)}
+    names = [field.name for field in dataclasses.fields(EvaluationOptions)]
+    given = {name: _as_tuple(values[name]) for name in names if name in values}
+    return EvaluationOptions(**given, env_options={name: values[name] for name in DEFAULTS})
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _evaluate(options: EvaluationOptions) -> int:
+    with distributed_context(options.device) as world:
         configure_console(world.rank)
         if world.device.type == "cpu":
             keep_freed_memory()
-        outcome = evaluate(args, world)
+        outcome = evaluate(options, world)
         print_rates(outcome.rates)
         print_lost(outcome.lost)
     return FAULT if outcome.lost else DONE

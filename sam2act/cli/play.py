@@ -14,6 +14,7 @@ keyframe under way. The suffix chooses the format: .mp4 (needs PyAV), .gif or .w
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -25,11 +26,17 @@ from tqdm import tqdm
 
 from sam2act.cli.arguments import ArgumentParser, positive_number
 from sam2act.cli.status import DONE, run_command
+from sam2act.core.actions import KEYFRAME_POSE
+from sam2act.core.specs import PolicySpec
+from sam2act.core.types import Session
 from sam2act.data.rlbench.demos import read_episode
-from sam2act.envs.base import POLICY_CAMERAS, EnvConfig, EnvError
-from sam2act.envs.policy_inputs import policy_observation
-from sam2act.envs.registry import MissingSimulatorError, make_env
+from sam2act.envs.base import POLICY_CAMERAS, EnvError
+from sam2act.envs.embedded.options import Options
+from sam2act.envs.policy_inputs import FrameHistory
+from sam2act.envs.recorded import recorded_origin
+from sam2act.envs.registry import make_env
 from sam2act.envs.video import check_video_path, write_video
+from sam2act.evaluation.environment import environment_of
 from sam2act.language.text_encoder import build_text_encoder
 from sam2act.policies.checkpoint import load_policy
 from sam2act.policies.session import KeyframePolicy
@@ -40,7 +47,9 @@ if TYPE_CHECKING:
 
 FRAMES_PER_SECOND = 20  # of the simulation
 VIEW_SIDE = 128
-MOST_STEPS = 25
+MOST_KEYFRAMES, MOST_FRAMES = 25, 400
+BACKEND = "embedded"
+NOBODY = PolicySpec(cameras=(), language=None, state=())  # the script needs to see nothing
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -89,43 +98,49 @@ class Camera:
         self.frames.append(film_frame(large, views, env.instructions[0], self.status))
 
 
+def load_session(checkpoint: Path) -> KeyframePolicy:
+    """The policy of a checkpoint, with its text encoder."""
+    bundle = load_policy(checkpoint)
+    network = bundle.network
+    encoder = build_text_encoder(bundle.experiment.language, network.lang_len, network.lang_dim)
+    return KeyframePolicy(bundle, text_encoder=encoder)
+
+
 def script_actions(env: EmbeddedEnv) -> Iterator[np.ndarray]:
     """The actions of the scripted expert."""
     for waypoint in env.task.waypoints(env.scene):
         yield waypoint.action
 
 
-def policy_actions(env: EmbeddedEnv, checkpoint: Path) -> Iterator[np.ndarray]:
+def policy_actions(env: EmbeddedEnv, policy: Session) -> Iterator[np.ndarray]:
     """The actions of a trained policy, each from the observation before it."""
-    bundle = load_policy(checkpoint)
-    network = bundle.network
-    encoder = build_text_encoder(bundle.experiment.language, network.lang_len, network.lang_dim)
-    policy = KeyframePolicy(bundle, text_encoder=encoder)
-    for step in range(MOST_STEPS):
+    history, keyframes = FrameHistory(policy.spec), policy.spec.action == KEYFRAME_POSE
+    for step in range(MOST_KEYFRAMES if keyframes else MOST_FRAMES):
         observation = env.observe(policy.spec.camera_names)
-        inputs = policy_observation([observation], policy.spec.camera_names, [step])
+        inputs = history.observe([0], [observation], [step])
         with torch.inference_mode():
             chunk = policy.act(inputs, [env.instructions[0]], env_ids=[0])
         yield chunk.values[0, 0].double().cpu().numpy()
 
 
 def film_episode(
-    env: EmbeddedEnv, actions: Iterator[np.ndarray], every: int
+    env: EmbeddedEnv, actions: Iterator[np.ndarray], every: int, control: str = KEYFRAME_POSE.mode
 ) -> tuple[list[np.ndarray], str]:
-    """Run `actions` until success or an error; the frames and how it ended."""
+    """Run `actions` of a control mode until success or an error; the frames and how it ended."""
+    unit = "keyframe" if control == KEYFRAME_POSE.mode else "step"
     camera = Camera(env, every)
     env.on_frame = camera
     camera.take()
     outcome = "not solved"
-    for number, action in enumerate(tqdm(actions, desc="filming", unit="keyframe"), start=1):
-        camera.status = f"keyframe {number}"
+    for number, action in enumerate(tqdm(actions, desc="filming", unit=unit), start=1):
+        camera.status = f"{unit} {number}"
         try:
-            info = env.execute(action, stop_on_success=False)
+            result = env.step(action, control)
         except EnvError as error:
             outcome = f"{type(error).__name__}: {error}"
             break
-        if info["success"]:
-            outcome = f"solved after {number} keyframes"
+        if result.reward >= env.spec.success_threshold:
+            outcome = f"solved after {number} {unit}s"
             break
     camera.status = outcome
     for _ in range(FRAMES_PER_SECOND // every + 1):  # let the end be read
@@ -134,35 +149,47 @@ def film_episode(
     return camera.frames, outcome
 
 
-def open_scene(args: argparse.Namespace) -> EmbeddedEnv:
-    """The environment, reset to the scene that the flags name."""
-    if args.episode is None:
-        config = EnvConfig(args.task, perturbations=tuple(args.perturb))
-        env = make_env(config)
+def open_scene(args: argparse.Namespace, spec: PolicySpec) -> EmbeddedEnv:
+    """The environment for a policy, reset to the scene that the flags name.
+
+    Raises:
+        SpecError: the policy cannot act in it.
+        ValueError: there is no such scene.
+    """
+    demo = None if args.episode is None else read_episode(args.episode).demo
+    task, perturbations = args.task, tuple(args.perturb)
+    if demo is not None:
+        origin = recorded_origin(demo)
+        if origin["backend"] != BACKEND:
+            raise ValueError(f"{args.episode}: not recorded in the embedded simulator")
+        task, perturbations = origin["task"], tuple(origin["perturbations"])
+    options = Options(perturbations=perturbations, stop_on_success=False)
+    config = environment_of(spec, task, BACKEND, options)
+    # Whoever wants pictures takes them; a step makes none.
+    env = cast("EmbeddedEnv", make_env(dataclasses.replace(config, cameras=())))
+    if demo is None:
         env.reset(args.variation, args.seed)
-        return cast("EmbeddedEnv", env)
-    demo = read_episode(args.episode).demo
-    origin = demo[0].misc if len(demo) else {}
-    if origin.get("backend") != "embedded":
-        raise ValueError(f"{args.episode}: not recorded in the embedded simulator")
-    env = make_env(EnvConfig(origin["task"], perturbations=tuple(origin["perturbations"])))
-    env.reset_to_demo(demo)
-    return cast("EmbeddedEnv", env)
+    else:
+        env.reset_to_demo(demo)
+    return env
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; the exit status."""
     args = build_parser().parse_args(argv)
-    errors = (EnvError, MissingSimulatorError, ValueError)
-    return run_command(lambda: _film(args), errors, "Interrupted; no film was written.")
+    return run_command(
+        lambda: _film(args), (EnvError, ValueError), "Interrupted; no film was written."
+    )
 
 
 def _film(args: argparse.Namespace) -> int:
     check_video_path(args.output)
     args.output.parent.mkdir(parents=True, exist_ok=True)
-    env = open_scene(args)
-    actions = policy_actions(env, args.checkpoint) if args.checkpoint else script_actions(env)
-    frames, outcome = film_episode(env, actions, args.every)
+    policy = load_session(args.checkpoint) if args.checkpoint else None
+    spec = NOBODY if policy is None else policy.spec
+    env = open_scene(args, spec)
+    actions = script_actions(env) if policy is None else policy_actions(env, policy)
+    frames, outcome = film_episode(env, actions, args.every, spec.action.mode)
     write_video(args.output, frames, FRAMES_PER_SECOND / args.every * args.speed)
     print(f"{args.output}: {outcome}, {len(frames)} frames")
     return DONE

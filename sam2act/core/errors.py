@@ -14,6 +14,10 @@ class ConfigError(UserError):
     """A configuration value is unknown, malformed or impossible; the message names the remedy."""
 
 
+class MissingSimulatorError(UserError):
+    """A simulator is not installed or cannot start; the message says how to get it."""
+
+
 def require(condition: bool, message: str) -> None:
     """Raise `ConfigError(message)` unless `condition` holds."""
     if not condition:

@@ -13,6 +13,8 @@ TIME_FEATURE_LENGTH = 25  # episode length in the time feature of training data
 
 GRIPPER_OPEN = Component("gripper_open", 1, "1 open, 0 closed", "", 0.0, 1.0)
 FINGER_JOINTS = Component("finger_joints", 2, "m", "", 0.0, 0.04)
+GRIPPER_POSE = Component("gripper_pose", 7, "m, xyzw", "world")
+JOINT_POSITIONS = Component("joint_positions", 7, "rad")
 # Computed from the number of the step before a policy acts; environments need not report it.
 TIME = Component("time", 1, "1 at the first step, -1 at the last", "", -1.0, 1.0)
 ROBOT_STATE = (GRIPPER_OPEN, FINGER_JOINTS, TIME)

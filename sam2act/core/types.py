@@ -16,8 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sam2act.core.actions import Component
 from sam2act.core.errors import UserError
-from sam2act.core.specs import TIME_FEATURE_LENGTH, PolicySpec
+from sam2act.core.specs import ROBOT_STATE, TIME, TIME_FEATURE_LENGTH, PolicySpec
 from sam2act.geometry.cameras import measured_depth
 
 FINGER_RANGE = (0.0, 0.04)  # metres
@@ -271,8 +272,45 @@ def proprioception(
     Returns:
         (4,) float32: gripper open, two finger joints, time feature.
     """
-    fingers = np.clip(finger_joints, *FINGER_RANGE)
-    return np.array([gripper_open, *fingers, time_feature(time_index, length)], dtype=np.float32)
+    numbers = {"gripper_open": gripper_open, "finger_joints": finger_joints}
+    return robot_state(ROBOT_STATE, numbers, time_index, length)
+
+
+def robot_state(
+    parts: Sequence[Component], numbers: Mapping[str, Any], step: int, length: int
+) -> np.ndarray:
+    """The state that a policy gets, the same in training and evaluation.
+
+    Args:
+        parts: what the policy wants, in this order.
+        numbers: what the robot reports, by the names of the parts; clipped to their ranges. The
+            part `TIME` is made from the step.
+        step: actions executed since the start of the episode.
+        length: steps that the time feature spans, whatever the evaluation allows.
+
+    Returns:
+        (P,) float32.
+
+    Raises:
+        ContractError: a part is not reported, or has another size.
+    """
+    values = [np.zeros(0)]
+    for part in parts:
+        if part == TIME:
+            values.append(np.array([time_feature(step, length)]))
+            continue
+        if part.name not in numbers:
+            raise ContractError(
+                f"state: expected {part.name}, got {', '.join(numbers) or 'nothing'}"
+            )
+        found = np.atleast_1d(np.asarray(numbers[part.name], np.float64))
+        if found.shape != (part.size,):
+            raise ContractError(
+                f"state: expected {part.name} of shape ({part.size},), got {found.shape}"
+            )
+        ranged = part.low is not None or part.high is not None
+        values.append(np.clip(found, part.low, part.high) if ranged else found)
+    return np.concatenate(values).astype(np.float32)
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
 from sam2act.core.actions import KEYFRAME_POSE, ActionSpec, Controls
 from sam2act.core.errors import ConfigError
 from sam2act.core.registry import ENVS
-from sam2act.data.rlbench.types import Demo, RecordedObservation
+from sam2act.core.specs import CameraSpec, EnvSpec, square_cameras
+from sam2act.data.rlbench.types import Demo
 
 CAMERAS = ("front", "left_shoulder", "right_shoulder", "overhead", "wrist")
 POLICY_CAMERAS = ("front", "left_shoulder", "right_shoulder", "wrist")
@@ -60,51 +61,18 @@ class SimulationError(EnvError):
 
 
 @dataclass(frozen=True)
-class PinholeCamera:
-    """A pinhole camera as RLBench describes it.
-
-    Attributes:
-        name: one of `CAMERAS`.
-        pose: (4, 4) camera axes and position; in the world, or in the tip frame if `on_hand`.
-        field_of_view: degrees, of the whole image height.
-        near: metres, depth 0 of stored images.
-        far: metres, depth 1 of stored images; also the depth where nothing is seen.
-        on_hand: whether the camera moves with the gripper.
-    """
-
-    name: str
-    pose: np.ndarray
-    field_of_view: float
-    near: float
-    far: float
-    on_hand: bool = False
-
-    def intrinsics(self, image_size: int) -> np.ndarray:
-        """(3, 3) K with RLBench's negative focal lengths, in pixels."""
-        half = image_size / 2
-        focal = -half / np.tan(np.deg2rad(self.field_of_view) / 2)
-        return np.array([[focal, 0.0, half], [0.0, focal, half], [0.0, 0.0, 1.0]])
-
-
-@dataclass(frozen=True)
 class EnvConfig:
     """Which scene to open and what to observe in it.
 
     Attributes:
         task: name of the task.
         backend: name in the registry `ENVS`.
-        cameras: cameras that `reset` and `step` render.
+        cameras: cameras that `reset` and `step` render; the backend knows which there are.
         image_size: pixels per side.
-        masks: also render `<camera>_mask`.
-        point_clouds: also compute `<camera>_point_cloud`.
-        perturbations: names of perturbation factors, empty = none.
-        memory_strict: remove what would give the past away (embedded MemoryBench tasks).
-        strict_order: MemoryBench conditions count in the described order only.
-        clip_targets: move positions outside the workspace into it, as published; False = refuse
-            such an action.
-        retry_without_collision: plan once more ignoring collisions before giving up.
-        stop_on_success: `step` ends a motion as soon as the task is solved.
-        headless: open no window (rlbench; the embedded simulator never does).
+        masks: also render masks.
+        point_clouds: also compute point clouds.
+        options: what else the backend lets choose, an object of its class `Options`; None = its
+            defaults.
     """
 
     task: str
@@ -113,21 +81,12 @@ class EnvConfig:
     image_size: int = 128
     masks: bool = False
     point_clouds: bool = False
-    perturbations: tuple[str, ...] = ()
-    memory_strict: bool = True
-    strict_order: bool = False
-    clip_targets: bool = True
-    retry_without_collision: bool = True
-    stop_on_success: bool = True
-    headless: bool = True
+    options: Any = None
 
     def __post_init__(self) -> None:
         ENVS.check(self.backend)
-        unknown = [name for name in self.cameras if name not in CAMERAS]
-        if unknown:
-            raise ValueError(f"cameras: {', '.join(unknown)} unknown; there are {CAMERAS}")
         if self.image_size < 8:
-            raise ValueError(f"image_size: {self.image_size} pixels are too few; use 128")
+            raise ConfigError(f"image_size: {self.image_size} pixels are too few; use 128")
 
 
 @dataclass
@@ -135,45 +94,48 @@ class StepResult:
     """What an action led to.
 
     Attributes:
-        observation: after the action.
-        reward: 1.0 on success, else 0.0.
-        terminal: whether the task is solved.
-        info: `success`, `error` and `error_type` (None; whoever catches an `EnvError` of `step`
-            fills them in), `path_kind`, `frames`, `plan_ms`, `exec_ms`, `render_ms`.
+        observation: after the action, as a `Frame` or with a method `frame`.
+        reward: of this step; success is a reward of at least `EnvSpec.success_threshold`.
+        terminal: whether the episode is over.
+        info: what the backend tells beside it. Those of this package: `success`, `error` and
+            `error_type` (None; whoever catches an `EnvError` of `step` fills them in),
+            `path_kind`, `frames`, `plan_ms`, `exec_ms`, `render_ms`.
     """
 
-    observation: RecordedObservation
+    observation: Any  # HasFrame
     reward: float
     terminal: bool
     info: dict[str, Any] = field(default_factory=dict)
 
 
 class Env(Protocol):
-    """A task in a simulator, driven by actions.
+    """A task in a simulator, driven by actions: what every environment can do.
 
-    `controls` lists the control modes and what an action of each is. All backends have
-    `keyframe_pose`, a float array (9,): position in metres, quaternion xyzw, gripper (1 open, 0
-    closed), ignore_collisions (1 or 0).
+    What only some can do are the protocols `Restorable`, `Scripted` and `Filmable`.
     """
 
-    task_name: str
-    backend: str
-    controls: Controls  # by name
-    instructions: list[str]  # of the running episode
+    @property
+    def spec(self) -> EnvSpec:
+        """Cameras, state, control modes, episode length and what counts as success."""
+        ...
 
     def variation_count(self) -> int:
         """Number of variations; they are numbered from 0."""
+        ...
 
-    def reset(self, variation: int, seed: int) -> tuple[list[str], RecordedObservation]:
+    def reset(self, variation: int, seed: int) -> tuple[list[str], Any]:
         """Start an episode; the instructions (the first one counts) and the first observation.
+
+        The observation is a `core.types.Frame`, or has a method `frame` that makes one.
 
         Raises:
             ValueError: there is no such variation or seed.
             BoundaryError, WaypointError: no usable scene was found.
         """
+        ...
 
-    def step(self, action: np.ndarray, control: str = "keyframe_pose") -> StepResult:
-        """Execute an action of the control mode `control`: move, actuate the gripper.
+    def step(self, action: np.ndarray, control: str) -> StepResult:
+        """Execute an action of the control mode `control`, one of `spec.actions`.
 
         Raises:
             ConfigError: the backend has no such control mode.
@@ -181,6 +143,31 @@ class Env(Protocol):
             IKError: no joint solution leads to the target of a frame (dense control modes).
             SimulationError: the physics became unstable.
         """
+        ...
+
+    def close(self) -> None:
+        """Free the simulator; the environment is unusable afterwards."""
+        ...
+
+
+@runtime_checkable
+class Restorable(Protocol):
+    """An environment that can restore the scene of a recorded demo."""
+
+    def reset_to_demo(self, demo: Demo) -> tuple[list[str], Any]:
+        """Start an episode in the scene in which `demo` was recorded.
+
+        Raises:
+            ValueError: it was recorded in another environment.
+        """
+        ...
+
+
+@runtime_checkable
+class Scripted(Protocol):
+    """An environment whose tasks have a scripted expert."""
+
+    instructions: list[str]  # of the running episode
 
     def get_demo(self, variation: int, seed: int, images: str = "keyframes") -> Demo:
         """A scripted demonstration; `images` is one of `IMAGE_POLICIES`.
@@ -188,22 +175,94 @@ class Env(Protocol):
         Raises:
             ScriptError: the script did not succeed with this seed.
         """
+        ...
 
-    def reset_to_demo(self, demo: Demo) -> tuple[list[str], RecordedObservation]:
-        """Start an episode in the scene in which `demo` was recorded.
 
-        Raises:
-            ValueError: it was recorded in another environment.
-        """
+@runtime_checkable
+class Filmable(Protocol):
+    """An environment that can be filmed."""
 
     def start_film(self, every: int) -> None:
         """Film the running episode from here on, every `every`-th frame of 0.05 s."""
+        ...
 
     def stop_film(self) -> list[np.ndarray]:
         """The pictures (H, W, 3) uint8 taken since; empty if no film was started."""
+        ...
 
-    def close(self) -> None:
-        """Free the simulator; the environment is unusable afterwards."""
+
+def restorable(env: object, name: str = "this environment") -> Restorable:
+    """`env`, which must be able to restore scenes; `name` is what the message calls it.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    if isinstance(env, Restorable):
+        return env
+    raise ConfigError(f"{name} cannot restore recorded scenes; evaluate new ones with --seed N")
+
+
+def scripted(env: object, name: str = "this environment") -> Scripted:
+    """`env`, which must have a scripted expert; `name` is what the message calls it.
+
+    Raises:
+        ConfigError: it has none.
+    """
+    if isinstance(env, Scripted):
+        return env
+    raise ConfigError(f"{name} has no scripted expert, so it records no demonstrations")
+
+
+def filmable(env: object, name: str = "this environment") -> Filmable:
+    """`env`, which must be able to film; `name` is what the message calls it.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    if isinstance(env, Filmable):
+        return env
+    raise ConfigError(f"{name} cannot be filmed; leave --save-video out")
+
+
+def offered_cameras(
+    config: EnvConfig, known: Sequence[str], *, depth: bool = True
+) -> tuple[CameraSpec, ...]:
+    """The cameras of `config`; if one of them does not exist, all that do (for messages)."""
+    missing = [name for name in config.cameras if name not in known]
+    return square_cameras(known if missing else config.cameras, config.image_size, depth=depth)
+
+
+def require_cameras(config: EnvConfig, known: Sequence[str]) -> None:
+    """Make sure that a backend has the cameras of `config`.
+
+    Raises:
+        ConfigError: one is unknown; the message lists those that there are.
+    """
+    unknown = [name for name in config.cameras if name not in known]
+    if unknown:
+        raise ConfigError(
+            f"cameras: {', '.join(unknown)} unknown to the {config.backend} backend; there are "
+            f"{', '.join(known)}"
+        )
+
+
+Options = TypeVar("Options")
+
+
+def options_of(config: EnvConfig, kind: type[Options]) -> Options:
+    """The options of `config`, those of its backend by default.
+
+    Raises:
+        ConfigError: they are those of another backend.
+    """
+    if config.options is None:
+        return kind()
+    if not isinstance(config.options, kind):
+        raise ConfigError(
+            f"options: backend {config.backend} takes {kind.__module__}.{kind.__name__}, got "
+            f"{type(config.options).__module__}.{type(config.options).__name__}"
+        )
+    return config.options
 
 
 def check_control(control: str, controls: Controls, backend: str) -> ActionSpec:

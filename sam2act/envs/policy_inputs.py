@@ -1,45 +1,147 @@
-"""From what an environment reports to what a policy expects."""
+"""From what environments report to what a policy expects.
+
+Legend: B environments, T frames of an observation, K cameras of one image size, H W its pixels.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 
-from sam2act.core.types import Observation, proprioception
-from sam2act.data.rlbench.types import RecordedObservation
+from sam2act.core.specs import CameraSpec, PolicySpec
+from sam2act.core.types import ContractError, Frame, HasFrame, Observation, robot_state
 
 
 def policy_observation(
-    observations: Sequence[RecordedObservation], cameras: Sequence[str], steps: Sequence[int]
+    observations: Sequence[HasFrame], spec: PolicySpec, steps: Sequence[int]
 ) -> Observation:
-    """The batched observation of B environments.
+    """The batched observation of B environments, of one frame each.
 
     Args:
-        observations: B observations with colour and depth (metres) of `cameras`.
-        cameras: names in the order of the policy.
-        steps: (B,) keyframes executed so far in each episode.
+        observations: B observations.
+        spec: of the policy: cameras, whether it wants depth, parts of the state.
+        steps: (B,) actions executed so far in each episode.
+
+    Returns:
+        images of the cameras whose size is that of the first one, those of the others in `others`;
+        depth and matrices only where the policy wants depth.
+
+    Raises:
+        ContractError: an observation lacks something that the policy wants.
     """
-
-    def stacked(template: str) -> torch.Tensor:
-        values = [[_get(o, template.format(camera)) for camera in cameras] for o in observations]
-        return torch.from_numpy(np.array(values))
-
+    frames = [observation.frame() for observation in observations]
     state = [
-        proprioception(o.gripper_open, o.gripper_joint_positions, step)
-        for o, step in zip(observations, steps, strict=True)
+        robot_state(spec.state, frame.state, step, spec.episode_length)
+        for frame, step in zip(frames, steps, strict=True)
     ]
-    return Observation(
-        rgb=stacked("{}_rgb"),
-        depth=stacked("{}_depth"),
-        intrinsics=stacked("{}_camera_intrinsics"),
-        extrinsics=stacked("{}_camera_extrinsics"),
+    groups = _by_size(spec.cameras)
+    first = _images(frames, groups[0] if groups else [])
+    others = [camera for group in groups[1:] for camera in group]
+    return dataclasses.replace(
+        first,
         proprioception=torch.from_numpy(np.array(state)),
-        cameras=tuple(cameras),
+        others={camera.name: _images(frames, [camera]) for camera in others},
     )
 
 
-def _get(observation: RecordedObservation, name: str) -> np.ndarray:
-    """An image or a calibration; calibrations lie in `misc`."""
-    return observation.misc[name] if name in observation.misc else getattr(observation, name)
+def _by_size(cameras: Sequence[CameraSpec]) -> list[list[CameraSpec]]:
+    """The cameras of equal image size, the first one's first."""
+    groups: dict[tuple[int, int], list[CameraSpec]] = {}
+    for camera in cameras:
+        groups.setdefault((camera.height, camera.width), []).append(camera)
+    return list(groups.values())
+
+
+def _images(frames: Sequence[Frame], cameras: Sequence[CameraSpec]) -> Observation:
+    """What cameras of one size see, without the state."""
+    names = tuple(camera.name for camera in cameras)
+    if not names:
+        return Observation(rgb=torch.zeros(len(frames), 0, 0, 0, 3, dtype=torch.uint8), cameras=())
+
+    def stacked(kind: str) -> torch.Tensor:
+        values = [[_one(frame, kind, camera) for camera in cameras] for frame in frames]
+        return torch.from_numpy(np.array(values))
+
+    if not any(camera.depth for camera in cameras):
+        return Observation(rgb=stacked("rgb"), cameras=names)
+    return Observation(
+        rgb=stacked("rgb"),
+        depth=stacked("depth"),
+        intrinsics=stacked("intrinsics"),
+        extrinsics=stacked("extrinsics"),
+        cameras=names,
+    )
+
+
+def _one(frame: Frame, kind: str, camera: CameraSpec) -> np.ndarray:
+    """An image or a matrix; of a camera whose depth nobody wants, nothing measured if need be."""
+    values = getattr(frame, kind)
+    if camera.name in values:
+        return np.asarray(values[camera.name])
+    if kind == "rgb" or camera.depth:
+        raise ContractError(
+            f"{kind}: expected that of camera {camera.name}, the environment gives "
+            f"{', '.join(values) or 'none'}"
+        )
+    nothing = {"depth": np.zeros((camera.height, camera.width), np.float32)}
+    return nothing.get(kind, np.eye(3 if kind == "intrinsics" else 4))
+
+
+class FrameHistory:
+    """The latest frames of running episodes, as far back as a policy looks."""
+
+    def __init__(self, spec: PolicySpec) -> None:
+        """Keep what the frames `spec.offsets` need; those of the future (> 0) are not seen."""
+        self._spec = spec
+        self._offsets = tuple(offset for offset in spec.offsets if offset <= 0) or (0,)
+        self._frames: dict[int, deque[Frame]] = {}  # by id of the episode, newest last
+
+    def begin(self, env_id: int) -> None:
+        """Forget the episode that `env_id` named before."""
+        self._frames.pop(env_id, None)
+
+    def observe(
+        self, env_ids: Sequence[int], observations: Sequence[HasFrame], steps: Sequence[int]
+    ) -> Observation:
+        """Take up a frame of each of B episodes; what the policy sees now.
+
+        With several offsets it has a time axis of T frames behind the batch axis; frames before
+        the start of an episode are its first one.
+
+        Args:
+            env_ids: ids of the B episodes.
+            observations: B observations.
+            steps: (B,) actions executed so far in each.
+        """
+        if self._spec.offsets == (0,):
+            return policy_observation(observations, self._spec, steps)
+        for env_id, observation in zip(env_ids, observations, strict=True):
+            empty: deque[Frame] = deque(maxlen=1 - min(self._offsets))
+            self._frames.setdefault(env_id, empty).append(observation.frame())
+        moments = []
+        for offset in self._offsets:
+            kept = [self._frames[env_id] for env_id in env_ids]
+            frames = [known[max(len(known) - 1 + offset, 0)] for known in kept]
+            times = [max(step + offset, 0) for step in steps]
+            moments.append(policy_observation(frames, self._spec, times))
+        return _joined(moments, lambda tensors: torch.stack(tensors, dim=1))
+
+
+def _joined(
+    parts: Sequence[Observation], join: Callable[[list[torch.Tensor]], torch.Tensor]
+) -> Observation:
+    """One observation whose tensors are those of `parts`, joined."""
+    first = parts[0]
+    names = [item.name for item in dataclasses.fields(first)]
+    tensors = [name for name in names if isinstance(getattr(first, name), torch.Tensor)]
+    joined: dict[str, Any] = {n: join([getattr(part, n) for part in parts]) for n in tensors}
+    return dataclasses.replace(
+        first,
+        **joined,
+        others={name: _joined([p.others[name] for p in parts], join) for name in first.others},
+    )

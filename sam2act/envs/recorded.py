@@ -1,4 +1,4 @@
-"""What a recorded demo must say, so that its scene can be restored in an environment."""
+"""What environments that report RLBench's observations share, and what their demos must say."""
 
 from __future__ import annotations
 
@@ -7,9 +7,27 @@ from typing import Any
 
 import numpy as np
 
+from sam2act.core.actions import ActionSpec
+from sam2act.core.specs import (
+    FINGER_JOINTS,
+    GRIPPER_OPEN,
+    GRIPPER_POSE,
+    JOINT_POSITIONS,
+    EnvSpec,
+)
 from sam2act.data.rlbench.types import Demo
+from sam2act.envs.base import CAMERAS, EnvConfig, offered_cameras
 
 RLBENCH = "rlbench"  # whose demos do not say where they come from
+
+
+def recorded_spec(config: EnvConfig, actions: tuple[ActionSpec, ...]) -> EnvSpec:
+    """What an environment of `config` with RLBench's cameras and robot gives and takes.
+
+    An episode lasts as long as the evaluation lets it; the reward is 1 on success, else 0.
+    """
+    state = (GRIPPER_OPEN, FINGER_JOINTS, GRIPPER_POSE, JOINT_POSITIONS)
+    return EnvSpec(cameras=offered_cameras(config, CAMERAS), state=state, actions=actions)
 
 
 def recorded_origin(demo: Demo) -> dict[str, Any]:

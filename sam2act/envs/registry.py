@@ -2,33 +2,49 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from importlib.util import find_spec
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
+from sam2act.core.errors import ConfigError, MissingSimulatorError
 from sam2act.core.registry import ENVS
-from sam2act.core.tasks import expand_tasks
+from sam2act.core.specs import EnvSpec
+from sam2act.core.tasks import TASK_SETS, expand_tasks
+from sam2act.core.wording import listing
+from sam2act.data.rlbench.types import Demo
 from sam2act.envs.base import Env, EnvConfig
-from sam2act.envs.rlbench.versions import MissingSimulatorError
 
-INSTALL_MUJOCO = (
-    'the embedded simulator needs MuJoCo: pip install -e ".[sim]" (any mujoco-core 4 or mujoco 3.5)'
-)
+__all__ = ["MissingSimulatorError"]
 
 
 class Backend(Protocol):
     """What a target of the registry `ENVS` offers: a module or an object with these functions.
 
-    None of them but `make_env` may start the simulator.
+    None of them but `make_env` may start the simulator. `Options` is a frozen dataclass of what the
+    backend lets choose, legal by default. Two attributes may be left out: `DETERMINISTIC` (False;
+    the same scene and actions always have the same result) and `AUTOMATIC_PROCESSES` (None; how
+    many simulators an evaluation starts unless it is told a number).
     """
+
+    Options: Any
+
+    def problem(self) -> str:
+        """Why the backend cannot be used now, with the remedy; empty = it can."""
+        ...
 
     def make_env(self, config: EnvConfig) -> Env:
         """The environment of `config`; MissingSimulatorError or ValueError as in `make_env`."""
         ...
 
+    def spec(self, config: EnvConfig) -> EnvSpec:
+        """What an environment of `config` gives and takes."""
+        ...
+
     def check_task(self, name: str) -> None:
         """Raise as `check_task` does unless there is a task `name`."""
+        ...
+
+    def tasks(self) -> Sequence[str] | None:
+        """Names of all tasks; None if only the running simulator knows."""
         ...
 
     def variation_count(self, task: str) -> int | None:
@@ -36,43 +52,60 @@ class Backend(Protocol):
         ...
 
 
+@runtime_checkable
+class RestoresDemos(Protocol):
+    """A backend whose environments are `Restorable`."""
+
+    def check_demo(self, demo: Demo, task: str, *, exact: bool) -> None:
+        """Make sure that a recorded demo can start an episode of `task`.
+
+        Args:
+            demo: without images.
+            task: name of the task.
+            exact: its scene is restored as it was; False = its variation and seed are taken.
+
+        Raises:
+            ValueError: it cannot; the message says why.
+        """
+        ...
+
+
+@runtime_checkable
+class Perturbs(Protocol):
+    """A backend whose `Options` have `perturbations`."""
+
+    def perturbed_by(self, tasks: Sequence[str], names: Sequence[str]) -> dict[str, list[str]]:
+        """The factors that the perturbations `names` mean for each of `tasks`.
+
+        Raises:
+            ValueError: a name is unknown, or they change nothing in any of the tasks.
+        """
+        ...
+
+
+def get_backend(name: str) -> Backend:
+    """The backend called `name`.
+
+    Raises:
+        ConfigError: there is none of that name.
+    """
+    found: Backend = ENVS.get(name)
+    return found
+
+
 def make_env(config: EnvConfig) -> Env:
     """The environment of `config`.
 
     Raises:
         MissingSimulatorError: the backend is not installed.
-        ValueError: the backend has no such task, or a perturbation does not exist.
+        ValueError: the backend has no such task, camera or option.
     """
-    return _backend(config.backend).make_env(config)
+    return get_backend(config.backend).make_env(config)
 
 
-def _backend(name: str) -> Backend:
-    backend: Backend = ENVS.get(name)
-    return backend
-
-
-def require_mujoco() -> None:
-    """Make sure that MuJoCo can be imported, without OpenGL.
-
-    Raises:
-        MissingSimulatorError: it is not installed.
-    """
-    if find_spec("mujoco") is None:
-        raise MissingSimulatorError(INSTALL_MUJOCO)
-    # The full package `mujoco`, if that is what is installed, would look for OpenGL at import.
-    os.environ.setdefault("MUJOCO_GL", "disabled")
-
-
-def embedded_tasks() -> list[str]:
-    """Names of the tasks of the embedded simulator.
-
-    Raises:
-        MissingSimulatorError: MuJoCo is not installed.
-    """
-    require_mujoco()
-    from sam2act.envs.embedded.tasks import task_names
-
-    return task_names()
+def env_spec(config: EnvConfig) -> EnvSpec:
+    """What an environment of `config` gives and takes; no simulator is started."""
+    return get_backend(config.backend).spec(config)
 
 
 def check_task(backend: str, name: str) -> None:
@@ -82,48 +115,34 @@ def check_task(backend: str, name: str) -> None:
         MissingSimulatorError: the backend is not installed.
         ValueError: there is no such backend or task; the message names the nearest one.
     """
-    _backend(backend).check_task(name)
+    get_backend(backend).check_task(name)
 
 
-def variation_count(backend: str, task: str) -> int | None:
-    """Number of variations of a task that `check_task` accepts; None if only a simulator knows."""
-    return _backend(backend).variation_count(task)
-
-
-def choose_tasks(names: list[str]) -> list[str]:
-    """Task names of the embedded simulator, each once; `all` and `memorybench` stand for sets.
+def choose_tasks(names: Sequence[str], backend: str = "embedded") -> list[str]:
+    """Task names of a backend, each once; `all` and `memorybench` stand for sets.
 
     Raises:
-        MissingSimulatorError: MuJoCo is not installed.
-        ValueError: a task does not exist; the message names the nearest one.
+        MissingSimulatorError: the backend is not installed.
+        ValueError: it has no such task; the message names the nearest one.
     """
-    require_mujoco()
-    from sam2act.envs.embedded.tasks import task_class
-
     chosen = list(dict.fromkeys(expand_tasks(names)))
-    for name in chosen:
-        task_class(name)
+    check_tasks(backend, names)
     return chosen
 
 
-def perturbed_by(tasks: Sequence[str], names: Sequence[str]) -> dict[str, list[str]]:
-    """The factors that the perturbations `names` mean for each of `tasks` (embedded simulator).
-
-    A factor is left out of a task in which there is nothing that it may change.
+def check_tasks(backend: str, names: Sequence[str]) -> None:
+    """Make sure that `backend` has all tasks that `names`, sets among them, stand for.
 
     Raises:
-        MissingSimulatorError: MuJoCo is not installed.
-        ValueError: a name is unknown, or `names` change nothing in any of the tasks.
+        MissingSimulatorError: the backend is not installed.
+        ValueError: it has not; of a set the message names the tasks that it has.
     """
-    require_mujoco()
-    from sam2act.envs.embedded.perturbations.factors import factors_of
-    from sam2act.envs.embedded.tasks import task_class
-
-    found = {task: list(factors_of(names, task_class(task))) for task in tasks}
-    if names and not any(found.values()):
-        raise ValueError(
-            f"perturbation {', '.join(names)} changes nothing in {', '.join(tasks)}: the "
-            "instruction tells by their looks what it would recolour, or sizes are fixed; "
-            "scripts/generate_demos.py --list says which tasks a factor leaves alone"
-        )
-    return found
+    known = get_backend(backend).tasks()
+    for name in names:
+        for task in expand_tasks([name]):
+            if name in TASK_SETS and known is not None and task not in known:
+                raise ConfigError(
+                    f"{name} stands for tasks of RLBench, but backend {backend} has "
+                    f"{listing(known)}; name some of them"
+                )
+            check_task(backend, task)

@@ -6,66 +6,62 @@ Several episodes run at once; each is named by an id and is at its own step.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
 
 from sam2act.core.specs import PolicySpec
+from sam2act.core.types import HasFrame
 from sam2act.data.rlbench.demos import Episode, episode_keyframes, frame_labels
-from sam2act.data.rlbench.types import RecordedObservation
-from sam2act.envs.policy_inputs import policy_observation
+from sam2act.envs.policy_inputs import FrameHistory
 from sam2act.evaluation.scenes import EpisodeStart, SceneError, read_stored
+from sam2act.policies.base import GroundTruth
 from sam2act.policies.executors import Executor
-from sam2act.policies.multiview.quantisation_bound import QuantisedDecoder
+
+
+class Turn(NamedTuple):
+    """An episode that waits for its next action."""
+
+    env_id: int
+    observation: HasFrame
+    instruction: str
+    step: int  # actions executed so far
 
 
 class Actor(Protocol):
     """Chooses actions for running episodes."""
 
-    cameras: tuple[str, ...]  # whose images it needs
-    image_size: int  # pixels per side
+    @property
+    def spec(self) -> PolicySpec:
+        """What it needs to see, and what its actions are."""
+        ...
 
     def begin(self, env_id: int, scene: EpisodeStart) -> None:
         """Episode `env_id` starts in `scene`; nothing of an earlier one may remain."""
+        ...
 
-    def act(
-        self,
-        env_ids: Sequence[int],
-        observations: Sequence[RecordedObservation],
-        instructions: Sequence[str],
-        steps: Sequence[int],
-    ) -> list[np.ndarray | None]:
-        """An action (9,) for each of the episodes, None where there is nothing left to do.
-
-        Args:
-            env_ids: ids of the B episodes.
-            observations: B observations.
-            instructions: B texts.
-            steps: (B,) actions executed so far in each.
-        """
+    def act(self, turns: Sequence[Turn]) -> list[np.ndarray | None]:
+        """An action (A,) for each of the episodes, None where there is nothing left to do."""
+        ...
 
 
 class PolicyActor:
     """Acts with a policy; all waiting episodes share a forward pass."""
 
     def __init__(self, executor: Executor, spec: PolicySpec) -> None:
-        self.cameras, self.image_size = spec.camera_names, spec.image_size
-        self._executor = executor
+        self.spec = spec
+        self._executor, self._history = executor, FrameHistory(spec)
 
     def begin(self, env_id: int, scene: EpisodeStart) -> None:
         """Empty the memory of this episode."""
+        self._history.begin(env_id)
         self._executor.reset([env_id])
 
-    def act(
-        self,
-        env_ids: Sequence[int],
-        observations: Sequence[RecordedObservation],
-        instructions: Sequence[str],
-        steps: Sequence[int],
-    ) -> list[np.ndarray | None]:
+    def act(self, turns: Sequence[Turn]) -> list[np.ndarray | None]:
         """The policy's action for each of the episodes."""
-        inputs = policy_observation(observations, self.cameras, steps)
+        env_ids, observations, instructions, steps = zip(*turns, strict=True)
+        inputs = self._history.observe(env_ids, observations, steps)
         with torch.inference_mode():
             chunk = self._executor.act(inputs, list(instructions), env_ids)
         return list(chunk.values[:, 0].double().cpu().numpy())
@@ -81,10 +77,9 @@ class DemoActor:
     and bins allow. The collision flag is that of the frame before the keyframe.
     """
 
-    cameras: tuple[str, ...] = ()
-    image_size = 128
+    spec = PolicySpec(cameras=(), language=None, state=())
 
-    def __init__(self, decoder: QuantisedDecoder, read: KeyframeReader | None = None) -> None:
+    def __init__(self, decoder: GroundTruth, read: KeyframeReader | None = None) -> None:
         """Replays what `read` finds in a demo, `keyframe_actions` by default."""
         self._decoder = decoder
         self._read = read or keyframe_actions
@@ -97,18 +92,12 @@ class DemoActor:
         poses, gripper, ignore = self._read(read_stored(scene.demo))
         self._actions[env_id] = self._decoder.actions(poses, gripper, ignore)
 
-    def act(
-        self,
-        env_ids: Sequence[int],
-        observations: Sequence[RecordedObservation],
-        instructions: Sequence[str],
-        steps: Sequence[int],
-    ) -> list[np.ndarray | None]:
+    def act(self, turns: Sequence[Turn]) -> list[np.ndarray | None]:
         """The next keyframe of each episode's demo."""
         chosen: list[np.ndarray | None] = []
-        for env_id, step in zip(env_ids, steps, strict=True):
-            actions = self._actions[env_id]
-            chosen.append(actions[step] if step < len(actions) else None)
+        for turn in turns:
+            actions = self._actions[turn.env_id]
+            chosen.append(actions[turn.step] if turn.step < len(actions) else None)
         return chosen
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import datetime
 import os
 import platform
@@ -12,23 +11,24 @@ from contextlib import suppress
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import torch
 from tqdm import tqdm
 
 from sam2act import __version__
-from sam2act.core.errors import UserError
+from sam2act.core.actions import KEYFRAME_POSE
+from sam2act.core.errors import MissingSimulatorError
 from sam2act.core.run_folder import RunFolder
 from sam2act.core.tasks import CHANCE
 from sam2act.data.rlbench.types import DemoError
 from sam2act.envs.base import EnvConfig
-from sam2act.envs.registry import check_task, perturbed_by
+from sam2act.envs.registry import Perturbs, check_tasks, env_spec, get_backend
 from sam2act.evaluation import results
 from sam2act.evaluation.actors import Actor
 from sam2act.evaluation.analysis.tables import table_text, write_published_table
-from sam2act.evaluation.environment import environment_of, settings_of
+from sam2act.evaluation.environment import backend_options, environment_of, settings_of
+from sam2act.evaluation.options import AUTO, EvaluationOptions, OptionError
 from sam2act.evaluation.results import EpisodeRow, RowWriter
 from sam2act.evaluation.runner import Runner, RunOptions
 from sam2act.evaluation.scene_checks import Check, DemoCheck, usable_scenes
@@ -39,16 +39,13 @@ from sam2act.runtime.distributed import DistributedContext
 
 MOST_WORKERS = 4  # by default, where the batch is smaller
 GPU_BATCH = 8
+KEYFRAMES, DENSE_STEPS = 25, 400  # most actions of an episode, by default
 PACKAGES = ("torch", "numpy", "mujoco-core", "mujoco", "rlbench")
 
 
-class OptionError(UserError):
-    """The options contradict each other; the message says what to change."""
-
-
-def batch_size(args: argparse.Namespace, world: DistributedContext) -> int:
+def batch_size(options: EvaluationOptions, world: DistributedContext) -> int:
     """Rows of a forward pass: as asked for, else what suits the device."""
-    return args.batch_size or (1 if world.device.type == "cpu" else GPU_BATCH)
+    return options.batch_size or (1 if world.device.type == "cpu" else GPU_BATCH)
 
 
 class EvaluationFolder:
@@ -56,9 +53,8 @@ class EvaluationFolder:
 
     def __init__(
         self,
-        args: argparse.Namespace,
+        options: EvaluationOptions,
         world: DistributedContext,
-        tasks: list[str],
         name: str,
         repeat: int,
         also: Check | None = None,
@@ -66,44 +62,47 @@ class EvaluationFolder:
         """Find the scenes and look at all their demos.
 
         Args:
-            args: flags of eval.py.
+            options: what is asked for.
             world: this process.
-            tasks: names of tasks.
             name: log name, folder below eval/.
             repeat: number of the repeat; fresh scenes are those of `--seed` plus this.
             also: what else must be possible with the demos.
 
         Raises:
-            OptionError, SceneError: the flags do not fit the demos, or a demo cannot be used.
+            OptionError, SceneError: the options do not fit the demos, or a demo cannot be used.
         """
-        self._args, self._world, self._tasks = args, world, tasks
-        self._root = RunFolder(args.model_folder).evaluations / name
-        self._seed = None if args.seed is None else args.seed + repeat
-        self._scenes = [scene for task in tasks for scene in self._scenes_of(task)]
+        self._options, self._world, self._tasks = options, world, options.task_list()
+        self._root = RunFolder(options.model_folder).evaluations / name
+        self._seed = None if options.seed is None else options.seed + repeat
+        self._scenes = [scene for task in self._tasks for scene in self._scenes_of(task)]
         self._backend = self._choose_backend()
         self._check_backend()
+        given, opts = options.env_options, options.env_opts
+        self._env_options = backend_options(self._backend, given, opts)
+        self._perturbations = getattr(self._env_options, "perturbations", ())
+        restore = not self._perturbations
+        self._scenes = [replace(scene, restore=restore) for scene in self._scenes]
         self._perturbed = self._acting_factors()
         check = DemoCheck(self._backend, also=also)
         self._scenes, self._skipped = usable_scenes(
-            self._scenes, check, skip_bad=args.skip_bad_episodes, progress=world.is_main
+            self._scenes, check, skip_bad=options.skip_bad_episodes, progress=world.is_main
         )
 
     def _scenes_of(self, task: str) -> list[EpisodeStart]:
-        args = self._args
-        first, count = args.start_episode, args.eval_episodes
+        options = self._options
+        first, count = options.start_episode, options.eval_episodes
         if self._seed is not None:
             scenes = fresh_scenes(task, self._seed, range(first, first + count))
         else:
-            folder, restore = args.eval_datafolder, not args.perturb
-            gaps = args.skip_bad_episodes
-            scenes = demo_scenes(folder, task, first, count, restore=restore, gaps=gaps)
-        filmed = count if args.save_video is None else args.save_video
+            folder, gaps = options.eval_datafolder, options.skip_bad_episodes
+            scenes = demo_scenes(folder, task, first, count, restore=True, gaps=gaps)
+        filmed = count if options.save_video is None else options.save_video
         return [replace(scene, film=i < filmed) for i, scene in enumerate(scenes)]
 
     def _choose_backend(self) -> str:
         """The backend that was named, else the one of the demos."""
-        if self._args.backend != "auto":
-            return str(self._args.backend)
+        if self._options.backend != AUTO:
+            return self._options.backend
         found = {
             _recorded_backend([scene for scene in self._scenes if scene.task == task])
             for task in self._tasks
@@ -117,22 +116,25 @@ class EvaluationFolder:
 
     def _check_backend(self) -> None:
         try:
-            for task in self._tasks:
-                check_task(self._backend, task)
+            check_tasks(self._backend, self._options.tasks)
+        except MissingSimulatorError:
+            raise
         except ValueError as error:
             raise OptionError(f"--tasks: {error}") from error
-        if self._args.repeats > 1 and self._backend == "embedded" and self._seed is None:
+        same = getattr(get_backend(self._backend), "DETERMINISTIC", False)
+        if self._options.repeats > 1 and same and self._seed is None:
             raise OptionError(
-                "--repeats: the embedded simulator gives the same results on the same demos; "
-                "repeat on new scenes with --backend embedded --seed N"
+                f"--repeats: backend {self._backend} gives the same results on the same demos; "
+                f"repeat on new scenes with --backend {self._backend} --seed N"
             )
 
     def _acting_factors(self) -> dict[str, list[str]]:
         """By which factors each task is perturbed."""
-        if not self._args.perturb or self._backend != "embedded":
+        backend = get_backend(self._backend)
+        if not self._perturbations or not isinstance(backend, Perturbs):
             return {}
         try:
-            return perturbed_by(self._tasks, self._args.perturb)
+            return backend.perturbed_by(self._tasks, self._perturbations)
         except ValueError as error:
             raise OptionError(f"--perturb: {error}") from error
 
@@ -146,14 +148,14 @@ class EvaluationFolder:
             actor: who will act, if known.
 
         Raises:
-            OptionError: there are finished episodes, and nobody said what to do with them; or the
-                observations that the actor needs cannot be made.
+            OptionError: there are finished episodes, and nobody said what to do with them.
+            SpecError: the actor cannot act in the backend.
             ResultsError: they belong to another evaluation.
         """
-        folder, args = self._root / stem, self._args
-        results.check_same(folder, self._description(identity, actor))
+        folder, options = self._root / stem, self._options
+        results.check_same(folder, self._description(stem, identity, actor))
         known = results.read_rows(folder)
-        if known and not args.resume and not (args.skip and self.is_complete(stem)):
+        if known and not options.resume and not (options.skip and self.is_complete(stem)):
             raise OptionError(
                 f"{folder} holds {len(known)} finished episodes: add --resume to keep them, or "
                 "choose another --log-name"
@@ -177,11 +179,11 @@ class EvaluationFolder:
     def run(self, actor: Actor, stem: str, identity: dict[str, Any]) -> None:
         """Run what is not finished, and write the tables; nothing is written before a row is."""
         folder, world = self._root / stem, self._world
-        description = self._description(identity, actor)
+        description = self._description(stem, identity, actor)
 
         def describe() -> None:
             results.describe(folder, description)
-            write_config(self._root / "eval_config.yaml", _plain(vars(self._args)))
+            write_config(self._root / "eval_config.yaml", self._options.as_dict())
 
         missing = self._missing(results.read_rows(folder))
         # Neighbours, so that the episodes of a process take different rows of its batch.
@@ -214,13 +216,15 @@ class EvaluationFolder:
         if not scenes:
             return []
         folder = writer.path.parent
-        simulators = self._open_simulators(actor, len(scenes))
+        config = self._environment(folder.name, actor)
+        simulators = self._open_simulators(config, len(scenes))
         options = RunOptions(
-            episode_length=self._args.episode_length,
-            batch_size=batch_size(self._args, self._world),
+            episode_length=self._episode_length(config, actor),
+            success_threshold=env_spec(config).success_threshold,
+            batch_size=batch_size(self._options, self._world),
             folder=folder,
             film_suffix=".mp4" if find_spec("av") else ".webp",
-            skip_bad=self._args.skip_bad_episodes,
+            skip_bad=self._options.skip_bad_episodes,
         )
         rows: list[EpisodeRow] = []
         try:
@@ -241,43 +245,50 @@ class EvaluationFolder:
                 simulator.close()
         return rows
 
-    def _environment(self, actor: Actor) -> EnvConfig:
-        cameras, image_size = actor.cameras, actor.image_size
-        try:
-            return environment_of(self._args, self._tasks[0], self._backend, cameras, image_size)
-        except ValueError as error:
-            raise OptionError(f"the policy's observations cannot be made: {error}") from error
+    def _environment(self, stem: str, actor: Actor) -> EnvConfig:
+        """The environment in which the policy of `stem` acts."""
+        first, options = self._tasks[0], self._env_options
+        return environment_of(actor.spec, first, self._backend, options, checkpoint=stem)
 
-    def _open_simulators(self, actor: Actor, episodes: int) -> list[SimulatorProcess]:
-        args, config = self._args, self._environment(actor)
-        wanted = args.workers or self._automatic_workers()
-        return [SimulatorProcess(config, args.time_limit) for _ in range(min(wanted, episodes))]
+    def _episode_length(self, config: EnvConfig, actor: Actor) -> int:
+        """Most actions of an episode: as asked for, else what suits the control mode."""
+        if self._options.episode_length is not None:
+            return self._options.episode_length
+        if actor.spec.action.mode == KEYFRAME_POSE.mode:
+            return KEYFRAMES
+        return env_spec(config).episode_length or DENSE_STEPS
+
+    def _open_simulators(self, config: EnvConfig, episodes: int) -> list[SimulatorProcess]:
+        wanted = self._options.workers or self._automatic_workers()
+        limit = self._options.time_limit
+        return [SimulatorProcess(config, limit) for _ in range(min(wanted, episodes))]
 
     def _automatic_workers(self) -> int:
-        if self._backend == "rlbench":
-            return 1
+        chosen = getattr(get_backend(self._backend), "AUTOMATIC_PROCESSES", None)
+        if chosen is not None:
+            return int(chosen)
         neighbours = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
         cores = max((os.cpu_count() or 1) // neighbours, 1)
-        return min(cores, max(batch_size(self._args, self._world), MOST_WORKERS))
+        return min(cores, max(batch_size(self._options, self._world), MOST_WORKERS))
 
-    def _description(self, identity: dict[str, Any], actor: Actor | None) -> dict[str, Any]:
-        args = self._args
-        environment = {} if actor is None else settings_of(self._environment(actor))
-        data = None if self._seed is not None else str(args.eval_datafolder.resolve())
+    def _description(
+        self, stem: str, identity: dict[str, Any], actor: Actor | None
+    ) -> dict[str, Any]:
+        options = self._options
+        data = None if self._seed is not None else str(options.eval_datafolder.resolve())
         return {
             "format": results.FORMAT,
             "settings": {
                 "tasks": self._tasks,
                 "data": data,
                 "seed": self._seed,
-                "start_episode": args.start_episode,
-                "eval_episodes": args.eval_episodes,
-                "episode_length": args.episode_length,
-                "batch_size": batch_size(args, self._world),
-                "executor": args.executor,
-                **environment,
-                "exp_cfg_path": args.exp_cfg_path,
-                "mvt_cfg_path": args.mvt_cfg_path,
+                "start_episode": options.start_episode,
+                "eval_episodes": options.eval_episodes,
+                "batch_size": batch_size(options, self._world),
+                "executor": options.executor,
+                **self._acting_settings(stem, actor),
+                "exp_cfg_path": options.exp_cfg_path,
+                "mvt_cfg_path": options.mvt_cfg_path,
             },
             "perturbed": self._perturbed,
             "checkpoint": identity,
@@ -287,6 +298,18 @@ class EvaluationFolder:
             "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, "
             f"{self._world.size} processes on {_device_name(self._world.device)}",
             "date": datetime.date.today().isoformat(),
+        }
+
+    def _acting_settings(self, stem: str, actor: Actor | None) -> dict[str, Any]:
+        """The settings that depend on who acts, as far as they are known."""
+        if actor is None:
+            length = self._options.episode_length
+            return {} if length is None else {"episode_length": length}
+        config = self._environment(stem, actor)
+        return {
+            "episode_length": self._episode_length(config, actor),
+            "control": actor.spec.action.mode,
+            **settings_of(config, self._options.env_options),
         }
 
 
@@ -304,10 +327,6 @@ def _line(row: EpisodeRow) -> str:
         f"{row.task} episode {row.episode} (variation {row.variation}): score {row.reward:.0f}, "
         f"{row.steps} steps{cause}, “{row.instruction}”"
     )
-
-
-def _plain(values: dict[str, Any]) -> dict[str, Any]:
-    return {key: str(value) if isinstance(value, Path) else value for key, value in values.items()}
 
 
 def _versions() -> dict[str, str]:

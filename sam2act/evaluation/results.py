@@ -25,6 +25,7 @@ from sam2act.evaluation.environment import SWITCHES
 FORMAT = 1
 DESCRIPTION_FILE = "evaluation.json"
 TIMEOUT = "timeout"  # cause of failure: the episode length was reached
+UNSOLVED = "unsolved"  # cause of failure: the environment ended the episode before
 HUNG, DIED = "SimulatorTimeout", "SimulatorDied"  # causes: the simulator was lost, twice
 NEVER_BEGUN = -1  # variation of an episode whose reset failed
 FULL_REWARD = 100.0
@@ -45,7 +46,7 @@ class EpisodeRow:
         variation: of the task; -1 if the episode never began.
         seed: of the scene; None where a demo holds the state of a random generator.
         success: 1 or 0.
-        reward: 0 to 100, of the last step.
+        reward: of the last step, times 100.
         steps: actions, the one that failed included.
         failure: why it failed, empty on success.
         message: details of the failure.

@@ -1,13 +1,12 @@
-"""One call of eval.py: what is evaluated on what, and who acts."""
+"""One evaluation: what is evaluated on what, and who acts."""
 
 from __future__ import annotations
 
-import argparse
 import functools
 import hashlib
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,9 @@ from sam2act.config.load import load_experiment, load_network, to_dict
 from sam2act.config.network import NetworkConfig
 from sam2act.config.schema import ExperimentConfig
 from sam2act.core.files import sha256_of
+from sam2act.core.registry import POLICIES
 from sam2act.core.run_folder import RunFolder
-from sam2act.core.tasks import expand_tasks
+from sam2act.core.types import Session
 from sam2act.evaluation.actors import (
     Actor,
     DemoActor,
@@ -27,32 +27,35 @@ from sam2act.evaluation.actors import (
 )
 from sam2act.evaluation.analysis.aggregate import average_tasks
 from sam2act.evaluation.checkpoints import find_checkpoints
-from sam2act.evaluation.folder import EvaluationFolder, OptionError, batch_size
+from sam2act.evaluation.folder import EvaluationFolder, batch_size
+from sam2act.evaluation.options import EvaluationOptions, OptionError
 from sam2act.evaluation.results import EpisodeRow
 from sam2act.language.text_encoder import build_text_encoder
 from sam2act.policies.checkpoint import load_policy
 from sam2act.policies.executors import build_executor
-from sam2act.policies.multiview.quantisation_bound import QuantisedDecoder
 from sam2act.policies.session import KeyframePolicy
-from sam2act.runtime.distributed import DistributedContext
+from sam2act.runtime.distributed import DistributedContext, distributed_context
 
 LOGGER = logging.getLogger(__name__)
 GROUND_TRUTH = "ground_truth"
+KEPT = 4  # policies that stay loaded between their check and their episodes
 
 
 @dataclass(frozen=True, eq=False)  # equal to itself alone
 class Target:
-    """A checkpoint, or the demos themselves.
+    """Whose actions are evaluated.
 
     Attributes:
         stem: name of the folder of its results.
-        checkpoint: its file, None for ground truth.
-        identity: what tells it from another one of the same name, as far as the file says.
+        load: who acts, and what tells it from another one of the same name.
+        identity: the part of that which is known before it is loaded.
+        read: how keyframes of demos are read, where it needs them.
     """
 
     stem: str
-    checkpoint: Path | None = None
+    load: Callable[[], tuple[Actor, dict[str, Any]]]
     identity: dict[str, Any] = field(default_factory=dict)
+    read: KeyframeReader | None = None
 
 
 @dataclass
@@ -68,163 +71,149 @@ class Outcome:
     lost: list[EpisodeRow] = field(default_factory=list)
 
 
-def evaluate(args: argparse.Namespace, world: DistributedContext) -> Outcome:
-    """Everything that the flags ask for.
+def evaluate(
+    options: EvaluationOptions,
+    world: DistributedContext | None = None,
+    targets: Sequence[Target] | None = None,
+) -> Outcome:
+    """Everything that the options ask for.
 
     Demos, checkpoints, language and what lies in the folders of the results are looked at before
     the first episode begins, and before anything is written.
 
+    Args:
+        options: what is evaluated and how.
+        world: this process; by default one is set up on the device of the options.
+        targets: who acts, in place of the checkpoints that the options name; see
+            `session_target`.
+
     Raises:
-        OptionError, SceneError, EvaluationError and others: see their messages.
+        OptionError, SceneError, SpecError, EvaluationError and others: see their messages.
     """
-    check_options(args)
-    tasks = task_list(args.tasks)
-    targets = find_targets(args)
-    also = _keyframe_reader(_ground_truth_configs(args)[0]) if args.ground_truth else None
-    plans = [
-        EvaluationFolder(args, world, tasks, name, repeat, also)
-        for repeat, name in enumerate(log_names(args))
+    if world is None:
+        with distributed_context(options.device) as world:
+            return evaluate(options, world, targets)
+    if targets is None:
+        targets = find_targets(options, world)
+    also = next((target.read for target in targets if target.read is not None), None)
+    folders = [
+        EvaluationFolder(options, world, name, repeat, also)
+        for repeat, name in enumerate(options.log_names)
     ]
-    # Kept for one target: of several, each is loaded once to be checked and once to act.
-    load = functools.lru_cache(maxsize=1)(functools.partial(_make_actor, args, world))
+    load = functools.lru_cache(maxsize=KEPT)(lambda target: target.load())
     for target in targets:
-        for plan in plans:
-            plan.check(target.stem, target.identity)
-    for target in targets:
-        for plan in _unfinished(args, plans, target):
+        for folder in folders:
+            folder.check(target.stem, target.identity)
+    for target in reversed(targets):  # so that the first ones are kept
+        for folder in _unfinished(options, folders, target):
             actor, identity = load(target)
-            plan.check(target.stem, identity, actor)
+            folder.check(target.stem, identity, actor)
     outcome = Outcome()
     for target in targets:
-        unfinished = _unfinished(args, plans, target)
+        unfinished = _unfinished(options, folders, target)
         if not unfinished:
             LOGGER.info("%s: complete already, skipped", target.stem)
-        for plan in unfinished:
+        for folder in unfinished:
             actor, identity = load(target)
-            plan.run(actor, target.stem, identity)
+            folder.run(actor, target.stem, identity)
         if world.is_main:
-            runs = [plan.rows(target.stem) for plan in plans]
+            runs = [folder.rows(target.stem) for folder in folders]
             outcome.rates[target.stem] = [100 * average_tasks([rows]).rate for rows in runs]
             outcome.lost += [row for rows in runs for row in rows if row.is_lost]
     return outcome
 
 
 def _unfinished(
-    args: argparse.Namespace, plans: Sequence[EvaluationFolder], target: Target
+    options: EvaluationOptions, folders: Sequence[EvaluationFolder], target: Target
 ) -> list[EvaluationFolder]:
-    """The plans of a target that are not to be skipped."""
-    return [plan for plan in plans if not (args.skip and plan.is_complete(target.stem))]
+    """The folders of a target that are not to be skipped."""
+    return [f for f in folders if not (options.skip and f.is_complete(target.stem))]
 
 
-# ------------------------------------------------------------------------------- options
-def check_options(args: argparse.Namespace) -> None:
-    """Raise `OptionError` where flags contradict each other."""
-    if args.peract_official:
-        raise OptionError("--peract_official: the PerAct baseline is not part of this project")
-    if args.model_folder is None:
-        raise OptionError("--model-folder is missing: the folder of the run, or for --ground-truth")
-    if not args.model_name and not args.ground_truth:
+# ------------------------------------------------------------------------------- targets
+def find_targets(options: EvaluationOptions, world: DistributedContext) -> list[Target]:
+    """What the options name, in order.
+
+    Raises:
+        OptionError: they name nothing.
+    """
+    if options.ground_truth:
+        return [_ground_truth_target(options)]
+    if not options.model_name:
         raise OptionError(
             "--model-name is missing: a checkpoint of --model-folder such as model_last.pth, or all"
         )
-    log_name = Path(args.log_name)
-    if log_name.is_absolute() or not log_name.parts or ".." in log_name.parts:
-        raise OptionError(
-            f"--log-name {args.log_name!r}: needs a folder below eval/ of the run, such as test"
-        )
-    if args.model_name and args.ground_truth:
-        raise OptionError("--ground-truth uses no checkpoint: leave --model-name out")
-    if args.seed is not None and args.ground_truth:
-        raise OptionError("--ground-truth replays recorded demos: leave --seed out")
-    if args.seed is not None and args.backend == "auto":
-        raise OptionError("--seed has no demos to tell the simulator: add --backend embedded")
-    if args.use_input_place_with_mean:
-        LOGGER.warning("--use-input-place-with-mean has no effect on two-stage networks")
-
-
-def task_list(names: Sequence[str]) -> list[str]:
-    """Task names; `all` and `memorybench` stand for sets.
-
-    Raises:
-        OptionError: a task twice.
-    """
-    tasks = list(expand_tasks(names))
-    if len(set(tasks)) < len(tasks):
-        raise OptionError(f"--tasks {' '.join(names)}: a task is named twice")
-    return tasks
-
-
-def log_names(args: argparse.Namespace) -> list[str]:
-    """Folders below eval/, one per repeat."""
-    if args.repeats == 1:
-        return [args.log_name]
-    return [f"{args.log_name}/{number}" for number in range(1, args.repeats + 1)]
-
-
-# -------------------------------------------------------------------------------- actors
-def find_targets(args: argparse.Namespace) -> list[Target]:
-    """What is evaluated, in order."""
-    if args.ground_truth:
-        return [Target(GROUND_TRUTH)]
     return [
-        Target(path.stem, path, {"name": path.name, "sha256": sha256_of(path)})
-        for path in find_checkpoints(args.model_folder, args.model_name)
+        _checkpoint_target(options, world, path)
+        for path in find_checkpoints(options.model_folder, options.model_name)
     ]
 
 
-def _make_actor(
-    args: argparse.Namespace, world: DistributedContext, target: Target
-) -> tuple[Actor, dict[str, Any]]:
-    """Who acts, and what identifies it; its text encoder has worked once."""
-    if target.checkpoint is None:
-        experiment, network = _ground_truth_configs(args)
-        grid = {"img_size": network.img_size, "st_sca": network.st_sca, "num_rot": network.num_rot}
-        identity = {"name": GROUND_TRUTH, **grid, "config": config_digest(experiment, network)}
-        return DemoActor(
-            QuantisedDecoder(experiment, network), _keyframe_reader(experiment)
-        ), identity
-    bundle = load_policy(
-        target.checkpoint,
-        device=world.device,
-        experiment_file=args.exp_cfg_path,
-        network_file=args.mvt_cfg_path,
-        experiment_opts=args.exp_cfg_opts,
-    )
-    network = bundle.network
-    encoder = build_text_encoder(bundle.experiment.language, network.lang_len, network.lang_dim)
-    encoder.encode(["open the drawer"])  # its weights are read at first need
-    policy = KeyframePolicy(bundle, batch_size=batch_size(args, world), text_encoder=encoder)
-    identity = target.identity | {
-        "step": bundle.step,
-        "config": config_digest(bundle.experiment, network),
-    }
-    return PolicyActor(build_executor(args.executor, policy), policy.spec), identity
+def session_target(name: str, session: Session, executor: str = "single") -> Target:
+    """A session, whatever acts behind it; its results go to the folder `name`."""
+    actor = PolicyActor(build_executor(executor, session), session.spec)
+    return Target(name, lambda: (actor, {"name": name}), {"name": name})
 
 
-def _keyframe_reader(experiment: ExperimentConfig) -> KeyframeReader:
-    """How the keyframes of demos are read under `experiment`."""
-    return functools.partial(
+def _checkpoint_target(options: EvaluationOptions, world: DistributedContext, path: Path) -> Target:
+    known = {"name": path.name, "sha256": sha256_of(path)}
+
+    def load() -> tuple[Actor, dict[str, Any]]:
+        bundle = load_policy(
+            path,
+            device=world.device,
+            experiment_file=options.exp_cfg_path,
+            network_file=options.mvt_cfg_path,
+            experiment_opts=options.exp_cfg_opts,
+        )
+        network = bundle.network
+        encoder = build_text_encoder(bundle.experiment.language, network.lang_len, network.lang_dim)
+        encoder.encode(["open the drawer"])  # its weights are read at first need
+        session = KeyframePolicy(
+            bundle, batch_size=batch_size(options, world), text_encoder=encoder
+        )
+        digest = config_digest(bundle.experiment, network)
+        actor = PolicyActor(build_executor(options.executor, session), session.spec)
+        return actor, known | {"step": bundle.step, "config": digest}
+
+    return Target(path.stem, load, known)
+
+
+def _ground_truth_target(options: EvaluationOptions) -> Target:
+    experiment, network = _ground_truth_configs(options)
+    name = getattr(network, "policy", "sam2act")
+    decoder = POLICIES.get(name).ground_truth(experiment, network)
+    if decoder is None:
+        raise OptionError(
+            f"--ground-truth: policy {name} has no decoding of keyframes that could be measured"
+        )
+    read = functools.partial(
         keyframe_actions,
         gripper_threshold=experiment.gripper_threshold,
         assume_ignore_collisions=experiment.assume_ignore_collisions,
     )
+    digest = config_digest(experiment, network)
+    identity = {"name": GROUND_TRUTH, **decoder.identity, "config": digest}
+    return Target(GROUND_TRUTH, lambda: (DemoActor(decoder, read), identity), read=read)
 
 
-def _ground_truth_configs(args: argparse.Namespace) -> tuple[ExperimentConfig, NetworkConfig]:
+def _ground_truth_configs(
+    options: EvaluationOptions,
+) -> tuple[ExperimentConfig, NetworkConfig]:
     """The configs as given, else of the run folder, else the published ones."""
-    given = (args.exp_cfg_path, args.mvt_cfg_path)
-    run = RunFolder(args.model_folder)
+    given = (options.exp_cfg_path, options.mvt_cfg_path)
+    run = RunFolder(options.model_folder)
     experiment, network = (
         path or (str(file) if file.is_file() else "")
         for path, file in zip(given, (run.experiment, run.network), strict=True)
     )
     return (
-        load_experiment(experiment, args.exp_cfg_opts),
+        load_experiment(experiment, options.exp_cfg_opts),
         load_network(network or "configs/mvt/sam2act.yaml"),
     )
 
 
-def config_digest(experiment: ExperimentConfig, network: NetworkConfig) -> str:
+def config_digest(experiment: Any, network: Any) -> str:
     """A short digest of the configs that a policy acts with."""
     text = json.dumps([to_dict(experiment), to_dict(network)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -18,17 +18,18 @@ from pathlib import Path
 import numpy as np
 
 from sam2act.core.errors import UserError
-from sam2act.data.rlbench.types import RecordedObservation
-from sam2act.evaluation.actors import Actor
+from sam2act.core.types import HasFrame
+from sam2act.evaluation.actors import Actor, Turn
 from sam2act.evaluation.results import (
     DIED,
     FULL_REWARD,
     HUNG,
     NEVER_BEGUN,
     TIMEOUT,
+    UNSOLVED,
     EpisodeRow,
 )
-from sam2act.evaluation.scenes import SKIP_FLAG, EpisodeStart
+from sam2act.evaluation.scenes import EpisodeStart, with_remedy
 from sam2act.evaluation.worker import (
     Began,
     Begin,
@@ -57,6 +58,7 @@ class RunOptions:
 
     Attributes:
         episode_length: most actions per episode.
+        success_threshold: least reward that counts as success.
         batch_size: rows of a forward pass of the policy, see `EpisodeIds`.
         folder: of the results; films of the scenes that want one go to `videos/` in it.
         film_suffix: .mp4, .gif or .webp.
@@ -64,6 +66,7 @@ class RunOptions:
     """
 
     episode_length: int = 25
+    success_threshold: float = 1.0
     batch_size: int = 1
     folder: Path = Path()
     film_suffix: str = ".mp4"
@@ -82,7 +85,7 @@ class _Running:
     seed: int | None = None
     instruction: str = ""
     steps: int = 0
-    observation: RecordedObservation | None = None  # waits for an action
+    observation: HasFrame | None = None  # waits for an action
     row: EpisodeRow | None = None  # finished, waits for its film
 
 
@@ -190,7 +193,7 @@ class Runner:
             LOGGER.warning("left out: %s", reply.message)
             self._release(number)
         elif reply.bad_scene:
-            raise EvaluationError(f"{reply.message}; {SKIP_FLAG} leaves such demos out")
+            raise EvaluationError(with_remedy(reply.message))
         elif reply.user_error and not self._has_begun:
             raise EvaluationError(f"{running.scene.task}: {reply.message}")
         else:
@@ -242,38 +245,35 @@ class Runner:
             running.observation = reply.observation
         elif isinstance(reply, Stepped):
             running.steps += 1
-            over = reply.terminal or running.steps >= self._options.episode_length
-            if over:
-                failure = "" if reply.reward >= 1 else TIMEOUT
-                self._end(number, FULL_REWARD * (reply.reward >= 1), not failure, failure)
+            success = reply.reward >= self._options.success_threshold
+            if reply.terminal or success:
+                self._end(number, reply.reward, success, "" if success else UNSOLVED)
+            elif running.steps >= self._options.episode_length:
+                self._end(number, reply.reward, False, TIMEOUT)
             else:
                 running.observation = reply.observation
 
     def _act(self) -> None:
         """Choose actions for all episodes that wait for one, in the order of their ids."""
         waiting = [
-            (running.env_id, number, running)
-            for number, running in self._running.items()
-            if running.observation is not None
+            (number, Turn(r.env_id, r.observation, r.instruction, r.steps))
+            for number, r in self._running.items()
+            if r.observation is not None
         ]
         if not waiting:
             return
-        waiting.sort(key=lambda item: item[0])
+        waiting.sort(key=lambda item: item[1].env_id)
         started = time.monotonic()
-        actions = self._actor.act(
-            [env_id for env_id, _, _ in waiting],
-            [r.observation for _, _, r in waiting if r.observation is not None],
-            [r.instruction for _, _, r in waiting],
-            [r.steps for _, _, r in waiting],
-        )
+        actions = self._actor.act([turn for _, turn in waiting])
         if self._options.batch_size > 1:
             self._patience = time.monotonic() - started
-        for (_, number, running), action in zip(waiting, actions, strict=True):
-            running.observation = None
+        control = self._actor.spec.action.mode
+        for (number, _), action in zip(waiting, actions, strict=True):
+            self._running[number].observation = None
             if action is None:
                 self._end(number, 0.0, False, DEMO_EXHAUSTED)
             else:
-                self._simulators[number].send(Step(np.asarray(action, np.float64)))
+                self._simulators[number].send(Step(np.asarray(action, np.float64), control))
 
     def _end(
         self, number: int, reward: float, success: bool, failure: str, message: str = ""
@@ -300,7 +300,7 @@ class Runner:
             variation=running.variation,
             seed=running.seed,
             success=int(success),
-            reward=reward,
+            reward=FULL_REWARD * reward,
             steps=running.steps,
             failure=failure,
             message=message,

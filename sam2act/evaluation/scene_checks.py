@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
 
-import numpy as np
 from tqdm import tqdm
 
 from sam2act.core.wording import listing
 from sam2act.data.rlbench.demos import Episode
 from sam2act.data.rlbench.types import DemoError
-from sam2act.envs.recorded import check_origin, check_plain_seed, restore_random_state
-from sam2act.envs.registry import variation_count
-from sam2act.evaluation.scenes import SKIP_FLAG, EpisodeStart, SceneError, read_stored
+from sam2act.envs.registry import RestoresDemos, get_backend
+from sam2act.evaluation.scenes import EpisodeStart, SceneError, read_stored, with_remedy
 
 _FEW = 50  # demos that are looked at without a progress bar
 
@@ -46,10 +43,12 @@ def usable_scenes(
         leave=False,
     )
     bad = {scene: problem for scene in shown if (problem := check(scene))}
-    if bad and not skip_bad:
-        raise SceneError(f"{_summary(bad, len(scenes))}; {SKIP_FLAG} leaves such demos out")
     good = [scene for scene in scenes if scene not in bad]
     lost = {scene.task for scene in scenes} - {scene.task for scene in good}
+    if bad and not skip_bad:
+        summary = _summary(bad, len(scenes))
+        # Where no demo of a task is sound, something else than a demo is to be mended.
+        raise SceneError(summary if lost else with_remedy(summary))
     if lost:
         of_task = {scene: text for scene, text in bad.items() if scene.task in lost}
         raise SceneError(f"{_summary(of_task, len(of_task))}; no other demo of the task is left")
@@ -91,18 +90,14 @@ class DemoCheck:
         """Raise ValueError if the scene cannot be restored."""
         if not len(stored.demo):
             raise ValueError("the demo has no frames")
-        embedded = self._backend == "embedded"
-        here: dict[str, Any] = {"backend": self._backend}
-        if embedded:
-            here["task"] = scene.task
-            if scene.restore:
-                here["perturbations"] = []
-        check_origin(stored.demo, here)
-        count, variation = variation_count(self._backend, scene.task), stored.variation_number
+        backend = get_backend(self._backend)
+        if not isinstance(backend, RestoresDemos):
+            raise ValueError(
+                f"backend {self._backend} cannot restore recorded scenes; evaluate new ones with "
+                "--seed N"
+            )
+        backend.check_demo(stored.demo, scene.task, exact=scene.restore)
+        count, variation = backend.variation_count(scene.task), stored.variation_number
         if variation < 0 or (count is not None and variation >= count):
             there = "none below 0" if count is None else f"0 to {count - 1}"
             raise ValueError(f"variation: {scene.task} has {there}, not {variation}")
-        if embedded:
-            check_plain_seed(stored.random_seed)
-        else:
-            restore_random_state(stored.random_seed, np.random.RandomState())

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sam2act.core.errors import UserError
+from sam2act.core.types import HasFrame
 from sam2act.core.wording import listing
 from sam2act.data.rlbench.demo_folders import (
     EPISODES_FOLDER,
@@ -18,8 +19,8 @@ from sam2act.data.rlbench.demo_folders import (
     visible_folders,
 )
 from sam2act.data.rlbench.demos import Episode, read_episode
-from sam2act.data.rlbench.types import DemoError, RecordedObservation
-from sam2act.envs.base import Env
+from sam2act.data.rlbench.types import DemoError
+from sam2act.envs.base import Env, restorable
 from sam2act.envs.recorded import check_plain_seed, recorded_origin
 from sam2act.envs.seeding import episode_seed, episode_variation
 
@@ -29,6 +30,11 @@ _FRESH = "fresh scenes of the embedded simulator with --backend embedded --seed 
 
 class SceneError(UserError):
     """There are no such episodes; the message names the folder and the remedy."""
+
+
+def with_remedy(problem: str) -> str:
+    """What is wrong with a demo, and how to go on without it."""
+    return f"{problem}; {SKIP_FLAG} leaves such demos out"
 
 
 @dataclass(frozen=True)
@@ -52,7 +58,7 @@ class EpisodeStart:
     restore: bool = True
     film: bool = False
 
-    def begin(self, env: Env) -> tuple[int, int | None, list[str], RecordedObservation]:
+    def begin(self, env: Env) -> tuple[int, int | None, list[str], HasFrame]:
         """Reset `env` to this scene.
 
         Returns:
@@ -74,7 +80,7 @@ class EpisodeStart:
         try:
             if self.restore:
                 known = state if isinstance(state, int) else None
-                return variation, known, *env.reset_to_demo(stored.demo)
+                return variation, known, *restorable(env).reset_to_demo(stored.demo)
             check_plain_seed(state)
             return variation, int(state), *env.reset(variation, int(state))  # type: ignore[arg-type]
         except ValueError as error:

@@ -18,9 +18,12 @@ from typing import Any
 
 import numpy as np
 
-from sam2act.data.rlbench.types import DemoError, RecordedObservation
-from sam2act.envs.base import Env, EnvConfig, EnvError
-from sam2act.envs.registry import MissingSimulatorError, make_env
+from sam2act.core.actions import KEYFRAME_POSE
+from sam2act.core.registry import ENVS
+from sam2act.core.types import HasFrame
+from sam2act.data.rlbench.types import DemoError
+from sam2act.envs.base import Env, EnvConfig, EnvError, Filmable, filmable
+from sam2act.envs.registry import make_env
 from sam2act.envs.video import write_video
 from sam2act.evaluation.scenes import EpisodeStart, SceneError
 from sam2act.runtime.processes import (
@@ -47,9 +50,10 @@ class Begin:
 
 @dataclass(frozen=True)
 class Step:
-    """Execute an action (9,)."""
+    """Execute an action (A,) of a control mode."""
 
     action: np.ndarray
+    control: str = KEYFRAME_POSE.mode
 
 
 @dataclass(frozen=True)
@@ -70,14 +74,14 @@ class Began:
     variation: int
     seed: int | None
     instructions: list[str]
-    observation: RecordedObservation
+    observation: HasFrame
 
 
 @dataclass(frozen=True)
 class Stepped:
     """An action was executed."""
 
-    observation: RecordedObservation
+    observation: HasFrame
     reward: float
     terminal: bool
 
@@ -138,13 +142,12 @@ class Worker:
         except EnvError as error:
             return Failed(type(error).__name__, str(error))
         except Exception as error:
-            expected = isinstance(error, (MissingSimulatorError, ValueError))
             begins = isinstance(command, Begin)
             return Crashed(
                 type(error).__name__,
                 str(error),
                 traceback.format_exc(),
-                user_error=expected and begins,
+                user_error=isinstance(error, ValueError) and begins,
                 bad_scene=isinstance(error, (DemoError, SceneError)) and begins,
             )
 
@@ -163,16 +166,17 @@ class Worker:
         variation, seed, instructions, observation = command.scene.begin(env)
         self._filming = command.scene.film
         if self._filming:
-            env.start_film(FILM_EVERY)
+            name = f"backend {self._config.backend}"
+            filmable(env, name).start_film(FILM_EVERY)
         return Began(variation, seed, instructions, observation)
 
     def _step(self, command: Step) -> Stepped:
         assert self._env is not None
-        result = self._env.step(command.action)
+        result = self._env.step(command.action, command.control)
         return Stepped(result.observation, result.reward, result.terminal)
 
     def _finish(self, command: Finish) -> Finished:
-        if self._filming and self._env is not None:
+        if self._filming and isinstance(self._env, Filmable):
             self._filming = False
             frames = self._env.stop_film()
             if command.video is not None and frames:
@@ -187,9 +191,15 @@ def _ending(frame: np.ndarray, success: bool) -> list[np.ndarray]:
     return [framed] * _END_FRAMES
 
 
-def serve(connection: Connection, config: EnvConfig, servant: Callable[[EnvConfig], Any]) -> None:
-    """Main function of the child: handle until the parent hangs up."""
+def serve(
+    connection: Connection, config: EnvConfig, target: str, servant: Callable[[EnvConfig], Any]
+) -> None:
+    """Main function of the child: handle until the parent hangs up.
+
+    `target` is that of the backend, which the parent may have registered by hand.
+    """
     ignore_interrupts()
+    ENVS.add(config.backend, target)
     worker = servant(config)
     try:
         while True:
@@ -228,10 +238,12 @@ class SimulatorProcess:
         self._start()
 
     def _start(self) -> None:
+        config = self._config
         context = multiprocessing.get_context("spawn")  # forking is unsafe once torch has threads
         self.connection, theirs = context.Pipe()
+        target = ENVS.target(config.backend)
         self._process = context.Process(
-            target=serve, args=(theirs, self._config, self._servant), daemon=True
+            target=serve, args=(theirs, config, target, self._servant), daemon=True
         )
         with single_threaded_children(), ignoring_interrupts():
             self._process.start()

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -121,6 +122,18 @@ class WeightAdapter:
         return self.load(state)
 
 
+class GroundTruth(Protocol):
+    """Turns true keyframes into what a perfect network would predict."""
+
+    identity: dict[str, Any]  # what it depends on, for people
+
+    def actions(
+        self, poses: np.ndarray, gripper_open: np.ndarray, ignore_collisions: np.ndarray
+    ) -> np.ndarray:
+        """Actions (K, 9) of K keyframes: poses (K, 7), gripper (K,) and collision flags (K,)."""
+        ...
+
+
 @dataclass(frozen=True)
 class BuildOptions:
     """How a policy is built.
@@ -182,6 +195,11 @@ class Policy(nn.Module):
         Raises:
             ConfigError: they do not, or there is no such stage.
         """
+
+    @classmethod
+    def ground_truth(cls, experiment: ExperimentConfig, config: Any) -> GroundTruth | None:
+        """How true keyframes come out of the policy's own decoding; None = it does not say."""
+        return None
 
     @property
     def spec(self) -> PolicySpec:

@@ -14,7 +14,8 @@ from PIL import Image
 from sam2act.cli.play import main
 from sam2act.config.load import load_experiment, load_network
 from sam2act.data.rlbench.demos import read_episode
-from sam2act.envs.base import POLICY_CAMERAS, EnvConfig
+from sam2act.envs.base import EnvConfig
+from sam2act.envs.embedded.options import Options
 from sam2act.envs.policy_inputs import policy_observation
 from sam2act.envs.recording.demo_generation import Request, generate
 from sam2act.envs.registry import make_env
@@ -47,7 +48,7 @@ def test_recorded_scene_is_played_again(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "solved after 8 keyframes" in done.stdout
     demo = read_episode(folder).demo
-    env = make_env(EnvConfig("reopen_drawer", perturbations=factors))
+    env = make_env(EnvConfig("reopen_drawer", options=Options(perturbations=factors)))
     expected = env.reset_to_demo(demo)[1].front_rgb
     with Image.open(path) as film:  # front view: first of the four small ones
         first = np.asarray(film.convert("RGB"))[:128, 256:384]
@@ -80,7 +81,7 @@ def test_policy_acts_on_what_the_environment_reports() -> None:
         descriptions, observation = make_env(EnvConfig(task)).reset(0, 0)
         observations.append(observation)
         instructions.append(descriptions[0])
-    inputs = policy_observation(observations, POLICY_CAMERAS, [0, 3])
+    inputs = policy_observation(observations, policy.spec, [0, 3])
     assert inputs.proprioception[:, 3].tolist() == pytest.approx([1.0, 0.75])
     with torch.inference_mode():
         action = policy.act(inputs, instructions, env_ids=[0, 1]).values[:, 0]

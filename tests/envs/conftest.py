@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from sam2act.envs.base import EnvConfig
 from sam2act.envs.registry import make_env
 from sam2act.envs.rlbench import headless
 from sam2act.envs.rlbench.env import RLBenchEnv
+from sam2act.envs.rlbench.options import Options
 
 STAND_INS = Path(__file__).resolve().parents[1] / "stand_ins"
 PACKAGES = ("pyrep", "rlbench", "yarr")
@@ -65,7 +67,9 @@ ENTRIES = ("x", "y", "z", "qx", "qy", "qz", "qw", "open", "ignore")
 
 def make(**options: Any) -> RLBenchEnv:
     """An environment on the stand-ins."""
-    env = make_env(EnvConfig("open_drawer", backend="rlbench", **options))
+    names = {field.name for field in dataclasses.fields(Options)} & set(options)
+    chosen = Options(**{name: options.pop(name) for name in names})
+    env = make_env(EnvConfig("open_drawer", backend="rlbench", options=chosen, **options))
     assert isinstance(env, RLBenchEnv)
     return env
 

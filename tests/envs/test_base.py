@@ -8,7 +8,6 @@ import pytest
 from sam2act.envs.base import (
     EnvConfig,
     InvalidActionError,
-    PinholeCamera,
     check_action,
     target_inside,
 )
@@ -44,19 +43,12 @@ def test_malformed_action_is_refused(action: np.ndarray, message: str) -> None:
     ("options", "message"),
     [
         ({"backend": "gazebo"}, "backend: 'gazebo'"),
-        ({"cameras": ("front", "ceiling")}, "ceiling"),
         ({"image_size": 0}, "image_size"),
     ],
 )
 def test_impossible_configuration_is_refused(options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         EnvConfig("put_block_back", **options)
-
-
-def test_intrinsics_have_negative_focal_lengths_that_scale_with_the_image() -> None:
-    spec = PinholeCamera("front", np.eye(4), 90.0, 0.1, 1.0)
-    assert np.allclose(spec.intrinsics(128), [[-64, 0, 64], [0, -64, 64], [0, 0, 1]])
-    assert np.allclose(spec.intrinsics(64)[:2], spec.intrinsics(128)[:2] / 2)
 
 
 LOW, HIGH = np.array([-0.3, -0.66, 0.752]), np.array([0.8, 0.66, 1.752])

@@ -5,20 +5,21 @@ from __future__ import annotations
 import pytest
 
 from sam2act.core.tasks import MEMORYBENCH_TASKS, RLBENCH_TASKS
-from sam2act.envs import registry
 from sam2act.envs.base import EnvConfig
 from sam2act.envs.registry import (
     MissingSimulatorError,
     check_task,
     choose_tasks,
-    embedded_tasks,
+    get_backend,
     make_env,
 )
 from sam2act.envs.rlbench import versions
 
+EMBEDDED = get_backend("embedded")
+
 
 def test_every_task_of_memorybench_is_there() -> None:
-    assert set(MEMORYBENCH_TASKS) <= set(embedded_tasks())
+    assert set(MEMORYBENCH_TASKS) <= set(EMBEDDED.tasks())
 
 
 def test_sets_of_tasks_expand_without_repetition() -> None:
@@ -28,7 +29,7 @@ def test_sets_of_tasks_expand_without_repetition() -> None:
         "rearrange_block",
     ]
     assert choose_tasks(["all"]) == list(RLBENCH_TASKS)
-    assert sorted(choose_tasks(["all", "memorybench"])) == sorted(embedded_tasks())
+    assert sorted(choose_tasks(["all", "memorybench"])) == sorted(EMBEDDED.tasks())
 
 
 def test_unknown_task_names_the_nearest_one() -> None:
@@ -37,7 +38,7 @@ def test_unknown_task_names_the_nearest_one() -> None:
 
 
 def test_missing_simulator_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "find_spec", lambda name: None)
+    monkeypatch.setattr(EMBEDDED, "find_spec", lambda name: None)
     with pytest.raises(MissingSimulatorError, match=r"pip install -e \"\.\[sim\]\""):
         make_env(EnvConfig("put_block_back"))
 

@@ -12,8 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
+from sam2act.core.specs import PolicySpec
 from sam2act.data.rlbench.types import RecordedObservation
 from sam2act.envs.base import EnvConfig
+from sam2act.evaluation.actors import Turn
 from sam2act.evaluation.scenes import EpisodeStart
 from sam2act.evaluation.worker import (
     Began,
@@ -82,8 +84,7 @@ class ScriptedServant:
 class CountingActor:
     """Gives every action the number of its step, and keeps what it was told."""
 
-    cameras: tuple[str, ...] = ()
-    image_size = 128
+    spec = PolicySpec(cameras=(), language=None, state=())
 
     def __init__(self) -> None:
         self.begun: list[tuple[int, int]] = []  # (id, episode)
@@ -93,16 +94,12 @@ class CountingActor:
         """Note it."""
         self.begun.append((env_id, scene.episode))
 
-    def act(
-        self,
-        env_ids: Sequence[int],
-        observations: Sequence[RecordedObservation],
-        instructions: Sequence[str],
-        steps: Sequence[int],
-    ) -> list[np.ndarray | None]:
+    def act(self, turns: Sequence[Turn]) -> list[np.ndarray | None]:
         """An action made of the step number; none for `do exhausted` after two steps."""
-        self.asked += list(zip(env_ids, steps, strict=True))
+        self.asked += [(turn.env_id, turn.step) for turn in turns]
         return [
-            None if text == "do exhausted" and step == 2 else np.full(9, float(step))
-            for text, step in zip(instructions, steps, strict=True)
+            None
+            if turn.instruction == "do exhausted" and turn.step == 2
+            else np.full(9, float(turn.step))
+            for turn in turns
         ]

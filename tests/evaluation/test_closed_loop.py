@@ -12,10 +12,9 @@ import pytest
 import torch
 
 from sam2act.config.load import load_experiment, load_network
-from sam2act.data.rlbench.types import RecordedObservation
-from sam2act.envs.base import POLICY_CAMERAS, EnvConfig
+from sam2act.envs.base import EnvConfig
 from sam2act.envs.recording.demo_generation import Request, generate
-from sam2act.evaluation.actors import DemoActor, PolicyActor
+from sam2act.evaluation.actors import DemoActor, PolicyActor, Turn
 from sam2act.evaluation.results import EpisodeRow
 from sam2act.evaluation.runner import Runner, RunOptions
 from sam2act.evaluation.scenes import EpisodeStart, demo_scenes
@@ -53,12 +52,10 @@ def random_policy() -> KeyframePolicy:
 class Watched:
     """Asks the policy and notes its answers, but follows the demos, so that episodes go on."""
 
-    cameras = POLICY_CAMERAS
-    image_size = 128
-
     def __init__(self, *, forget: bool = True) -> None:
         self.network = random_policy()
-        self.policy = PolicyActor(SingleExecutor(self.network), self.network.spec)
+        self.spec = self.network.spec
+        self.policy = PolicyActor(SingleExecutor(self.network), self.spec)
         self.demo = DemoActor(QuantisedDecoder(EXPERIMENT, NETWORK))
         self.forget = forget
         self.actions: Actions = {}
@@ -71,19 +68,13 @@ class Watched:
         if self.forget:
             self.policy.begin(env_id, scene)
 
-    def act(
-        self,
-        env_ids: Sequence[int],
-        observations: Sequence[RecordedObservation],
-        instructions: Sequence[str],
-        steps: Sequence[int],
-    ) -> list[np.ndarray | None]:
-        answers = self.policy.act(env_ids, observations, instructions, steps)
-        self.most_together = max(self.most_together, len(env_ids))
-        for env_id, step, answer in zip(env_ids, steps, answers, strict=True):
+    def act(self, turns: Sequence[Turn]) -> list[np.ndarray | None]:
+        answers = self.policy.act(turns)
+        self.most_together = max(self.most_together, len(turns))
+        for turn, answer in zip(turns, answers, strict=True):
             assert answer is not None
-            self.actions[self._episode[env_id], step] = answer
-        return self.demo.act(env_ids, observations, instructions, steps)
+            self.actions[self._episode[turn.env_id], turn.step] = answer
+        return self.demo.act(turns)
 
 
 def run(
@@ -91,7 +82,7 @@ def run(
 ) -> list[EpisodeRow]:
     scenes = [demo_scenes(demos, TASK, number, 1, restore=True)[0] for number in episodes]
     simulators = [
-        SimulatorProcess(EnvConfig(TASK, cameras=actor.cameras), time_limit=60)
+        SimulatorProcess(EnvConfig(TASK, cameras=actor.spec.camera_names), time_limit=60)
         for _ in range(workers)
     ]
     options = RunOptions(episode_length=25, batch_size=BATCH)

@@ -13,6 +13,7 @@ from sam2act.data.rlbench.demo_writer import write_episode
 from sam2act.data.rlbench.demos import VARIATION_FILE, read_episode
 from sam2act.data.rlbench.types import DemoError, dump_published
 from sam2act.envs.base import EnvConfig
+from sam2act.envs.embedded.options import Options
 from sam2act.envs.recording.demo_generation import Request, generate
 from sam2act.envs.registry import make_env
 from sam2act.evaluation.actors import keyframe_actions
@@ -96,11 +97,13 @@ def test_perturbed_scenes_keep_variation_and_seed_of_the_demo(demos: Path) -> No
     (plain,) = demo_scenes(demos, TASK, 4, 1, restore=True)
     (perturbed,) = demo_scenes(demos, TASK, 4, 1, restore=False)
     before = plain.begin(make_env(EnvConfig(TASK)))
-    after = perturbed.begin(make_env(EnvConfig(TASK, perturbations=("table_color",))))
+    after = perturbed.begin(
+        make_env(EnvConfig(TASK, options=Options(perturbations=("table_color",))))
+    )
     assert before[:3] == after[:3]
     assert not np.array_equal(before[3].front_rgb, after[3].front_rgb)
     with pytest.raises(ValueError, match="perturbations"):
-        plain.begin(make_env(EnvConfig(TASK, perturbations=("table_color",))))
+        plain.begin(make_env(EnvConfig(TASK, options=Options(perturbations=("table_color",)))))
 
 
 def test_fresh_scenes_are_those_of_their_seed() -> None:

@@ -19,8 +19,16 @@ from typing import Any
 import numpy as np
 
 from sam2act.core.errors import UserError
+from sam2act.core.types import Frame
 
 PICKLE_PROTOCOL = 4
+# Part of the robot state -> field of an observation.
+STATE_FIELDS = {
+    "gripper_open": "gripper_open",
+    "finger_joints": "gripper_joint_positions",
+    "gripper_pose": "gripper_pose",
+    "joint_positions": "joint_positions",
+}
 
 
 class DemoError(UserError):
@@ -64,6 +72,29 @@ class RecordedObservation:
 
     def __init__(self, **fields: Any) -> None:
         self.__dict__.update(fields)
+
+    def frame(self) -> Frame:
+        """The images that are there, with their calibration, and the state of the robot."""
+        known = vars(self) | (vars(self).get("misc") or {})
+        cameras = [name.removesuffix("_rgb") for name in known if name.endswith("_rgb")]
+        seen = [camera for camera in cameras if known[f"{camera}_rgb"] is not None]
+
+        def of_cameras(kind: str) -> dict[str, np.ndarray]:
+            values = {camera: known.get(f"{camera}_{kind}") for camera in seen}
+            return {camera: value for camera, value in values.items() if value is not None}
+
+        return Frame(
+            rgb=of_cameras("rgb"),
+            depth=of_cameras("depth"),
+            intrinsics=of_cameras("camera_intrinsics"),
+            extrinsics=of_cameras("camera_extrinsics"),
+            mask=of_cameras("mask"),
+            state={
+                name: np.atleast_1d(known[field])
+                for name, field in STATE_FIELDS.items()
+                if known.get(field) is not None
+            },
+        )
 
 
 class Demo:

@@ -11,9 +11,10 @@ from typing import Any
 import mujoco
 import numpy as np
 
-from sam2act.core.actions import EE_DELTA, EE_POSE, KEYFRAME_POSE, ActionSpec, Controls
+from sam2act.core.actions import ActionSpec, Controls
 from sam2act.data.rlbench.types import RecordedObservation
 from sam2act.envs.base import (
+    CAMERAS,
     BoundaryError,
     ConfigurationPathError,
     EnvConfig,
@@ -21,11 +22,15 @@ from sam2act.envs.base import (
     InvalidActionError,
     WaypointError,
     check_action,
+    options_of,
+    require_cameras,
     target_inside,
 )
+from sam2act.envs.embedded.backend import CONTROLS
 from sam2act.envs.embedded.kit.scene import Scene
 from sam2act.envs.embedded.kit.task import Task, TaskOptions
 from sam2act.envs.embedded.kit.workspace import WORKSPACE_HIGH, WORKSPACE_LOW, model_text
+from sam2act.envs.embedded.options import Options
 from sam2act.envs.embedded.perturbations import distractors
 from sam2act.envs.embedded.perturbations import factors as perturbations
 from sam2act.envs.embedded.robot.kinematics import Pose
@@ -54,19 +59,22 @@ class EpisodeRunner:
 
     Attributes:
         config: what was asked for.
+        options: those of the simulator.
         controls: the control modes by name.
         instructions: of the running episode.
         on_frame: called after every recorded frame (0.05 s), for demonstrations and videos.
     """
 
     backend = "embedded"
-    controls: Controls = {spec.mode: spec for spec in (KEYFRAME_POSE, EE_POSE, EE_DELTA)}
+    controls: Controls = {spec.mode: spec for spec in CONTROLS}
 
     def __init__(self, config: EnvConfig) -> None:
         self.config = config
         self.task_name = config.task
         self._task_class = task_class(config.task)
-        self._factors = perturbations.factors_of(config.perturbations, self._task_class)
+        require_cameras(config, CAMERAS)
+        self.options = options_of(config, Options)
+        self._factors = perturbations.factors_of(self.options.perturbations, self._task_class)
         self._build: perturbations.Build | None = None
         self.instructions: list[str] = []
         self.on_frame: Callable[[], None] | None = None
@@ -77,9 +85,9 @@ class EpisodeRunner:
         """Compile the model of `build`, unless it is the present one."""
         if build == self._build:
             return
-        config = self.config
+        config, chosen = self.config, self.options
         options = TaskOptions(
-            build.object_scale, build.receiver_scale, config.memory_strict, config.strict_order
+            build.object_scale, build.receiver_scale, chosen.memory_strict, chosen.strict_order
         )
         mujoco.set_mju_user_warning(logger.debug)  # or it writes a file where the user stands
         self.task: Task = self._task_class(options)
@@ -230,7 +238,7 @@ class EpisodeRunner:
 
     def _inside(self, position: np.ndarray) -> np.ndarray:
         """`position` (3,) in the workspace; for the errors see `target_inside`."""
-        clip = self.config.clip_targets
+        clip = self.options.clip_targets
         return target_inside(position, WORKSPACE_LOW, WORKSPACE_HIGH, clip=clip)
 
     def announce(self, ignore_collisions: bool) -> None:
@@ -240,7 +248,7 @@ class EpisodeRunner:
     def _plan(self, action: np.ndarray, ignore_collisions: bool) -> JointPath:
         goal = Pose.from_array(np.concatenate([self._inside(action[:3]), action[3:7]]))
         attempts = [ignore_collisions]
-        if not ignore_collisions and self.config.retry_without_collision:
+        if not ignore_collisions and self.options.retry_without_collision:
             attempts.append(True)
         for ignore in attempts:
             try:

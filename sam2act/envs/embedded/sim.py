@@ -8,8 +8,10 @@ from typing import cast
 import numpy as np
 
 from sam2act.core.actions import KEYFRAME_POSE
+from sam2act.core.specs import EnvSpec
 from sam2act.data.rlbench.types import Demo, RecordedObservation
 from sam2act.envs.base import StepResult, check_control
+from sam2act.envs.embedded import backend
 from sam2act.envs.embedded.demo import record_demo
 from sam2act.envs.embedded.episode import EpisodeRunner
 from sam2act.envs.embedded.sensors.film import Film
@@ -17,7 +19,12 @@ from sam2act.envs.recorded import check_origin, check_plain_seed
 
 
 class EmbeddedEnv(EpisodeRunner):
-    """An `Env` that needs no simulator but MuJoCo's physics."""
+    """An `Env` that needs no simulator but MuJoCo's physics; it has all abilities."""
+
+    @property
+    def spec(self) -> EnvSpec:
+        """What it gives and takes."""
+        return backend.spec(self.config)
 
     def reset(self, variation: int, seed: int) -> tuple[list[str], RecordedObservation]:
         """Start an episode; for the errors see `begin_episode`."""
@@ -32,7 +39,7 @@ class EmbeddedEnv(EpisodeRunner):
         """
         spec = check_control(control, self.controls, self.backend)
         if spec is KEYFRAME_POSE:
-            info = self.execute(action, stop_on_success=self.config.stop_on_success)
+            info = self.execute(action, stop_on_success=self.options.stop_on_success)
         else:
             info = self.execute_frame(action, spec)
         started = time.perf_counter()

@@ -22,7 +22,15 @@ from sam2act.data.rlbench.demo_writer import write_episode
 from sam2act.data.rlbench.demos import read_episode
 from sam2act.data.rlbench.keyframes import demo_keyframes, frames_with_images
 from sam2act.data.rlbench.types import DemoError
-from sam2act.envs.base import CAMERAS, IMAGE_POLICIES, POLICY_CAMERAS, EnvConfig, EnvError
+from sam2act.envs.base import (
+    CAMERAS,
+    IMAGE_POLICIES,
+    POLICY_CAMERAS,
+    EnvConfig,
+    EnvError,
+    scripted,
+)
+from sam2act.envs.embedded.options import Options
 from sam2act.envs.recording import generation_log
 from sam2act.envs.recording.generation_log import GenerationError, Row
 from sam2act.envs.registry import make_env
@@ -90,7 +98,7 @@ class Request:
             cameras=self.cameras,
             image_size=self.image_size,
             masks=self.images == "all",
-            perturbations=self.perturbations,
+            options=Options(perturbations=self.perturbations),
         )
 
     def episode_folder(self, task: str, episode: int) -> Path:
@@ -164,7 +172,7 @@ def make_episode(job: Job) -> Row:
 def _record(job: Job, row: Row, seed: int) -> None:
     """One attempt; fills in `row` and writes the episode if it succeeds."""
     request = job.request
-    env = _make_env_once(request.env_config(job.task))
+    env = scripted(_make_env_once(request.env_config(job.task)), "backend embedded")
     demo = env.get_demo(row.variation, seed, request.images)
     row.frames, row.keyframes = len(demo), demo_keyframes(demo)
     row.instruction = env.instructions[0]

@@ -9,7 +9,7 @@ import numpy as np
 from sam2act.core.actions import EE_DELTA
 from sam2act.data.rlbench.dense_actions import pose_actions, require_dense
 from sam2act.data.rlbench.types import Demo, DemoError
-from sam2act.envs.base import Env, EnvError
+from sam2act.envs.base import Env, EnvError, restorable
 
 HOLD_FRAMES = 10  # frames that the last target is held, until things rest
 
@@ -71,13 +71,14 @@ def replay(env: Env, demo: Demo, control: str) -> Replay:
     """
     actions = dense_actions(demo, control)
     held = held_action(actions[-1], control)
-    env.reset_to_demo(demo)
+    restorable(env).reset_to_demo(demo)
+    threshold = env.spec.success_threshold
     steps = 0
     for steps, action in enumerate([*actions, *[held] * HOLD_FRAMES], start=1):
         try:
             result = env.step(action, control)
         except EnvError as error:
             return Replay(False, steps, f"{type(error).__name__}: {error}")
-        if result.info["success"]:
+        if result.reward >= threshold:
             return Replay(True, steps)
     return Replay(False, steps)

@@ -13,29 +13,6 @@ from sam2act.envs.rlbench.versions import INSTALL_RLBENCH, require_packages, tas
 PURPOSE = "backend rlbench"
 
 
-def check_options(config: EnvConfig) -> None:
-    """Refuse what only the embedded simulator can do.
-
-    Raises:
-        ValueError: perturbations, strict order, or scenes that give the past away.
-    """
-    if config.perturbations:
-        raise ValueError(
-            f"perturbations: {', '.join(config.perturbations)} exist in the embedded simulator "
-            "only; backend rlbench runs unperturbed scenes"
-        )
-    if not config.memory_strict:
-        raise ValueError(
-            "memory_strict: False changes scenes of the embedded simulator; those of backend "
-            "rlbench are RLBench's own"
-        )
-    if config.strict_order:
-        raise ValueError(
-            "strict_order: the success conditions of backend rlbench are RLBench's own; use the "
-            "embedded simulator"
-        )
-
-
 def check_task_name(name: str) -> None:
     """Make sure that the installed RLBench has task `name`; nothing is imported.
 

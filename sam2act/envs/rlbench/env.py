@@ -16,30 +16,35 @@ from typing import Any
 import numpy as np
 
 from sam2act.core.actions import KEYFRAME_POSE, Controls
+from sam2act.core.errors import MissingSimulatorError
+from sam2act.core.specs import EnvSpec
 from sam2act.data.rlbench.keyframes import frames_with_images
 from sam2act.data.rlbench.types import Demo, RecordedObservation
 from sam2act.envs.base import (
+    CAMERAS,
     IMAGE_POLICIES,
     EnvConfig,
     EnvError,
     StepResult,
     check_action,
     check_control,
+    options_of,
+    require_cameras,
 )
-from sam2act.envs.recorded import check_origin, restore_random_state
+from sam2act.envs.recorded import check_origin, recorded_spec, restore_random_state
 from sam2act.envs.rlbench import headless
 from sam2act.envs.rlbench.action_mode import KeyframeMotion, build_action_mode
 from sam2act.envs.rlbench.cinematic import CinematicCamera, Film
 from sam2act.envs.rlbench.config import (
     PURPOSE,
     as_observation,
-    check_options,
     check_task_name,
     observation_config,
     task_class,
 )
 from sam2act.envs.rlbench.errors import translated
-from sam2act.envs.rlbench.versions import INSTALL_RLBENCH, MissingSimulatorError
+from sam2act.envs.rlbench.options import Options
+from sam2act.envs.rlbench.versions import INSTALL_RLBENCH
 
 _IMAGE_KINDS = ("rgb", "depth", "mask", "point_cloud")
 
@@ -64,22 +69,28 @@ class RLBenchEnv:
             MissingSimulatorError: something of the installation is missing, or wrong.
             ValueError: RLBench has no such task or option.
         """
-        check_options(config)
+        options = options_of(config, Options)
+        require_cameras(config, CAMERAS)
         check_task_name(config.task)
-        prepare_process(headless_mode=config.headless)
+        prepare_process(headless_mode=options.headless)
         self.config = config
         self.task_name = config.task
         self.instructions: list[str] = []
         self._motion = KeyframeMotion(
-            clip_targets=config.clip_targets,
-            retry_without_collision=config.retry_without_collision,
-            stop_on_success=config.stop_on_success,
+            clip_targets=options.clip_targets,
+            retry_without_collision=options.retry_without_collision,
+            stop_on_success=options.stop_on_success,
         )
         self._camera: CinematicCamera | None = None
         self._film: Film | None = None
-        self._environment = _launch(config, self._motion)
+        self._environment = _launch(config, self._motion, headless_mode=options.headless)
         with self._guarded():
             self._task = self._environment.get_task(task_class(config.task))
+
+    @property
+    def spec(self) -> EnvSpec:
+        """What it gives and takes."""
+        return recorded_spec(self.config, tuple(self.controls.values()))
 
     # -------------------------------------------------------------------------- episodes
     def variation_count(self) -> int:
@@ -238,7 +249,7 @@ def prepare_process(*, headless_mode: bool) -> None:
         ) from error
 
 
-def _launch(config: EnvConfig, motion: KeyframeMotion) -> Any:
+def _launch(config: EnvConfig, motion: KeyframeMotion, *, headless_mode: bool) -> Any:
     """RLBench's running environment."""
     from pyrep.errors import PyRepError
     from rlbench.environment import Environment
@@ -246,7 +257,7 @@ def _launch(config: EnvConfig, motion: KeyframeMotion) -> Any:
     environment = Environment(
         action_mode=build_action_mode(motion),
         obs_config=observation_config(config),
-        headless=config.headless,
+        headless=headless_mode,
     )
     try:
         environment.launch()

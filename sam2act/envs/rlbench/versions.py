@@ -9,13 +9,11 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
+from sam2act.core.errors import MissingSimulatorError
+
 INSTALL_RLBENCH = "bash scripts/install_rlbench.sh (docs/rlbench.md)"
 # A part of the right package. On the package index, unrelated projects bear the same names.
 RIGHT_PARTS = {"pyrep": "backend", "rlbench": "tasks", "yarr": "agents"}
-
-
-class MissingSimulatorError(RuntimeError):
-    """A backend is not installed or cannot start; the message says how to get it."""
 
 
 def has_part(locations: Sequence[str] | None, name: str) -> bool:

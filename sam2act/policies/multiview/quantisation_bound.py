@@ -32,6 +32,12 @@ class QuantisedDecoder:
         self._size, self._zoom = network.img_size, network.st_sca
         self._bins = network.num_rot
         self._views = select_views(network.rend_three_views)
+        # What its results depend on, for people.
+        self.identity = {
+            "img_size": network.img_size,
+            "st_sca": network.st_sca,
+            "num_rot": network.num_rot,
+        }
 
     @torch.no_grad()
     def actions(

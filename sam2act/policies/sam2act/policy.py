@@ -32,6 +32,7 @@ from sam2act.policies.multiview.losses import (
     heatmap_cross_entropy,
 )
 from sam2act.policies.multiview.preprocessing import WorldCloud, place_in_cube, world_cloud
+from sam2act.policies.multiview.quantisation_bound import QuantisedDecoder
 from sam2act.policies.multiview.targets import TrainingNoise, position_heatmaps
 from sam2act.policies.multiview.two_stage import (
     Cloud,
@@ -134,6 +135,11 @@ class SAM2ActPolicy(nn.Module):
         self._uses_graphs = False
         for adapter in adapters(network.encoders):
             adapter.dead = settings.skip_dead_lora
+
+    @classmethod
+    def ground_truth(cls, experiment: ExperimentConfig, config: NetworkConfig) -> QuantisedDecoder:
+        """How true keyframes come out of the policy's grids and bins."""
+        return QuantisedDecoder(experiment, config)
 
     @property
     def term_names(self) -> tuple[str, ...]:

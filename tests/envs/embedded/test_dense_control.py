@@ -10,6 +10,7 @@ from sam2act.core.errors import ConfigError
 from sam2act.envs.base import EnvConfig, IKError, InvalidActionError
 from sam2act.envs.embedded.kit.task import down
 from sam2act.envs.embedded.kit.workspace import FRAME_SECONDS
+from sam2act.envs.embedded.options import Options
 from sam2act.envs.embedded.sim import EmbeddedEnv
 
 FAR = np.array([0.79, 0.65, 1.74, *down(), 1.0])
@@ -74,7 +75,7 @@ def test_targets_outside_the_workspace_are_clipped(blocks: EmbeddedEnv) -> None:
 
 
 def test_targets_outside_the_workspace_are_refused_if_that_is_wanted() -> None:
-    env = EmbeddedEnv(EnvConfig("put_block_back", cameras=(), clip_targets=False))
+    env = EmbeddedEnv(EnvConfig("put_block_back", cameras=(), options=Options(clip_targets=False)))
     env.reset(0, 0)
     with pytest.raises(InvalidActionError, match="outside the workspace"):
         env.step(np.array([0.9, 0.0, 1.0, *down(), 1.0]), "ee_pose")

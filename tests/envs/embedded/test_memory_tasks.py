@@ -8,6 +8,7 @@ import pytest
 
 from sam2act.data.rlbench.keyframes import find_keyframes
 from sam2act.envs.base import CAMERAS, EnvConfig
+from sam2act.envs.embedded.options import Options
 from sam2act.envs.embedded.sim import EmbeddedEnv
 
 # Task: variations, keyframes, the step that arrives over the button (the next one presses it).
@@ -38,7 +39,7 @@ def run_to_the_button(task: str, variation: int, seed: int, strict: bool = True)
 
     The button lies where it lies in variation 0 of the same seed.
     """
-    env = EmbeddedEnv(EnvConfig(task, cameras=CAMERAS, memory_strict=strict))
+    env = EmbeddedEnv(EnvConfig(task, cameras=CAMERAS, options=Options(memory_strict=strict)))
     env.begin_episode(0, seed)
     button = env.scene.position("button")
     env.begin_episode(variation, seed)
@@ -117,7 +118,7 @@ def press_first(env: EmbeddedEnv) -> list[np.ndarray]:
     ],
 )
 def test_order_of_the_conditions(task: str, strict_order: bool, solved: bool) -> None:
-    env = EmbeddedEnv(EnvConfig(task, cameras=(), strict_order=strict_order))
+    env = EmbeddedEnv(EnvConfig(task, cameras=(), options=Options(strict_order=strict_order)))
     env.reset(1, 2)
     for action in press_first(env):
         info = env.execute(action, stop_on_success=False)

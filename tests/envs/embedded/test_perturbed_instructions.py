@@ -17,6 +17,7 @@ import pytest
 
 from sam2act.envs.base import EnvConfig
 from sam2act.envs.embedded.kit.parts import COLORS
+from sam2act.envs.embedded.options import Options
 from sam2act.envs.embedded.perturbations.factors import FACTORS, factors_of, free_colors
 from sam2act.envs.embedded.robot import panda
 from sam2act.envs.embedded.sim import EmbeddedEnv
@@ -123,7 +124,7 @@ def assert_no_lookalike(env: EmbeddedEnv) -> None:
 @pytest.mark.parametrize("factor", FACTORS)
 @pytest.mark.parametrize("task", task_names())
 def test_instruction_identifies_its_target(task: str, factor: str) -> None:
-    env = EmbeddedEnv(EnvConfig(task, cameras=(), perturbations=(factor,)))
+    env = EmbeddedEnv(EnvConfig(task, cameras=(), options=Options(perturbations=(factor,))))
     for variation, seed in episodes(task, factor):
         plain = plain_episode(task, variation, seed)
         env.begin_episode(variation, seed)
@@ -138,7 +139,7 @@ def test_instruction_identifies_its_target(task: str, factor: str) -> None:
 
 @pytest.mark.parametrize("task", task_names())
 def test_all_factors_together_leave_the_target_alone(task: str) -> None:
-    env = EmbeddedEnv(EnvConfig(task, cameras=(), perturbations=("all", "extra")))
+    env = EmbeddedEnv(EnvConfig(task, cameras=(), options=Options(perturbations=("all", "extra"))))
     for variation, seed in episodes(task, "object_color"):
         env.begin_episode(variation, seed)
         assert_same_targets(plain_episode(task, variation, seed), env)
@@ -166,7 +167,9 @@ def test_factors_that_would_make_it_false_do_not_act(task: str, factor: str) -> 
 
 def test_the_receiver_of_reach_and_drag_is_the_cube() -> None:
     plain = plain_env("reach_and_drag")
-    env = EmbeddedEnv(EnvConfig("reach_and_drag", cameras=(), perturbations=("receiver_color",)))
+    env = EmbeddedEnv(
+        EnvConfig("reach_and_drag", cameras=(), options=Options(perturbations=("receiver_color",)))
+    )
     changed: set[str] = set()
     for seed in range(4):
         plain.begin_episode(3, seed)

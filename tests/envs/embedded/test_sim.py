@@ -26,6 +26,7 @@ from sam2act.envs.base import (
 )
 from sam2act.envs.embedded.kit.scene import Area
 from sam2act.envs.embedded.kit.task import down, go
+from sam2act.envs.embedded.options import Options
 from sam2act.envs.embedded.sim import EmbeddedEnv
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -134,7 +135,7 @@ def test_target_outside_the_workspace_is_moved_into_it(
 
 
 def test_target_outside_the_workspace_is_refused_if_that_is_wanted() -> None:
-    env = EmbeddedEnv(EnvConfig("put_block_back", cameras=(), clip_targets=False))
+    env = EmbeddedEnv(EnvConfig("put_block_back", cameras=(), options=Options(clip_targets=False)))
     env.reset(0, 0)
     before = env.data.qpos.copy()
     for action in (OUTSIDE, [0.2, 0.0, 0.751, *down(), 1.0, 1.0]):
@@ -151,7 +152,7 @@ def test_target_outside_the_workspace_is_refused_if_that_is_wanted() -> None:
 def test_planning_considers_collisions_first_and_is_repeated_once(
     ignore: float, retry: bool, attempts: list[bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = EnvConfig("put_block_back", cameras=(), retry_without_collision=retry)
+    config = EnvConfig("put_block_back", cameras=(), options=Options(retry_without_collision=retry))
     env = EmbeddedEnv(config)
     env.reset(0, 0)
     tried: list[bool] = []
@@ -193,7 +194,9 @@ def test_blocked_goal_is_reached_only_when_collisions_are_ignored_in_the_end() -
     """RLBench plans once more without collisions before it gives up."""
     action = None
     for retry in (True, False):
-        config = EnvConfig("put_block_back", cameras=(), retry_without_collision=retry)
+        config = EnvConfig(
+            "put_block_back", cameras=(), options=Options(retry_without_collision=retry)
+        )
         env = EmbeddedEnv(config)
         env.reset(0, 0)
         x, y, z = env.scene.position("block")
@@ -282,7 +285,9 @@ def test_demo_of_another_task_or_with_perturbations_is_refused(blocks: EmbeddedE
     other = EmbeddedEnv(EnvConfig("rearrange_block", cameras=())).get_demo(0, 0, "none")
     with pytest.raises(ValueError, match="task rearrange_block"):
         blocks.reset_to_demo(other)
-    config = EnvConfig("put_block_back", cameras=(), perturbations=("table_color",))
+    config = EnvConfig(
+        "put_block_back", cameras=(), options=Options(perturbations=("table_color",))
+    )
     with pytest.raises(ValueError, match="perturbations"):
         blocks.reset_to_demo(EmbeddedEnv(config).get_demo(0, 0, "none"))
 
@@ -369,7 +374,9 @@ def test_unstable_physics_is_an_error_and_the_next_episode_works(
 def test_success_stops_the_motion_of_a_step_but_not_of_a_demo() -> None:
     frames = {}
     for stop in (True, False):
-        env = EmbeddedEnv(EnvConfig("reopen_drawer", cameras=(), stop_on_success=stop))
+        env = EmbeddedEnv(
+            EnvConfig("reopen_drawer", cameras=(), options=Options(stop_on_success=stop))
+        )
         env.reset(2, 3)
         for waypoint in env.task.waypoints(env.scene):
             result = env.step(waypoint.action)

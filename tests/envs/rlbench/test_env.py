@@ -9,14 +9,18 @@ import numpy as np
 import pytest
 
 from sam2act.core.errors import ConfigError
+from sam2act.core.specs import PolicySpec, square_cameras
 from sam2act.data.rlbench.keyframes import demo_keyframes
 from sam2act.data.rlbench.types import Demo, RecordedObservation
 from sam2act.envs import base
 from sam2act.envs.base import EnvConfig
+from sam2act.envs.embedded import options as embedded_options
 from sam2act.envs.policy_inputs import policy_observation
 from sam2act.envs.registry import check_task, make_env
 from sam2act.envs.rlbench.env import RLBenchEnv
 from tests.envs.conftest import ACTION, make, simulator_error
+
+SPEC = PolicySpec(square_cameras(base.POLICY_CAMERAS, 128, depth=True), language=None)
 
 
 # ------------------------------------------------------------------------------ observations
@@ -50,7 +54,7 @@ def test_options_reach_the_simulator(world: Any) -> None:
 def test_observation_is_what_the_policy_takes(running: RLBenchEnv) -> None:
     _, observation = running.reset(1, 5)
     assert type(observation) is RecordedObservation
-    batch = policy_observation([observation], base.POLICY_CAMERAS, [0])
+    batch = policy_observation([observation], SPEC, [0])
     assert batch.depth.shape == (1, 4, 128, 128) and (batch.depth == 1.0).all()
     assert batch.intrinsics[0, 0, 0, 0] == -100
     pickle.dumps(observation)  # sent between processes
@@ -215,13 +219,12 @@ def test_unknown_task_says_where_others_are(world: Any) -> None:
     assert world.calls == []
 
 
-@pytest.mark.parametrize(
-    "options",
-    [{"perturbations": ("table_color",)}, {"strict_order": True}, {"memory_strict": False}],
-)
-def test_what_only_the_embedded_simulator_can_do_is_refused(world: Any, options: dict) -> None:
-    with pytest.raises(ValueError, match=f"{next(iter(options))}.*embedded simulator"):
-        make(**options)
+def test_options_of_another_simulator_and_unknown_cameras_are_refused(world: Any) -> None:
+    theirs = embedded_options.Options(strict_order=True)
+    with pytest.raises(ConfigError, match=r"rlbench\.options\.Options, got .*embedded"):
+        make_env(EnvConfig("open_drawer", backend="rlbench", options=theirs))
+    with pytest.raises(ConfigError, match="cameras: ceiling unknown to the rlbench backend"):
+        make(cameras=("front", "ceiling"))
     assert world.calls == []
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from sam2act.core.specs import PolicySpec, square_cameras
 from sam2act.data.rlbench.demo_writer import write_episode
 from sam2act.data.rlbench.demos import VARIATION_FILE
 from sam2act.data.rlbench.types import dump_published
@@ -18,6 +19,7 @@ from sam2act.evaluation.worker import Began, Begin, Finish, Finished, Step, Step
 from tests.envs.conftest import ACTION
 
 TASK = "open_drawer"
+SPEC = PolicySpec(square_cameras(POLICY_CAMERAS, 128, depth=True), language=None)
 
 
 def record(env: RLBenchEnv, folder: Path) -> np.ndarray:
@@ -44,7 +46,7 @@ def test_recorded_scene_is_restored_acted_in_and_filmed(
     assert began.variation == 1 and began.seed is None
     assert world.named("reset") == [(1,)], "one reset, in the variation of the file"
     assert np.array_equal(began.observation.task_low_dim_state, expected)
-    inputs = policy_observation([began.observation], POLICY_CAMERAS, [0])
+    inputs = policy_observation([began.observation], SPEC, [0])
     assert inputs.rgb.shape == (1, 4, 128, 128, 3) and inputs.depth.shape == (1, 4, 128, 128)
     world.solved_after = 2
     stepped = servant.handle(Step(ACTION))

@@ -15,8 +15,8 @@ from typing import NamedTuple
 import mujoco
 import numpy as np
 
-from sam2act.envs.base import PinholeCamera
 from sam2act.envs.embedded.robot.poses import site_matrix
+from sam2act.envs.embedded.sensors.pinhole import PinholeCamera
 from sam2act.envs.embedded.sensors.shading import Shader
 
 _RAY_LENGTH = 20.0  # in units of the ray's forward component, i.e. metres of depth

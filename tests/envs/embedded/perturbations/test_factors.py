@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from sam2act.envs.base import EnvConfig, EnvError
+from sam2act.envs.embedded.options import Options
 from sam2act.envs.embedded.perturbations.factors import FACTORS, check_factors, factors_of
 from sam2act.envs.embedded.sensors.camera import CAMERA_SPECS
 from sam2act.envs.embedded.sim import EmbeddedEnv
@@ -19,7 +20,9 @@ INVISIBLE = {"object_mass", "object_friction"}
 
 def env_with(*factors: str, task: str = TASK, image_size: int = 64) -> EmbeddedEnv:
     return EmbeddedEnv(
-        EnvConfig(task, perturbations=factors, image_size=image_size, cameras=("front",))
+        EnvConfig(
+            task, options=Options(perturbations=factors), image_size=image_size, cameras=("front",)
+        )
     )
 
 
@@ -85,7 +88,9 @@ def test_reset_restores_everything_that_was_changed() -> None:
 
 
 def test_camera_pose_is_reported_truthfully() -> None:
-    env = EmbeddedEnv(EnvConfig(TASK, perturbations=("camera_pose",), point_clouds=True))
+    env = EmbeddedEnv(
+        EnvConfig(TASK, options=Options(perturbations=("camera_pose",)), point_clouds=True)
+    )
     observation = env.reset(3, 1)[1]
     shift = observation.misc["front_camera_extrinsics"] - CAMERA_SPECS["front"].pose
     assert 0 < np.abs(shift[:3, 3]).max() <= 0.1
@@ -169,7 +174,7 @@ def test_demos_and_origin_name_what_acts() -> None:
 @pytest.mark.parametrize("task", task_names())
 def test_all_factors_together_can_be_solved(task: str) -> None:
     """Scripts see the truth, so a perturbed scene must stay solvable: three of four episodes."""
-    env = EmbeddedEnv(EnvConfig(task, cameras=(), perturbations=("all", "extra")))
+    env = EmbeddedEnv(EnvConfig(task, cameras=(), options=Options(perturbations=("all", "extra"))))
     failed = 0
     for seed in range(4):
         if seed == 3 and not failed:
