@@ -109,15 +109,6 @@ class Registry:
         self.check(name)
         return self._targets[name]
 
-    def target(self, name: str) -> str:
-        """The target of `name`; nothing is imported.
-
-        Raises:
-            ConfigError: there is none of that name.
-        """
-        self.check(name)
-        return self._targets[name]
-
     def get(self, name: str) -> Any:
         """The component called `name`, imported now.
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from sam2act.config.load import load_experiment
 from sam2act.config.tasks import task_names
 from sam2act.core.tasks import MEMORYBENCH_TASKS, RLBENCH_TASKS, expand_tasks
-from sam2act.evaluation.run import task_list
+from sam2act.evaluation.options import EvaluationOptions
 
 EVERY = (*RLBENCH_TASKS, *MEMORYBENCH_TASKS)
 
@@ -32,7 +34,8 @@ def test_names_of_sets_expand(names: list[str] | str, tasks: tuple[str, ...]) ->
 @pytest.mark.parametrize("names", [("all",), ("memorybench",), ("all", "memorybench")])
 def test_training_evaluation_and_generation_agree(names: tuple[str, ...]) -> None:
     trained = task_names(load_experiment("", f"tasks {','.join(names)}"))
-    assert trained == tuple(task_list(names)) == expand_tasks(names)
+    evaluated = EvaluationOptions(Path("runs/x"), tasks=names).task_list()
+    assert trained == tuple(evaluated) == expand_tasks(names)
     pytest.importorskip("mujoco")
     from sam2act.envs.registry import choose_tasks
 
