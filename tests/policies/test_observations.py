@@ -8,7 +8,8 @@ import re
 import pytest
 import torch
 
-from sam2act.core.specs import LanguageSpec, PolicySpec, square_cameras
+from sam2act.core.actions import Component
+from sam2act.core.specs import CameraSpec, LanguageSpec, PolicySpec, square_cameras
 from sam2act.core.types import (
     ContractError,
     KeyframeBatch,
@@ -210,6 +211,57 @@ def test_order_of_cameras_is_checked_where_names_are_given() -> None:
     with pytest.raises(ContractError, match="^cameras: expected front, wrist .* got wrist, front"):
         validate_observation(turned, SPEC)
     validate_observation(dataclasses.replace(observation(), cameras=None), SPEC)
+
+
+# ------------------------------------------------------------------------- other policies' needs
+ARM = Component("joints", 3, "rad", "", -2.0, 2.0)
+OTHERS = {
+    "rgb only": PolicySpec((CameraSpec("top", 6, 9, depth=False),), None, (ARM,)),
+    "a history": dataclasses.replace(SPEC, offsets=(-2, -1, 0)),
+    "images of any size": dataclasses.replace(
+        SPEC, cameras=tuple(CameraSpec(name, 0, 0, depth=False) for name in ("front", "wrist"))
+    ),
+    "cameras of two sizes": dataclasses.replace(
+        SPEC, cameras=(*SPEC.cameras, CameraSpec("top", 6, 9), CameraSpec("side", 4, 4, False))
+    ),
+    "no state": dataclasses.replace(SPEC, state=()),
+}
+
+
+@pytest.mark.parametrize("case", OTHERS)
+def test_observations_of_other_policies_are_checked(case: str) -> None:
+    spec = OTHERS[case]
+    seen = random_observation(spec, 2, torch.Generator().manual_seed(5))
+    validate_observation(seen, spec)
+    assert (seen.depth is None) == (not spec.cameras[0].depth)
+    assert seen.rgb.shape[:-4] == ((2, 3) if case == "a history" else (2,))
+    with pytest.raises(ContractError, match="^rgb: expected"):
+        validate_observation(dataclasses.replace(seen, rgb=seen.rgb[..., :2]), spec)
+    if case in ("rgb only", "a history"):
+        broken = seen.proprioception.clone()
+        broken[1, ..., 0] = NAN
+        with pytest.raises(ContractError, match="^proprioception: .*environment 1"):
+            validate_observation(dataclasses.replace(seen, proprioception=broken), spec)
+
+
+def test_a_broken_frame_of_a_history_is_named() -> None:
+    spec = OTHERS["a history"]
+    seen = random_observation(spec, 2, torch.Generator().manual_seed(5))
+    with pytest.raises(ContractError, match="environment 1, frame 2, camera wrist"):
+        validate_observation(changed(seen, "depth", (1, 2, 1, 0, 0), -1.0), spec)
+    with pytest.raises(ContractError, match=r"rgb: expected a tensor \(B, T, K, S, S, 3\)"):
+        validate_observation(observation(), spec)
+
+
+def test_cameras_of_other_sizes_are_checked_by_name() -> None:
+    spec = OTHERS["cameras of two sizes"]
+    seen = random_observation(spec, 2, torch.Generator().manual_seed(5))
+    assert set(seen.others) == {"top", "side"} and seen.others["side"].depth is None
+    broken = dict(seen.others) | {"top": changed(seen.others["top"], "depth", (1, 0, 3, 3), NAN)}
+    with pytest.raises(ContractError, match="depth: .*environment 1, camera top"):
+        validate_observation(dataclasses.replace(seen, others=broken), spec)
+    with pytest.raises(ContractError, match="cameras: expected front, wrist, top in this order"):
+        validate_observation(dataclasses.replace(seen, others={"side": seen.others["side"]}), spec)
 
 
 # --------------------------------------------------------------------------------- language
