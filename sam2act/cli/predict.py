@@ -132,7 +132,9 @@ def predict(
     reports = []
     for batch, prediction in predictions(bundle, store, chains, language):
         target = prediction.frame.to_cube(batch.target_pose[:, :3].to(device))
-        for row, error in enumerate(deviations(prediction, batch)):
+        coarse = prediction.frame.to_world(prediction.output.zoom_center)
+        errors = deviations(prediction.action.values[:, 0], coarse, batch)
+        for row, error in enumerate(errors):
             name = f"episode{error.identity.episode}_frame{error.identity.frame}.png"
             draw_keyframe(bundle.policy, prediction, target, row, output / name)
             known = TRAINED if error.identity.episode in trained else HELD_OUT

@@ -272,45 +272,48 @@ def proprioception(
     Returns:
         (4,) float32: gripper open, two finger joints, time feature.
     """
-    numbers = {"gripper_open": gripper_open, "finger_joints": finger_joints}
-    return robot_state(ROBOT_STATE, numbers, time_index, length)
+    numbers = {
+        "gripper_open": np.array([[gripper_open]]),
+        "finger_joints": np.asarray(finger_joints)[None],
+    }
+    return state_rows(ROBOT_STATE, numbers, np.array([time_index]), length)[0]
 
 
-def robot_state(
-    parts: Sequence[Component], numbers: Mapping[str, Any], step: int, length: int
+def state_rows(
+    parts: Sequence[Component], numbers: Mapping[str, np.ndarray], steps: np.ndarray, length: int
 ) -> np.ndarray:
-    """The state that a policy gets, the same in training and evaluation.
+    """The state that a policy gets at T moments, the same in training and acting.
 
     Args:
         parts: what the policy wants, in this order.
-        numbers: what the robot reports, by the names of the parts; clipped to their ranges. The
-            part `TIME` is made from the step.
-        step: actions executed since the start of the episode.
-        length: steps that the time feature spans, whatever the evaluation allows.
+        numbers: what the robot reports, by names of parts: (T, size), clipped to their ranges. The
+            part `TIME` is made from the steps.
+        steps: (T,) actions executed since the start of the episode.
+        length: steps that the time feature spans, whatever an evaluation allows.
 
     Returns:
-        (P,) float32.
+        (T, P) float32.
 
     Raises:
         ContractError: a part is not reported, or has another size.
     """
-    values = [np.zeros(0)]
+    columns = [np.zeros((len(steps), 0))]
     for part in parts:
         if part == TIME:
-            values.append(np.array([time_feature(step, length)]))
+            columns.append(time_feature(np.asarray(steps), length)[:, None])
             continue
         if part.name not in numbers:
+            there = ", ".join(numbers) or "nothing"
+            raise ContractError(f"state: expected {part.name}, got {there}")
+        values = np.asarray(numbers[part.name], np.float64)
+        if values.size != len(steps) * part.size:
             raise ContractError(
-                f"state: expected {part.name}, got {', '.join(numbers) or 'nothing'}"
+                f"state: expected {part.size} numbers of {part.name}, got shape {values.shape[1:]}"
             )
-        found = np.atleast_1d(np.asarray(numbers[part.name], np.float64))
-        if found.shape != (part.size,):
-            raise ContractError(
-                f"state: expected {part.name} of shape ({part.size},), got {found.shape}"
-            )
+        values = values.reshape(len(steps), part.size)
         ranged = part.low is not None or part.high is not None
-        values.append(np.clip(found, part.low, part.high) if ranged else found)
-    return np.concatenate(values).astype(np.float32)
+        columns.append(np.clip(values, part.low, part.high) if ranged else values)
+    return np.concatenate(columns, axis=1).astype(np.float32)
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,9 @@ import torch
 from torch import Tensor
 
 from sam2act.core.specs import GRIPPER_OPEN, TIME, PolicySpec
-from sam2act.core.types import Observation, SampleIdentity, WindowBatch
+from sam2act.core.types import Observation, SampleIdentity, WindowBatch, state_rows
 from sam2act.data.loader import SampleDataset
 from sam2act.data.rlbench.dense_actions import DENSE_CONTROLS, pose_actions
-from sam2act.data.robot_state import state_rows
 from sam2act.data.store.store import FrameStore
 from sam2act.data.store.task_store import ACTION, REBUILD, StoreError, TaskStore
 from sam2act.geometry.cameras import measured_depth

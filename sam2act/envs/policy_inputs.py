@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from sam2act.core.specs import CameraSpec, PolicySpec
-from sam2act.core.types import ContractError, Frame, HasFrame, Observation, robot_state
+from sam2act.core.types import ContractError, Frame, HasFrame, Observation, state_rows
 
 
 def policy_observation(
@@ -35,16 +35,19 @@ def policy_observation(
         ContractError: an observation lacks something that the policy wants.
     """
     frames = [observation.frame() for observation in observations]
-    state = [
-        robot_state(spec.state, frame.state, step, spec.episode_length)
-        for frame, step in zip(frames, steps, strict=True)
-    ]
+    reported = {name: [frame.state.get(name) for frame in frames] for name in frames[0].state}
+    numbers = {
+        name: np.array(values)
+        for name, values in reported.items()
+        if all(value is not None for value in values)
+    }
+    state = state_rows(spec.state, numbers, np.array(steps), spec.episode_length)
     groups = _by_size(spec.cameras)
     first = _images(frames, groups[0] if groups else [])
     others = [camera for group in groups[1:] for camera in group]
     return dataclasses.replace(
         first,
-        proprioception=torch.from_numpy(np.array(state)),
+        proprioception=torch.from_numpy(state),
         others={camera.name: _images(frames, [camera]) for camera in others},
     )
 

@@ -174,14 +174,15 @@ def _checkpoint_target(options: EvaluationOptions, world: DistributedContext, pa
         )
         digest = config_digest(bundle.experiment, network)
         actor = PolicyActor(build_executor(options.executor, session), session.spec)
-        return actor, known | {"step": bundle.step, "config": digest}
+        identity = {"policy": policy_name(network), "step": bundle.step, "config": digest}
+        return actor, known | identity
 
     return Target(path.stem, load, known)
 
 
 def _ground_truth_target(options: EvaluationOptions) -> Target:
     experiment, network = _ground_truth_configs(options)
-    name = getattr(network, "policy", "sam2act")
+    name = policy_name(network)
     decoder = POLICIES.get(name).ground_truth(experiment, network)
     if decoder is None:
         raise OptionError(
@@ -211,6 +212,11 @@ def _ground_truth_configs(
         load_experiment(experiment, options.exp_cfg_opts),
         load_network(network or "configs/mvt/sam2act.yaml"),
     )
+
+
+def policy_name(network: Any) -> str:
+    """The name of the policy that a network config describes."""
+    return getattr(network, "policy", "sam2act")
 
 
 def config_digest(experiment: Any, network: Any) -> str:

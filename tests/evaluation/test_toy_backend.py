@@ -174,5 +174,5 @@ def test_an_observation_without_what_the_spec_promises_is_refused() -> None:
     with pytest.raises(ContractError, match="rgb: expected that of camera front, .* gives side"):
         policy_observation([frame], other, [0])
     other = dataclasses.replace(SPEC, state=(dataclasses.replace(PLACE, size=2),))
-    with pytest.raises(ContractError, match=r"expected place of shape \(2,\), got \(1,\)"):
+    with pytest.raises(ContractError, match=r"expected 2 numbers of place, got shape \(1,\)"):
         policy_observation([frame], other, [0])

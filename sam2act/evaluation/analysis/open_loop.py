@@ -11,7 +11,6 @@ from torch import Tensor
 
 from sam2act.core.types import KeyframeBatch, SampleIdentity
 from sam2act.geometry.rotations import geodesic_angle
-from sam2act.policies.sam2act.policy import Prediction, SAM2ActPolicy
 
 CENTIMETRES = 100.0
 
@@ -29,29 +28,15 @@ class KeyframeDeviation:
 
 
 @torch.no_grad()
-def keyframe_errors(
-    policy: SAM2ActPolicy, batch: KeyframeBatch, language: Tensor
-) -> tuple[list[KeyframeDeviation], Prediction]:
-    """Predict a batch and compare with its labels.
+def deviations(action: Tensor, coarse: Tensor, batch: KeyframeBatch) -> list[KeyframeDeviation]:
+    """How far predictions for a batch are from its labels, one entry per transition.
 
     Args:
-        policy: on the device of the batch.
+        action: (B, 9) predicted keyframes.
+        coarse: (B, 3) positions of the coarse branch alone, metres, world frame.
         batch: B transitions.
-        language: (B, L, lang_dim).
-
-    Returns:
-        one entry per transition, and the prediction itself.
     """
-    prediction = policy.predict(batch.observation(), language)
-    return deviations(prediction, batch), prediction
-
-
-@torch.no_grad()
-def deviations(prediction: Prediction, batch: KeyframeBatch) -> list[KeyframeDeviation]:
-    """How far a prediction for `batch` is from its labels, one entry per transition."""
-    action = prediction.action.values[:, 0]
     target = batch.target_pose.to(action)
-    coarse = prediction.frame.to_world(prediction.output.zoom_center)
     columns = torch.stack(
         [
             CENTIMETRES * (action[:, :3] - target[:, :3]).norm(dim=1),

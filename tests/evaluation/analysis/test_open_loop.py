@@ -3,32 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from types import SimpleNamespace
 
 import pytest
 import torch
 
-from sam2act.core.types import ActionChunk, KeyframeBatch, SampleIdentity
-from sam2act.evaluation.analysis.open_loop import KeyframeDeviation, keyframe_errors, summarise
+from sam2act.core.types import KeyframeBatch, SampleIdentity
+from sam2act.evaluation.analysis.open_loop import KeyframeDeviation, deviations, summarise
 from sam2act.geometry.rotations import quaternion_from_euler_xyz
-from sam2act.geometry.scene_bounds import CubeFrame
 
 POSITION = torch.tensor([[0.1, 0.2, 1.0], [0.3, -0.1, 0.9]])
 ROTATION = quaternion_from_euler_xyz(torch.tensor([[0.0, 0.0, 30.0], [10.0, 20.0, 30.0]])).float()
 IDENTITIES = (SampleIdentity("open", 3, 0, 12), SampleIdentity("open", 3, 12, 17))
-
-
-class KnownPolicy:
-    """Stands in for a policy: always predicts the given action."""
-
-    def __init__(self, action: torch.Tensor, coarse_offset: torch.Tensor) -> None:
-        self.action, self.coarse = action, POSITION + coarse_offset
-
-    def predict(self, observation, language):
-        frame = CubeFrame(torch.zeros(2, 3), torch.full((2,), 2.0))  # cube = 2 * world
-        output = SimpleNamespace(zoom_center=frame.to_cube(self.coarse))
-        chunk = ActionChunk(self.action[:, None], torch.ones(2, 1, dtype=torch.bool))
-        return SimpleNamespace(action=chunk, output=output, frame=frame)
 
 
 def recorded() -> KeyframeBatch:
@@ -49,10 +34,7 @@ def recorded() -> KeyframeBatch:
 
 
 def errors_of(action: torch.Tensor, coarse_offset: torch.Tensor) -> list[KeyframeDeviation]:
-    policy = KnownPolicy(action, coarse_offset)
-    errors, prediction = keyframe_errors(policy, recorded(), torch.zeros(2, 1, 1))  # type: ignore
-    assert prediction.action.values.shape == (2, 1, 9)
-    return errors
+    return deviations(action, POSITION + coarse_offset, recorded())
 
 
 def perfect_action() -> torch.Tensor:
