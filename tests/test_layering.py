@@ -15,17 +15,19 @@ from tests.golden_files import plain_id
 
 PACKAGE = Path(__file__).resolve().parents[1] / "sam2act"
 
-BELOW_POLICIES = ("nn", "rendering", "language", "processing", "core", "geometry")
+BELOW_POLICIES = (
+    *("nn", "rendering", "language", "processing", "core", "geometry", "config.component"),
+)
 # Room -> what it may use besides itself. A nested name is a room of its own.
 LAYERS: dict[str, tuple[str, ...]] = {
     "geometry": (),
     "core": ("geometry",),
     "config": ("core",),
     "runtime": ("core",),
-    "rendering": ("geometry", "core"),
+    "rendering": ("geometry", "core", "config.component"),
     "language": ("core",),
     "processing": ("core", "geometry"),
-    "nn": ("rendering", "core"),
+    "nn": ("rendering", "core", "config.component"),
     "policies": (*BELOW_POLICIES, "config"),
     "policies.multiview": BELOW_POLICIES,
     "policies.sam2act": (*BELOW_POLICIES, "policies.multiview"),
@@ -42,8 +44,8 @@ LAYERS: dict[str, tuple[str, ...]] = {
     ),
     "reports": ("core", "config", "geometry", "rendering", "evaluation", "policies"),
 }
-# The keys of the configuration are still in one place for all rooms.
-FOR_ALL = ("config.schema", "config.network")
+# The keys of the experiment are still in one place for all rooms.
+FOR_ALL = ("config.schema",)
 # Only commands and the published entry points may use everything; nobody uses them. `policy` holds
 # old names.
 EVERYTHING = ("cli", "__main__", "train", "train_plus", "eval", "doctor", "policy")

@@ -34,7 +34,6 @@ from torch import Tensor
 from sam2act.cli.arguments import ArgumentParser
 from sam2act.cli.status import DONE, run_command
 from sam2act.config.load import load_experiment, load_network
-from sam2act.config.network import NetworkConfig
 from sam2act.config.schema import ExperimentConfig
 from sam2act.core.run_folder import STAGES, RunFolder
 from sam2act.core.weight_names import WeightsError
@@ -49,6 +48,7 @@ from sam2act.policies.checkpoint import (
     stored_configs,
     write_config,
 )
+from sam2act.policies.sam2act.config import NetworkConfig
 from sam2act.policies.sam2act.published_weights import (
     MEMORY_TABLE,
     LoadReport,

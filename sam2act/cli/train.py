@@ -14,9 +14,9 @@ import sys
 from pathlib import Path
 
 from sam2act.cli.training import build_parser, train
-from sam2act.config.network import NetworkConfig
 from sam2act.config.schema import ExperimentConfig
 from sam2act.core.errors import ConfigError
+from sam2act.policies.sam2act.config import NetworkConfig
 from sam2act.training.run import Stage
 from sam2act.training.start import start_from_weights
 from sam2act.training.trainer import Trainer

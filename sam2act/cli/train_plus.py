@@ -17,10 +17,10 @@ import sys
 from pathlib import Path
 
 from sam2act.cli.training import build_parser, train
-from sam2act.config.network import NetworkConfig
 from sam2act.config.schema import ExperimentConfig
 from sam2act.core.errors import ConfigError
 from sam2act.policies.checkpoint import CheckpointError
+from sam2act.policies.sam2act.config import NetworkConfig
 from sam2act.training.run import Stage
 from sam2act.training.start import prepare_memory, start_stage_two
 from sam2act.training.trainer import Trainer

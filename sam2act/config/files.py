@@ -13,6 +13,7 @@ import yaml
 from sam2act.core.errors import ConfigError
 from sam2act.core.wording import listing
 
+BASE = "base"  # key that names the file to build upon
 # Every kind of scalar that yaml would turn into something else than its text.
 SCALAR_TAGS = ("str", "int", "float", "bool", "null", "timestamp", "value", "merge")
 
@@ -71,6 +72,40 @@ def config_folders() -> list[Path]:
         for folder in (package.parent / "configs", package / "default_configs")
         if folder.is_dir()
     ]
+
+
+def read_with_bases(file: Path) -> list[tuple[Path, dict[str, Any]]]:
+    """The keys of a yaml file and of all files that it builds upon, the most basic first.
+
+    The key `base` names the next one: beside the file itself, else as `find_config` finds it.
+
+    Raises:
+        ConfigError: a file is absent, malformed, or builds upon itself.
+    """
+    layers: list[tuple[Path, dict[str, Any]]] = []
+    seen: list[Path] = []
+    while True:
+        if file.resolve() in seen:
+            raise ConfigError(f"{layers[-1][0]}: base: {file} builds upon this file itself")
+        seen.append(file.resolve())
+        values = dict(read_mapping(file))
+        base = values.pop(BASE, "")
+        layers.append((file, values))
+        if base == "":
+            return layers[::-1]
+        file = _find_base(base, file)
+
+
+def _find_base(base: Any, file: Path) -> Path:
+    if not isinstance(base, str):
+        raise ConfigError(f"{file}: base: name one yaml file, got {base!r}")
+    beside = file.parent / base
+    if beside.is_file():
+        return beside
+    try:
+        return find_config(base)
+    except ConfigError as error:
+        raise ConfigError(f"{file}: base: neither {beside} nor another: {error}") from error
 
 
 def read_mapping(file: Path) -> Mapping[str, Any]:

@@ -1,4 +1,4 @@
-"""Merging defaults, yaml files and `"key value ..."` strings into the dataclasses of `schema`.
+"""Merging defaults, yaml files and `"key value ..."` strings into dataclasses of keys.
 
 This is the only module that knows yacs.
 """
@@ -9,23 +9,28 @@ import dataclasses
 import difflib
 import re
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 from yacs.config import CfgNode
 
-from sam2act.config.files import find_config, read_mapping
-from sam2act.config.network import NetworkConfig
+from sam2act.config.component import WEIGHTS
+from sam2act.config.files import find_config, read_with_bases
 from sam2act.config.schema import ExperimentConfig
-from sam2act.config.values import WEIGHTS, read_value, unquoted
-from sam2act.core.errors import ConfigError
+from sam2act.config.values import read_value, unquoted
+from sam2act.core.errors import ConfigError, require
+from sam2act.core.registry import POLICIES
 from sam2act.core.weights import named_beside
 
 # A word of `opts`: spaces may stand inside brackets or quotation marks.
 WORD = re.compile(r"""(?:\[[^][]*\]|\([^()]*\)|'[^']*'|"[^"]*")(?!\S)|\S+""")
-Section = TypeVar("Section", ExperimentConfig, NetworkConfig)
+EXPERIMENT, NETWORK = "experiment", "network"  # the two configurations; sections of task files
+POLICY, DEFAULT_POLICY = "policy", "sam2act"  # key of the network file that names the policy
+COMMAND_LINE, STORED = "the command line", "the stored configuration"
+Section = TypeVar("Section")
+Layer = tuple[Path | str, Mapping[str, Any]]  # where values stand, and the values
 
 
 # ---------------------------------------------------------------------------------- public API
@@ -38,19 +43,33 @@ def load_experiment(
     Raises:
         ConfigError: the file or a key does not exist, or a value is malformed or impossible.
     """
-    return _load(ExperimentConfig, path, opts, task_path)
+    return _merged(ExperimentConfig, _layers(EXPERIMENT, path, opts, task_path))
 
 
-def load_network(
-    path: str | Path = "", opts: str = "", task_path: str | Path = ""
-) -> NetworkConfig:
-    """Network config, merged like `load_experiment` (section `network` of the task file);
-    `feat_dim` follows from `num_rot`."""
-    network = _load(NetworkConfig, path, opts, task_path)
-    return dataclasses.replace(network, feat_dim=3 * network.num_rot + 4)
+def load_network(path: str | Path = "", opts: str = "", task_path: str | Path = "") -> Any:
+    """The `Config` of the policy that the key `policy` names (default: sam2act).
+
+    Files and opts are merged like those of `load_experiment` (section `network` of the task file).
+    """
+    layers = _layers(NETWORK, path, opts, task_path)
+    return _merged(policy_config(_policy_name(layers)), layers)
 
 
-def dump(config: ExperimentConfig | NetworkConfig) -> str:
+def policy_config(name: str) -> type:
+    """The dataclass that holds the keys of the policy `name`.
+
+    Raises:
+        ConfigError: there is no such policy, or it has no dataclass `Config` with the key `policy`.
+    """
+    config = getattr(POLICIES.get(name), "Config", None)
+    require(
+        _is_section(config) and POLICY in _keys(config),
+        f"policy: {name} has no `Config`, a dataclass with the field `policy`",
+    )
+    return typing.cast(type, config)
+
+
+def dump(config: Any) -> str:
     """The config as yaml text that `load_experiment` / `load_network` read back unchanged."""
     return yaml.safe_dump(to_dict(config), sort_keys=False)
 
@@ -62,18 +81,22 @@ def to_dict(config: Any) -> dict[str, Any]:
 
 def from_dict(section: type[Section], values: Mapping[str, Any]) -> Section:
     """The inverse of `to_dict`; keys that are absent take their defaults."""
-    tree = _default_tree(section)
-    _merge(tree, section, values, "the stored configuration")
-    return _to_dataclass(section, tree)
+    return _merged(section, [(STORED, values)])
+
+
+def network_from_dict(values: Mapping[str, Any]) -> Any:
+    """The inverse of `to_dict` for the `Config` of the policy that `values` name."""
+    layers: list[Layer] = [(STORED, values)]
+    return _merged(policy_config(_policy_name(layers)), layers)
 
 
 def keys_of(file: Path) -> set[str]:
-    """The dotted keys that a yaml file names.
+    """The dotted keys that a yaml file and those that it builds upon name.
 
     Raises:
-        ConfigError: the file is no yaml mapping.
+        ConfigError: a file is no yaml mapping.
     """
-    return set(flat(read_mapping(file)))
+    return {key for _, values in read_with_bases(file) for key in flat(values)}
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -93,46 +116,65 @@ def changed(config: Section, opts: str) -> Section:
     Raises:
         ConfigError: a key does not exist, or a value is malformed or impossible.
     """
-    section = type(config)
-    tree = _default_tree(section)
-    _merge(tree, section, to_dict(config), "the stored configuration")
-    _merge_opts(tree, section, opts)
-    return _to_dataclass(section, tree)
+    return _merged(type(config), [(STORED, to_dict(config)), *_from_opts(opts)])
 
 
-# ------------------------------------------------------------------------------------- merging
-TASK_SECTIONS = {ExperimentConfig: "experiment", NetworkConfig: "network"}
-
-
-def _load(section: type[Section], path: str | Path, opts: str, task_path: str | Path) -> Section:
-    tree = _default_tree(section)
+# -------------------------------------------------------------------------------------- layers
+def _layers(kind: str, path: str | Path, opts: str, task_path: str | Path) -> list[Layer]:
+    """What is merged over the defaults, in this order."""
+    layers: list[Layer] = []
     if str(path):
-        file = find_config(path)
-        _merge(tree, section, read_mapping(file), file)
+        layers += read_with_bases(find_config(path))
     if str(task_path):
-        file = find_config(task_path)
-        parts = read_mapping(file)
-        unknown = set(parts) - set(TASK_SECTIONS.values())
-        if unknown:
-            raise ConfigError(f"{file}: unknown section {', '.join(sorted(unknown))}")
-        name = TASK_SECTIONS[section]
-        _merge_section(tree, section, parts.get(name, ""), file, name)
-    _merge_opts(tree, section, opts)
-    return _to_dataclass(section, tree)
+        layers += [
+            (file, _task_section(file, parts, kind))
+            for file, parts in read_with_bases(find_config(task_path))
+        ]
+    return [*layers, *_from_opts(opts)]
 
 
-def _merge_opts(tree: CfgNode, section: type, opts: str) -> None:
+def _task_section(file: Path, parts: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
+    unknown = set(parts) - {EXPERIMENT, NETWORK}
+    if unknown:
+        raise ConfigError(f"{file}: unknown section {', '.join(sorted(unknown))}")
+    return _section_values(parts.get(kind, ""), file, kind)
+
+
+def _from_opts(opts: str) -> list[Layer]:
     words = WORD.findall(opts)
     if len(words) % 2:
         raise ConfigError(
             f"opts need `key value` pairs, got {len(words)} words in {opts!r}; a value with spaces "
             "needs quotation marks or, as a list, brackets: [0.1, 0.1, 0.1]"
         )
+    layers: list[Layer] = []
     for key, text in zip(words[::2], words[1::2], strict=True):
-        value: Any = unquoted(text)
-        for part in reversed(key.split(".")):
-            value = {part: value}
-        _merge(tree, section, value, "the command line")
+        *sections, last = key.split(".")
+        values: dict[str, Any] = {last: unquoted(text)}
+        for name in reversed(sections):
+            values = {name: values}
+        layers.append((COMMAND_LINE, values))
+    return layers
+
+
+def _policy_name(layers: list[Layer]) -> str:
+    """The last policy that is named."""
+    name = DEFAULT_POLICY
+    for origin, values in layers:
+        try:
+            name = read_value(values.get(POLICY, name), str)
+        except ValueError as error:
+            raise ConfigError(f"{origin}: {POLICY}: {error}") from error
+    return name
+
+
+# ------------------------------------------------------------------------------------- merging
+def _merged(section: type[Section], layers: Sequence[Layer]) -> Section:
+    """The defaults of `section` with `layers` over them, checked."""
+    tree = _Tree(_plain(dataclasses.asdict(section())))  # type: ignore[call-overload]
+    for origin, values in layers:
+        _merge(tree, section, values, origin)
+    return _to_dataclass(section, tree)
 
 
 def _merge(
@@ -147,13 +189,14 @@ def _merge(
     Raises:
         ConfigError: a key is unknown, or its value does not fit it; `origin` is named.
     """
-    hints = typing.get_type_hints(section, include_extras=True)
+    hints = _keys(section)
     for key, value in values.items():
         name = f"{prefix}{key}"
         if key not in hints:
             raise ConfigError(f"{origin}: unknown key {name}{_hint(key, prefix, hints)}")
-        if dataclasses.is_dataclass(hints[key]):
-            _merge_section(tree[key], typing.cast(type, hints[key]), value, origin, name)
+        if _is_section(hints[key]):
+            below = _section_values(value, origin, name)
+            _merge(tree[key], hints[key], below, origin, f"{name}.")
             continue
         try:
             tree.merge_from_list([key, read_value(value, hints[key])])
@@ -163,16 +206,13 @@ def _merge(
             tree[key] = named_beside(origin, tree[key])
 
 
-def _merge_section(
-    tree: CfgNode, section: type, values: Any, origin: str | Path, name: str
-) -> None:
-    """Merge what stands below the key `name`; a key without anything below it changes nothing."""
+def _section_values(values: Any, origin: str | Path, name: str) -> Mapping[str, Any]:
+    """What stands below the key `name`, which may be nothing."""
     if values == "":
-        return
+        return {}
     if not isinstance(values, Mapping):
         raise ConfigError(f"{origin}: {name} is a section, got the value {values!r}")
-    in_task_file = name in TASK_SECTIONS.values()
-    _merge(tree, section, values, origin, "" if in_task_file else f"{name}.")
+    return values
 
 
 def _hint(key: str, prefix: str, known: Mapping[str, Any]) -> str:
@@ -186,9 +226,10 @@ def _hint(key: str, prefix: str, known: Mapping[str, Any]) -> str:
 def _same_name_elsewhere(key: str) -> list[str]:
     """Keys of both configs whose last part is that of `key`."""
     name = key.rpartition(".")[2]
+    sections = {EXPERIMENT: ExperimentConfig, NETWORK: policy_config(DEFAULT_POLICY)}
     return [
         f"{dotted} of the {title} config"
-        for section, title in TASK_SECTIONS.items()
+        for title, section in sections.items()
         for dotted in _dotted(section)
         if dotted.rpartition(".")[2] == name
     ]
@@ -196,10 +237,19 @@ def _same_name_elsewhere(key: str) -> list[str]:
 
 def _dotted(section: type, prefix: str = "") -> list[str]:
     names: list[str] = []
-    for key, kind in typing.get_type_hints(section).items():
-        inner = dataclasses.is_dataclass(kind)
-        names += _dotted(typing.cast(type, kind), f"{prefix}{key}.") if inner else [prefix + key]
+    for key, kind in _keys(section).items():
+        names += _dotted(kind, f"{prefix}{key}.") if _is_section(kind) else [prefix + key]
     return names
+
+
+def _keys(section: Any) -> dict[str, Any]:
+    """The keys of a dataclass and their annotations."""
+    hints = typing.get_type_hints(section, include_extras=True)
+    return {item.name: hints[item.name] for item in dataclasses.fields(section)}
+
+
+def _is_section(kind: Any) -> bool:
+    return isinstance(kind, type) and dataclasses.is_dataclass(kind)
 
 
 # ------------------------------------------------------------------------- dataclass <-> CfgNode
@@ -211,26 +261,17 @@ class _Tree(CfgNode):
         return value
 
 
-def _default_tree(section: type) -> CfgNode:
-    tree = _Tree()
-    hints = typing.get_type_hints(section)
-    for item in dataclasses.fields(section):
-        if dataclasses.is_dataclass(hints[item.name]):
-            tree[item.name] = _default_tree(typing.cast(type, hints[item.name]))
-        else:
-            tree[item.name] = _plain(item.default)
-    return tree
-
-
-def _to_dataclass(section: type, tree: CfgNode) -> Any:
-    hints = typing.get_type_hints(section)
-    values = {}
-    for item in dataclasses.fields(section):
-        value = tree[item.name]
-        if isinstance(value, CfgNode):
-            value = _to_dataclass(typing.cast(type, hints[item.name]), value)
-        values[item.name] = tuple(value) if isinstance(value, list) else value
+def _to_dataclass(section: type[Section], tree: CfgNode) -> Section:
+    kinds = _keys(section)
+    values = {
+        key: _to_dataclass(kinds[key], value) if isinstance(value, CfgNode) else _frozen(value)
+        for key, value in tree.items()
+    }
     return section(**values)
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(_frozen(item) for item in value) if isinstance(value, list) else value
 
 
 def _plain(value: Any) -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from sam2act.config.values import NameList, WeightsFile
+from sam2act.config.component import NameList, WeightsFile
 from sam2act.core.described import check_descriptions
 from sam2act.core.errors import ConfigError as ConfigError  # also found here
 from sam2act.core.errors import require, require_choice

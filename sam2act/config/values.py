@@ -14,10 +14,8 @@ import typing
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
-# What the annotation of a key says beyond its type.
-NAMES, WEIGHTS = "names", "weights"
-NameList = Annotated[str, NAMES]  # names separated by commas; a list is joined
-WeightsFile = Annotated[str, WEIGHTS]  # found by the rule of config/weights.py
+from sam2act.config.component import NAMES
+
 TRUE_WORDS, FALSE_WORDS = ("true", "yes", "on"), ("false", "no", "off")
 NOTHING_WORDS = ("", "~", "none", "null")  # only for keys that may hold None
 BRACKETS = {"[": "]", "(": ")"}

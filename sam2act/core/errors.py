@@ -24,6 +24,12 @@ def require(condition: bool, message: str) -> None:
         raise ConfigError(message)
 
 
+def require_positive(config: object, *keys: str) -> None:
+    """Raise `ConfigError` unless each of these whole numbers of `config` is at least 1."""
+    for key in keys:
+        require(getattr(config, key) >= 1, f"{key} must be at least 1")
+
+
 def require_choice(key: str, value: object, choices: tuple[object, ...]) -> None:
     """Raise `ConfigError` unless `value` is one of `choices`."""
     require(value in choices, f"{key}: {value!r} is not one of {', '.join(map(repr, choices))}")

@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sam2act.config.load import load_experiment, load_network, to_dict
-from sam2act.config.network import NetworkConfig
+from sam2act.config.load import DEFAULT_POLICY, POLICY, load_experiment, load_network, to_dict
 from sam2act.config.schema import ExperimentConfig
 from sam2act.core.files import sha256_of
 from sam2act.core.registry import POLICIES
@@ -200,7 +199,7 @@ def _ground_truth_target(options: EvaluationOptions) -> Target:
 
 def _ground_truth_configs(
     options: EvaluationOptions,
-) -> tuple[ExperimentConfig, NetworkConfig]:
+) -> tuple[ExperimentConfig, Any]:
     """The configs as given, else of the run folder, else the published ones."""
     given = (options.exp_cfg_path, options.mvt_cfg_path)
     run = RunFolder(options.model_folder)
@@ -220,6 +219,12 @@ def policy_name(network: Any) -> str:
 
 
 def config_digest(experiment: Any, network: Any) -> str:
-    """A short digest of the configs that a policy acts with."""
-    text = json.dumps([to_dict(experiment), to_dict(network)], sort_keys=True)
+    """A short digest of the configs that a policy acts with.
+
+    The name of the default policy is left out: older folders of results know no other policy.
+    """
+    of_network = to_dict(network)
+    if of_network[POLICY] == DEFAULT_POLICY:
+        del of_network[POLICY]
+    text = json.dumps([to_dict(experiment), of_network], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

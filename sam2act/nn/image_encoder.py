@@ -5,6 +5,7 @@ Legend: M rendered views of a batch (B * V), P tokens per side of a view.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -12,17 +13,61 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sam2act.config.network import NetworkConfig
-from sam2act.core.errors import ConfigError
+from sam2act.config.component import WeightsFile
+from sam2act.core.errors import ConfigError, require, require_choice, require_positive
 from sam2act.core.weight_files import WeightFileError, read_weight_file
 from sam2act.core.weight_names import WeightsError, misfit, require_finite, unwrapped
 from sam2act.core.weights import find_weights, how_to_get
 from sam2act.nn.hiera import Hiera, WindowAttention
 from sam2act.nn.lora import LoRAQKV, adapter_parameters
+from sam2act.nn.recomputation import RecomputationConfig
 from sam2act.nn.sam2_sizes import HieraSizes, hiera_sizes
 
 LEAKY_SLOPE = 0.02
 SAM2_TOKEN_STRIDE = 16  # input pixels per token of the coarsest level that the policy uses
+
+
+@dataclass(frozen=True)
+class ImageEncoderConfig(RecomputationConfig):
+    """Which image encoder, and what of it is trained."""
+
+    encoder: str = "sam2"  # added: sam2 | tiny_conv
+    encoder_trainable: str = "lora"  # added: lora | full | none
+    tiny_conv_channels: tuple[int, ...] = (16, 16, 32, 64)  # added
+    skip_convs: str = "random_frozen"  # added: + pretrained_frozen, pretrained_trained
+    lora_finetune: bool = True
+    lora_r: int = 16
+    lora_cover: str = "published"  # added: published | full
+    sam2_config: str = "configs/sam2.1/sam2.1_hiera_b+.yaml"
+    sam2_ckpt: WeightsFile = "sam2.1_hiera_base_plus.pt"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_positive(self, "lora_r")
+        require_choice("encoder", self.encoder, ("sam2", "tiny_conv"))
+        require_choice("encoder_trainable", self.encoder_trainable, ("lora", "full", "none"))
+        require_choice("lora_cover", self.lora_cover, ("published", "full"))
+        require_choice(
+            "skip_convs",
+            self.skip_convs,
+            ("random_frozen", "pretrained_frozen", "pretrained_trained"),
+        )
+        require(len(self.tiny_conv_channels) == 4, "tiny_conv_channels needs four values")
+        require(
+            self.encoder == "sam2" or self.encoder_trainable != "lora",
+            "encoder: tiny_conv has no pretrained weights to adapt; "
+            "set encoder_trainable: full (or none)",
+        )
+        require(
+            self.encoder_trainable != "lora" or self.lora_finetune,
+            "lora_finetune: False contradicts encoder_trainable: lora; set encoder_trainable to "
+            "full or none",
+        )
+        require(
+            self.encoder_trainable != "full" or not self.lora_finetune,
+            "encoder_trainable: full trains the encoder itself; set lora_finetune: False, so that "
+            "no adapters are inserted beside it",
+        )
 
 
 class FeaturePyramid(NamedTuple):
@@ -175,19 +220,18 @@ class TinyConvEncoder(nn.Module):
         return 8 * grid_size
 
 
-def build_encoders(config: NetworkConfig, *, pretrained: bool = False) -> nn.ModuleList:
+def build_encoders(config: ImageEncoderConfig, *, pretrained: bool = False) -> nn.ModuleList:
     """The image encoders of the coarse and the fine branch: one shared SAM2, or two tiny ones.
 
     Args:
-        config: network config.
+        config: keys of the encoder.
         pretrained: read the SAM 2.1 file named by `sam2_ckpt` (unless that key is empty).
 
     Raises:
-        ConfigError: sizes do not fit each other, or the file is absent or does not fit.
+        ConfigError: the file is absent or does not fit.
     """
     if config.encoder == "tiny_conv":
-        tiny = [TinyConvEncoder(config.tiny_conv_channels) for _ in range(2)]
-        channels, encoders = tiny[0].channels, nn.ModuleList(tiny)
+        encoders = nn.ModuleList(TinyConvEncoder(config.tiny_conv_channels) for _ in range(2))
     else:
         encoder = Sam2ImageEncoder(hiera_sizes(config.sam2_config))
         encoder.trunk.checkpointing = config.activation_checkpointing
@@ -200,13 +244,12 @@ def build_encoders(config: NetworkConfig, *, pretrained: bool = False) -> nn.Mod
             raise ConfigError(f"skip_convs: {config.skip_convs} needs sam2_ckpt to name a file")
         if config.lora_finetune:
             encoder.insert_lora(config.lora_r, config.lora_cover)
-        channels, encoders = encoder.channels, nn.ModuleList([encoder])
-    _check_skip_widths(config, channels)
+        encoders = nn.ModuleList([encoder])
     set_encoder_trainable(encoders, config)
     return encoders
 
 
-def set_encoder_trainable(encoders: nn.ModuleList, config: NetworkConfig) -> None:
+def set_encoder_trainable(encoders: nn.ModuleList, config: ImageEncoderConfig) -> None:
     """Set `requires_grad` of the encoders from `encoder_trainable` and `skip_convs`."""
     encoders.requires_grad_(config.encoder_trainable == "full")
     if config.encoder_trainable == "lora":
@@ -231,12 +274,3 @@ def _read_sam2_file(path: Path) -> dict[str, Tensor]:
     except WeightsError as error:
         raise ConfigError(f"sam2_ckpt: {path}: {error}") from error
     return state
-
-
-def _check_skip_widths(config: NetworkConfig, channels: tuple[int, ...]) -> None:
-    expected = (channels[1], channels[0])
-    if config.upsampler_channels != expected:
-        raise ConfigError(
-            f"upsampler_channels {list(config.upsampler_channels)} must equal the widths of the "
-            f"encoder's skip connections, {list(expected)}"
-        )

@@ -6,18 +6,81 @@ tokens, C token width (2 * im_channels), D attention width.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from einops import rearrange, repeat
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from sam2act.config.network import NetworkConfig
+from sam2act.config.component import ComponentConfig
+from sam2act.core.errors import require, require_choice, require_positive
 from sam2act.nn.attention import Attention, GatedFeedForward, TransformerLayer
 from sam2act.nn.image_encoder import LEAKY_SLOPE
 from sam2act.nn.linear import Linear
+from sam2act.nn.recomputation import RecomputationConfig
 
 IMAGE_CHANNELS = 10  # xyz, rgb, depth, view index, row, column
 NORM_GROUPS = 4
+
+
+@dataclass(frozen=True)
+class TokenConfig(ComponentConfig):
+    """The rendered views, and the tokens that are made of them, the state and the language."""
+
+    img_size: int = 220
+    img_patch_size: int = 11
+    im_channels: int = 64
+    proprio_dim: int = 4
+    lang_dim: int = 512
+    lang_len: int = 77
+    activation: str = "lrelu"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_positive(self, "img_patch_size", "lang_dim", "lang_len")
+        require_choice("activation", self.activation, ("lrelu", "relu"))
+        require(
+            self.img_size % self.img_patch_size == 0,
+            f"img_size {self.img_size} must be a multiple of img_patch_size {self.img_patch_size}",
+        )
+        require(
+            self.im_channels % 16 == 0,
+            "im_channels must be a multiple of 16 (3/8, 3/8 and 1/4 of twice its value are the "
+            "encoder, patch and proprioception channels, in groups of 4)",
+        )
+
+    @property
+    def grid_size(self) -> int:
+        """Patches per side of a rendered view."""
+        return self.img_size // self.img_patch_size
+
+    @property
+    def token_width(self) -> int:
+        """Channels of an image token before attention."""
+        return 2 * self.im_channels
+
+
+@dataclass(frozen=True)
+class TransformerConfig(TokenConfig, RecomputationConfig):
+    """The layers over the tokens of all views."""
+
+    depth: int = 8
+    attn_dim: int = 512
+    attn_heads: int = 8
+    attn_dim_head: int = 64
+    feed_forward_multiplier: int = 4  # added
+    attn_dropout: float = 0.1
+    attention_backend: str = "sdpa"  # added: sdpa | xformers
+    self_cross_ver: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_positive(
+            self, "depth", "attn_dim", "attn_heads", "attn_dim_head", "feed_forward_multiplier"
+        )
+        require_choice("self_cross_ver", self.self_cross_ver, (0, 1))
+        require_choice("attention_backend", self.attention_backend, ("sdpa", "xformers"))
 
 
 def activation(name: str) -> nn.Module:
@@ -28,7 +91,7 @@ def activation(name: str) -> nn.Module:
 class Tokenizer(nn.Module):
     """Builds image tokens [encoder features, patches, proprioception] and language tokens."""
 
-    def __init__(self, config: NetworkConfig, feature_channels: int, views: int) -> None:
+    def __init__(self, config: TokenConfig, feature_channels: int, views: int) -> None:
         super().__init__()
         width, grid = config.token_width, config.grid_size
         features, proprio = 3 * width // 8, width // 4
@@ -100,7 +163,7 @@ class MultiViewTransformer(nn.Module):
     Paper section IV-A; layer structure of RVT-2. With `self_cross_ver` 0 all layers are joint.
     """
 
-    def __init__(self, config: NetworkConfig, views: int) -> None:
+    def __init__(self, config: TransformerConfig, views: int) -> None:
         super().__init__()
         width = config.attn_dim
         self.views = views
@@ -114,7 +177,7 @@ class MultiViewTransformer(nn.Module):
         self.within_view_layers = config.depth // 2 if config.self_cross_ver == 1 else 0
 
     @staticmethod
-    def _build_layer(config: NetworkConfig) -> TransformerLayer:
+    def _build_layer(config: TransformerConfig) -> TransformerLayer:
         attention = Attention(
             config.attn_dim,
             config.attn_heads,

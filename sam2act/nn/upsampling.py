@@ -5,16 +5,46 @@ Legend: M = B * V, P tokens per side, S side of the rendered view.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from sam2act.config.component import ComponentConfig
+from sam2act.core.errors import require, require_positive
 from sam2act.nn.image_encoder import LEAKY_SLOPE, FeaturePyramid
 
 RATIO = 2
 TAPS = 9  # 3x3 neighbourhood
 MASK_SCALE = 0.1
+
+
+@dataclass(frozen=True)
+class UpsamplerConfig(ComponentConfig):
+    """Widths of the upsampler."""
+
+    upsampler_hidden_multiplier: int = 2  # added
+    upsampler_channels: tuple[int, ...] = (64, 32)  # added: after the first and second doubling
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_positive(self, "upsampler_hidden_multiplier")
+        require(len(self.upsampler_channels) == 2, "upsampler_channels needs two values")
+
+    def check_skip_widths(self, channels: tuple[int, ...]) -> None:
+        """Make sure that levels of these widths, finest first, can be added as skip connections.
+
+        Raises:
+            ConfigError: they cannot.
+        """
+        expected = (channels[1], channels[0])
+        require(
+            self.upsampler_channels == expected,
+            f"upsampler_channels {list(self.upsampler_channels)} must equal the widths of the "
+            f"encoder's skip connections, {list(expected)}",
+        )
 
 
 class LayerNorm2d(nn.Module):

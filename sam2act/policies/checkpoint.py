@@ -16,8 +16,14 @@ import torch
 import yaml
 from torch import Tensor
 
-from sam2act.config.load import changed, from_dict, load_experiment, load_network, to_dict
-from sam2act.config.network import NetworkConfig
+from sam2act.config.load import (
+    changed,
+    from_dict,
+    load_experiment,
+    load_network,
+    network_from_dict,
+    to_dict,
+)
 from sam2act.config.schema import ExperimentConfig
 from sam2act.core.errors import ConfigError, UserError
 from sam2act.core.files import replacing
@@ -26,6 +32,7 @@ from sam2act.core.weight_files import WeightFileError, read_weight_file
 from sam2act.core.weight_names import misfit, require_finite, unwrapped
 from sam2act.core.wording import listing
 from sam2act.policies.multiview.two_stage import TwoStageNetwork
+from sam2act.policies.sam2act.config import NetworkConfig
 from sam2act.policies.sam2act.plus import SAM2ActPlusPolicy
 from sam2act.policies.sam2act.plus_network import SAM2ActPlusNetwork
 from sam2act.policies.sam2act.policy import PolicySettings, SAM2ActPolicy
@@ -294,7 +301,7 @@ def _configs_inside(path: Path, extra: Mapping[str, Any]) -> tuple[ExperimentCon
     try:
         return (
             from_dict(ExperimentConfig, extra["experiment"]),
-            from_dict(NetworkConfig, extra["network"]),
+            network_from_dict(extra["network"]),
         )
     except ConfigError as error:
         raise ConfigError(

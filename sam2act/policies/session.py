@@ -16,7 +16,6 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from sam2act.config.network import NetworkConfig
 from sam2act.config.schema import ExperimentConfig
 from sam2act.core.specs import LanguageSpec, PolicySpec, square_cameras
 from sam2act.core.types import (
@@ -29,6 +28,7 @@ from sam2act.core.types import (
 from sam2act.geometry.scene_bounds import SceneBounds
 from sam2act.policies.checkpoint import PolicyBundle, load_policy
 from sam2act.policies.observations import random_observation, validate_observation
+from sam2act.policies.sam2act.config import NetworkConfig
 from sam2act.policies.sam2act.memory.bank import MemoryBank
 from sam2act.policies.sam2act.plus import SAM2ActPlusPolicy
 from sam2act.policies.sam2act.plus_network import SAM2ActPlusNetwork

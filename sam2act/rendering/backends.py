@@ -16,6 +16,7 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
+from sam2act.core.errors import require
 from sam2act.core.registry import RENDERERS
 from sam2act.rendering import splat_torch
 
@@ -27,6 +28,16 @@ FASTEST = {"cpu": "c", "cuda": "triton"}  # by kind of device
 def backend_names() -> tuple[str, ...]:
     """Values of the config key `renderer.backend`."""
     return ("auto", *RENDERERS.names())
+
+
+def check_backend(name: str) -> None:
+    """Make sure that a backend has this name.
+
+    Raises:
+        ConfigError: none has; the message lists the names.
+    """
+    known = backend_names()
+    require(name in known, f"renderer.backend: {name!r} is not one of {', '.join(known)}")
 
 
 def select_backend(name: str, points: Tensor) -> ModuleType:
@@ -42,8 +53,7 @@ def select_backend(name: str, points: Tensor) -> ModuleType:
         if torch.compiler.is_compiling():
             return splat_torch
         return _fastest(points.device.type)
-    if name not in backend_names():
-        raise ValueError(f"renderer.backend: {name!r} is not one of {', '.join(backend_names())}")
+    check_backend(name)
     backend, problem = _examined(name, points.device.type)
     if backend is None:
         raise ValueError(f"renderer.backend: {name} does not work here: {problem}; use auto")

@@ -7,18 +7,21 @@ in float32 and is not affected by autocast.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from sam2act.rendering.backends import backend_names, select_backend
+from sam2act.config.component import ComponentConfig
+from sam2act.core.errors import require
+from sam2act.rendering.backends import backend_names, check_backend, select_backend
 from sam2act.rendering.scene import Clouds, Screen
 from sam2act.rendering.splat_torch import rasterize
 from sam2act.rendering.views import View
 
 __all__ = [
     "DRAWN_CHANNELS",
+    "RendererConfig",
     "backend_names",
     "rasterize",
     "render",
@@ -28,6 +31,19 @@ __all__ = [
 
 DRAWN_CHANNELS = 7  # position, colour, depth
 LOCATION_CHANNELS = 3  # view, row and column
+
+
+@dataclass(frozen=True)
+class RendererConfig(ComponentConfig):
+    """Virtual-view renderer (`renderer.*`, added)."""
+
+    radius: float = 0.012  # splat radius in cube units
+    backend: str = "auto"  # fastest that works on the device; see rendering/backends.py
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.radius > 0, "renderer.radius must be positive")
+        check_backend(self.backend)
 
 
 @torch.no_grad()

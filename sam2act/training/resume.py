@@ -20,14 +20,15 @@ from sam2act.config.load import (
     keys_of,
     load_experiment,
     load_network,
+    network_from_dict,
     to_dict,
 )
-from sam2act.config.network import NetworkConfig
 from sam2act.config.schema import ExperimentConfig
 from sam2act.core.errors import ConfigError
 from sam2act.core.run_folder import RunFolder
 from sam2act.core.tasks import RLBENCH_TASKS, expand_tasks
 from sam2act.core.wording import listing
+from sam2act.policies.sam2act.config import NetworkConfig
 from sam2act.training.budget import TrainingBudget
 
 # Keys of the experiment and of the network config that may differ from those of the checkpoint
@@ -102,7 +103,7 @@ def recorded(path: Path, content: Mapping[str, Any]) -> Recorded:
     extra = content.get("extra", {})
     if "experiment" in extra:
         experiment = from_dict(ExperimentConfig, extra["experiment"])
-        network = from_dict(NetworkConfig, extra["network"])
+        network = network_from_dict(extra["network"])
         return Recorded(
             requested(experiment, network),
             processes=extra.get("processes"),

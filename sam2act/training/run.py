@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import torch
 
 from sam2act.config.load import load_experiment, load_network, to_dict
-from sam2act.config.network import NetworkConfig
 from sam2act.config.schema import ExperimentConfig
 from sam2act.policies.checkpoint import build_policy, read_checkpoint
+from sam2act.policies.sam2act.config import NetworkConfig
 from sam2act.policies.session import policy_spec
 from sam2act.runtime.allocator import keep_freed_memory
 from sam2act.runtime.distributed import DistributedContext, distributed_context

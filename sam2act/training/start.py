@@ -14,12 +14,12 @@ import torch
 from torch import nn
 
 from sam2act.config.load import to_dict
-from sam2act.config.network import NetworkConfig
 from sam2act.config.schema import ExperimentConfig
 from sam2act.config.tasks import run_name
 from sam2act.core.errors import ConfigError
 from sam2act.nn.attention import xformers_attention
 from sam2act.policies.checkpoint import CheckpointError, PolicyBundle, read_checkpoint, write_config
+from sam2act.policies.sam2act.config import NetworkConfig
 from sam2act.policies.sam2act.plus import SAM2ActPlusPolicy
 from sam2act.policies.sam2act.plus_network import SAM2ActPlusNetwork
 from sam2act.policies.sam2act.published_weights import LoadReport, WeightsError

@@ -17,11 +17,11 @@ from sam2act.config.load import (
     load_network,
     to_dict,
 )
-from sam2act.config.network import NetworkConfig
 from sam2act.config.schema import ExperimentConfig
 from sam2act.config.tasks import data_folder, store_folder, task_names
 from sam2act.core.errors import ConfigError
 from sam2act.core.tasks import RLBENCH_TASKS
+from sam2act.policies.sam2act.config import NetworkConfig
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 EXPERIMENTS = sorted(CONFIGS.glob("*.yaml"))
@@ -133,9 +133,13 @@ def test_bad_network_values_name_the_key(opts: str, message: str) -> None:
         load_network("configs/mvt/sam2act.yaml", opts)
 
 
-def test_code_defaults_of_the_network_ask_for_a_yaml() -> None:
-    with pytest.raises(ConfigError, match="configs/mvt/sam2act.yaml"):
-        load_network()
+def test_defaults_of_the_network_are_legal() -> None:
+    assert load_network() == NetworkConfig()
+
+
+def test_other_values_of_fixed_switches_ask_for_a_yaml() -> None:
+    with pytest.raises(ConfigError, match="only cvx_up: True, feat_ver: 1; .*mvt/sam2act.yaml"):
+        load_network("", "feat_ver 0 cvx_up False")
 
 
 def test_published_config_paths_are_found(monkeypatch, tmp_path: Path) -> None:

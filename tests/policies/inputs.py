@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from sam2act.config.network import NetworkConfig
 from sam2act.policies.multiview.two_stage import Cloud, TeacherForcing
+from sam2act.policies.sam2act.config import NetworkConfig
 
 
 def random_cloud(batch: int, count: int, generator: torch.Generator) -> Cloud:

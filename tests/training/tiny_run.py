@@ -7,9 +7,9 @@ from pathlib import Path
 
 from sam2act.cli import train
 from sam2act.config.load import load_experiment, load_network
-from sam2act.config.network import NetworkConfig
 from sam2act.config.schema import ExperimentConfig
 from sam2act.policies.checkpoint import PolicyBundle, build_policy
+from sam2act.policies.sam2act.config import NetworkConfig
 from sam2act.policies.session import policy_spec
 from sam2act.runtime.distributed import DistributedContext
 from sam2act.training.run_data import build_training_data

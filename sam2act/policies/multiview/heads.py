@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from einops import rearrange, reduce
 from torch import Tensor, nn
 
-from sam2act.config.network import NetworkConfig
 from sam2act.nn.linear import Linear
+from sam2act.policies.multiview.config import ActionHeadConfig
 from sam2act.rendering.heatmaps import sample_inverse_distance
 
 
@@ -58,7 +58,7 @@ def _mlp(channels: int, hidden: tuple[int, ...], outputs: int) -> nn.Sequential:
 class ActionHead(nn.Module):
     """Predicts the Euler bins one after the other (x, then y given x, then z given both)."""
 
-    def __init__(self, config: NetworkConfig, views: int) -> None:
+    def __init__(self, config: ActionHeadConfig, views: int) -> None:
         super().__init__()
         width = 2 * views * config.token_width
         self.patch_size, self.local_feature = config.img_patch_size, config.local_feature

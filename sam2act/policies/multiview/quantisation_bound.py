@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from sam2act.config.network import NetworkConfig
 from sam2act.config.schema import ExperimentConfig
 from sam2act.geometry.rotations import (
     bins_from_quaternion,
@@ -13,6 +12,7 @@ from sam2act.geometry.rotations import (
     quaternion_from_bins,
 )
 from sam2act.geometry.scene_bounds import SceneBounds
+from sam2act.policies.multiview.config import MultiviewConfig
 from sam2act.policies.multiview.targets import position_heatmaps
 from sam2act.policies.multiview.two_stage import from_zoom, to_zoom
 from sam2act.rendering.grid_argmax import grid_argmax
@@ -26,7 +26,7 @@ class QuantisedDecoder:
     the zoom, the arg-max over the fine grid is the position. Rotations go to their bins and back.
     """
 
-    def __init__(self, experiment: ExperimentConfig, network: NetworkConfig) -> None:
+    def __init__(self, experiment: ExperimentConfig, network: MultiviewConfig) -> None:
         self._bounds = SceneBounds.from_sequence(experiment.scene_bounds)
         self._sigma = experiment.rvt.gt_hm_sigma
         self._size, self._zoom = network.img_size, network.st_sca

@@ -13,13 +13,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sam2act.config.network import NetworkConfig
 from sam2act.core.errors import ConfigError
 from sam2act.nn.image_encoder import FeaturePyramid, ImageEncoder, build_encoders
 from sam2act.policies.multiview.branch import Branch, BranchOutput
+from sam2act.policies.multiview.config import MultiviewConfig
 from sam2act.rendering.backends import SOFT, works
 from sam2act.rendering.grid_argmax import grid_argmax
-from sam2act.rendering.renderer import DRAWN_CHANNELS, backend_names, render
+from sam2act.rendering.renderer import DRAWN_CHANNELS, render
 from sam2act.rendering.views import project, project_half, select_views
 
 RGB = slice(3, 6)
@@ -60,18 +60,13 @@ class TwoStageOutput:
 class TwoStageNetwork(nn.Module):
     """SAM2Act without memory."""
 
-    def __init__(self, config: NetworkConfig, *, pretrained: bool = False) -> None:
+    def __init__(self, config: MultiviewConfig, *, pretrained: bool = False) -> None:
         """Build with random weights; `pretrained` reads the image encoder from `sam2_ckpt`.
 
         Raises:
             ConfigError: impossible sizes, or the pretrained file is absent or does not fit.
         """
         super().__init__()
-        if config.renderer.backend not in backend_names():
-            raise ConfigError(
-                f"renderer.backend: {config.renderer.backend!r} is not one of "
-                + ", ".join(backend_names())
-            )
         self.config = config
         self.views = select_views(config.rend_three_views)
         self.renderer = config.renderer.backend if config.use_point_renderer else SOFT
@@ -81,10 +76,10 @@ class TwoStageNetwork(nn.Module):
                 "True, as all SAM2Act checkpoints need it"
             )
         self.encoders = build_encoders(config, pretrained=pretrained)
-        channels = self.coarse_encoder.channels[2]
-        views = len(self.views)
-        self.coarse = Branch(config, feature_channels=channels, views=views, with_head=False)
-        self.fine = Branch(config, feature_channels=channels, views=views, with_head=True)
+        channels, views = self.coarse_encoder.channels, len(self.views)
+        config.check_skip_widths(channels)
+        self.coarse = Branch(config, feature_channels=channels[2], views=views, with_head=False)
+        self.fine = Branch(config, feature_channels=channels[2], views=views, with_head=True)
 
     @property
     def coarse_encoder(self) -> ImageEncoder:

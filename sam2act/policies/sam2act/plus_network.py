@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from sam2act.config.network import NetworkConfig
 from sam2act.core.errors import ConfigError
 from sam2act.nn.image_encoder import FeaturePyramid, Sam2ImageEncoder
 from sam2act.policies.multiview.branch import BranchOutput
 from sam2act.policies.multiview.two_stage import Cloud, TwoStageNetwork, TwoStageOutput
+from sam2act.policies.sam2act.config import NetworkConfig
 from sam2act.policies.sam2act.memory.bank import MemoryBank
 from sam2act.policies.sam2act.memory.memory import Memory
 
@@ -31,6 +31,8 @@ class CoarseStep:
 
 class SAM2ActPlusNetwork(TwoStageNetwork):
     """SAM2Act with memory in the coarse branch; the fine branch has none."""
+
+    config: NetworkConfig
 
     def __init__(self, config: NetworkConfig, *, pretrained: bool = False) -> None:
         """As `TwoStageNetwork`; only the published set of parameters is trainable."""

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from sam2act.config.network import NetworkConfig
 from sam2act.config.schema import GRAPH_MODES, ExperimentConfig
 from sam2act.core.errors import ConfigError
 from sam2act.core.types import ActionChunk, KeyframeBatch, LossOutput, Observation
@@ -40,6 +39,7 @@ from sam2act.policies.multiview.two_stage import (
     TwoStageNetwork,
     TwoStageOutput,
 )
+from sam2act.policies.sam2act.config import NetworkConfig
 from sam2act.processing.color_jitter import jitter_colors
 
 
@@ -127,6 +127,8 @@ def noisy_colors(rgb: Tensor, strength: float) -> Tensor:
 
 class SAM2ActPolicy(nn.Module):
     """Joins preprocessing, the two-stage network, targets and losses."""
+
+    Config = NetworkConfig
 
     def __init__(self, network: TwoStageNetwork, settings: PolicySettings) -> None:
         super().__init__()

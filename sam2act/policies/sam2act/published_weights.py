@@ -18,7 +18,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sam2act.config.network import NetworkConfig
 from sam2act.core.weight_names import (
     LoadReport,
     WeightsError,
@@ -27,6 +26,7 @@ from sam2act.core.weight_names import (
     require_finite,
     unwrapped,
 )
+from sam2act.policies.sam2act.config import NetworkConfig
 
 BRANCHES = {"coarse": "mvt1", "fine": "mvt2"}
 

@@ -12,10 +12,10 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
-from sam2act.config.network import NetworkConfig
 from sam2act.config.schema import ExperimentConfig
 from sam2act.core.errors import ConfigError
 from sam2act.core.wording import listing
+from sam2act.policies.sam2act.config import NetworkConfig
 
 EXPERIMENT_KEYS = (
     *("agent", "tasks", "exp_id", "exp_name", "resume", "bs", "epochs", "num_workers"),

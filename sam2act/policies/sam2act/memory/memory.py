@@ -12,9 +12,9 @@ import torch
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
-from sam2act.config.network import NetworkConfig
 from sam2act.policies.sam2act.memory.attention import MemoryAttention
 from sam2act.policies.sam2act.memory.bank import MemoryBank
+from sam2act.policies.sam2act.memory.config import MemoryConfig
 from sam2act.policies.sam2act.memory.encoder import MemoryEncoder, mask_from_heatmap
 
 LOCAL_BIAS = 5.0  # makes a token look at its own cell first: RoPE scores peak at zero offset
@@ -24,7 +24,7 @@ GENTLE_STD = 1e-3  # small rather than zero: the published optimiser cannot move
 class Memory(nn.Module):
     """What SAM2Act+ adds to the coarse branch."""
 
-    def __init__(self, config: NetworkConfig, views: int) -> None:
+    def __init__(self, config: MemoryConfig, views: int) -> None:
         super().__init__()
         self.config, self.views = config, views
         width, grid = config.token_width, config.grid_size

@@ -1,0 +1,74 @@
+"""Keys of the two-stage network that multi-view keyframe policies share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from sam2act.config.component import ComponentConfig
+from sam2act.core.errors import require, require_choice, require_positive
+from sam2act.nn.image_encoder import ImageEncoderConfig
+from sam2act.nn.multiview_transformer import TransformerConfig
+from sam2act.nn.upsampling import UpsamplerConfig
+from sam2act.rendering.renderer import RendererConfig
+
+
+@dataclass(frozen=True)
+class PointsConfig(ComponentConfig):
+    """Subsampling of the cloud before rendering (`data.*`, added)."""
+
+    points: int = 0  # points per cloud, drawn afresh for each sample; 0 = all
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.points >= 0, "data.points must be 0 (all points) or positive")
+
+
+@dataclass(frozen=True)
+class ViewsConfig(ComponentConfig):
+    """The rendered images."""
+
+    norm_corr: bool = False
+    rend_three_views: bool = False
+    use_point_renderer: bool = False
+    renderer: RendererConfig = field(default_factory=RendererConfig)
+    data: PointsConfig = field(default_factory=PointsConfig)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(
+            self.use_point_renderer or not self.rend_three_views,
+            "use_point_renderer: False names PyTorch3D's renderer, which no SAM2Act checkpoint "
+            "uses and which, as published, cannot draw three views; set it to True",
+        )
+
+
+@dataclass(frozen=True)
+class ActionHeadConfig(TransformerConfig):
+    """The action head, which reads tokens of all views."""
+
+    num_rot: int = 72
+    head_hidden: tuple[int, ...] = (256, 128)  # added
+    local_feature: str = "inverse_distance"  # added: inverse_distance | bilinear
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_positive(self, "num_rot")
+        require(len(self.head_hidden) == 2, "head_hidden needs two values")
+        require_choice("local_feature", self.local_feature, ("inverse_distance", "bilinear"))
+
+
+@dataclass(frozen=True)
+class MultiviewConfig(ViewsConfig, UpsamplerConfig, ImageEncoderConfig, ActionHeadConfig):
+    """The coarse and the fine branch."""
+
+    xops: bool = False
+    wpt_img_aug: float = 0.01
+    heatmap_half: bool = True  # added: heat maps and their soft-max rounded to fp16
+    target_projection: str = "float16"  # added: float16 (with amp only) | float32
+    st_sca: float = 4.0
+    st_wpt_loc_aug: float = 0.05
+    st_wpt_loc_inp_no_noise: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_choice("target_projection", self.target_projection, ("float16", "float32"))

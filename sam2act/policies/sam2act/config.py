@@ -1,0 +1,26 @@
+"""The configuration of SAM2Act and SAM2Act+: the keys of their components, side by side."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sam2act.policies.multiview.config import MultiviewConfig
+from sam2act.policies.sam2act.memory.config import MemoryConfig
+from sam2act.policies.sam2act.released_keys import FixedSwitches, UnusedKeys
+
+
+@dataclass(frozen=True)
+class NetworkConfig(UnusedKeys, FixedSwitches, MemoryConfig, MultiviewConfig):
+    """The network (`--mvt_cfg_path`, `--mvt_cfg_opts`).
+
+    Defaults are those of the released code, where these can run. Sizes that the released code fixed
+    in its source are keys too (marked "added").
+    """
+
+    policy: str = "sam2act"
+    frozen_eval: bool = False  # added: frozen parts in evaluation mode during stage 2
+    stage_two_freeze_skip_convs: bool = False  # added
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "feat_dim", 3 * self.num_rot + 4)
