@@ -6,7 +6,7 @@ python examples/new_task.py
 from collections.abc import Iterator
 from pathlib import Path
 
-from sam2act.envs.base import EnvConfig
+from sam2act.envs.base import EnvConfig, scripted
 from sam2act.envs.embedded import tasks
 from sam2act.envs.embedded.kit.mjcf import Fragment
 from sam2act.envs.embedded.kit.parts import BUTTON_PRESS_HEIGHT, button
@@ -36,5 +36,5 @@ class NewTask(Task):  # named like this file
 
 if __name__ == "__main__":
     tasks.__path__.append(str(Path(__file__).parent))  # or put this file into that folder
-    demo = make_env(EnvConfig("new_task")).get_demo(variation=0, seed=0, images="none")
+    demo = scripted(make_env(EnvConfig("new_task"))).get_demo(variation=0, seed=0, images="none")
     print(f"solved in {len(demo)} frames")
