@@ -116,6 +116,25 @@ def test_named_files_exist(path: Path) -> None:
     assert [name for name in sorted(named) if not (REPOSITORY / name).exists()] == []
 
 
+def test_modules_of_contributing_exist() -> None:
+    """CONTRIBUTING names modules as they lie in the package."""
+    text = text_of(REPOSITORY / "CONTRIBUTING.md")
+    named = set(re.findall(r"`((?:[a-z]\w*/)+\w+\.py)", text))
+    roots = (REPOSITORY, REPOSITORY / "sam2act")
+    assert len(named) > 20
+    assert [name for name in sorted(named) if not any((r / name).exists() for r in roots)] == []
+
+
+def test_rooms_of_contributing_hold_their_modules() -> None:
+    text = text_of(REPOSITORY / "CONTRIBUTING.md")
+    absent = []
+    for room, rest in re.findall(r"^\| `([\w/]+)/` \| (.+)$", text, re.MULTILINE):
+        folder = REPOSITORY / "sam2act" / room
+        names = re.findall(r"`(\w+\.py)`", rest)
+        absent += [f"{room}/{name}" for name in names if not (folder / name).is_file()]
+    assert absent == []
+
+
 @each_page
 def test_commands_are_understood(path: Path, parse_only: None) -> None:
     ours = [line for line in commands(text_of(path)) if not line.startswith("bash ")]
