@@ -11,6 +11,7 @@ from sam2act.core.registry import PLUGINS, Plugins, Registry
 KINDS: Mapping[str, Registry] = {
     "policies": registry.POLICIES,
     "simulators": registry.ENVS,
+    "sources": registry.SOURCES,
     "encoders": registry.ENCODERS,
     "renderers": registry.RENDERERS,
     "executors": registry.EXECUTORS,
@@ -19,8 +20,6 @@ KINDS: Mapping[str, Registry] = {
 # Component of this package -> findings that must be ok, in the words of `diagnosis`.
 NEEDS: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("policies", "sam2act"): ("sam2.1_hiera_base_plus.pt",),
-    ("simulators", "embedded"): ("mujoco",),
-    ("simulators", "rlbench"): ("pyrep", "rlbench", "CoppeliaSim", "display"),
     ("encoders", "clip"): ("open_clip", "RN50.pt"),
     ("renderers", "c"): ("C compiler",),
     ("renderers", "triton"): ("triton", "CUDA"),

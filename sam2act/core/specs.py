@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sam2act.core.actions import KEYFRAME_POSE, ActionSpec, Component
 from sam2act.core.errors import UserError
@@ -78,6 +78,13 @@ class PolicySpec:
     def camera_names(self) -> tuple[str, ...]:
         """Names of the cameras."""
         return tuple(camera.name for camera in self.cameras)
+
+    def sized(self, side: int) -> PolicySpec:
+        """The same, with square images of `side` pixels where any size will do."""
+        cameras = tuple(
+            c if c.height else CameraSpec(c.name, side, side, c.depth) for c in self.cameras
+        )
+        return replace(self, cameras=cameras)
 
     @property
     def state_size(self) -> int:

@@ -42,7 +42,7 @@ def policy_observation(
         if all(value is not None for value in values)
     }
     state = state_rows(spec.state, numbers, np.array(steps), spec.episode_length)
-    groups = _by_size(spec.cameras)
+    groups = _by_size(spec.cameras, frames[0]) if frames else []
     first = _images(frames, groups[0] if groups else [])
     others = [camera for group in groups[1:] for camera in group]
     return dataclasses.replace(
@@ -52,11 +52,11 @@ def policy_observation(
     )
 
 
-def _by_size(cameras: Sequence[CameraSpec]) -> list[list[CameraSpec]]:
-    """The cameras of equal image size, the first one's first."""
-    groups: dict[tuple[int, int], list[CameraSpec]] = {}
+def _by_size(cameras: Sequence[CameraSpec], frame: Frame) -> list[list[CameraSpec]]:
+    """The cameras of equal image size in a frame, the first one's first."""
+    groups: dict[tuple[int, ...], list[CameraSpec]] = {}
     for camera in cameras:
-        groups.setdefault((camera.height, camera.width), []).append(camera)
+        groups.setdefault(np.shape(frame.rgb.get(camera.name, ())), []).append(camera)
     return list(groups.values())
 
 
@@ -91,7 +91,7 @@ def _one(frame: Frame, kind: str, camera: CameraSpec) -> np.ndarray:
             f"{kind}: expected that of camera {camera.name}, the environment gives "
             f"{', '.join(values) or 'none'}"
         )
-    nothing = {"depth": np.zeros((camera.height, camera.width), np.float32)}
+    nothing = {"depth": np.zeros(np.shape(frame.rgb[camera.name])[:2], np.float32)}
     return nothing.get(kind, np.eye(3 if kind == "intrinsics" else 4))
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from sam2act.cli.components import KINDS, examine_components, examine_plugins
 from sam2act.cli.diagnosis import Finding
+from sam2act.core import registry
 from sam2act.core.registry import Plugins, Registry
 
 MODULES = {
@@ -48,6 +49,11 @@ def test_own_components_lack_what_the_installation_lacks() -> None:
     assert (hashed.name, hashed.state) == ("hashed", "ok")
     assert [f.name for f in found["transforms"]] == list(KINDS["transforms"].names())
     assert all(f.state == "ok" for f in found["transforms"] + found["executors"])
+
+
+def test_every_registry_is_listed() -> None:
+    known = [value for value in vars(registry).values() if isinstance(value, Registry)]
+    assert sorted(map(id, known)) == sorted(map(id, KINDS.values()))
 
 
 def test_plugins_that_fail_are_told_with_their_owner(

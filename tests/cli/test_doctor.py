@@ -207,7 +207,15 @@ def test_command_prints_a_table() -> None:
     assert "The core is complete." in done.stdout
     assert done.stdout.splitlines()[0].split()[:2] == ["name", "state"]
     assert "backend rlbench" in done.stdout
-    for kind in ("policies", "simulators", "encoders", "renderers", "executors", "transforms"):
+    for kind in (
+        "policies",
+        "simulators",
+        "sources",
+        "encoders",
+        "renderers",
+        "executors",
+        "transforms",
+    ):
         assert f"\n{kind} " in done.stdout
 
 
