@@ -12,15 +12,15 @@ from sam2act.config.load import load_experiment, load_network
 from sam2act.core.types import Observation, proprioception
 from sam2act.language.text_encoder import build_text_encoder
 from sam2act.policies.checkpoint import build_policy
-from sam2act.policies.session import KeyframePolicy
+from sam2act.policies.session import PolicySession
 
 experiment = load_experiment("configs/tiny.yaml", "cameras front,wrist")
 network = load_network("configs/mvt/tiny.yaml")
 encoder = build_text_encoder(experiment.language, network.lang_len, network.lang_dim)
 if len(sys.argv) > 1:
-    policy = KeyframePolicy.from_checkpoint(sys.argv[1], device="cpu", text_encoder=encoder)
+    policy = PolicySession.from_checkpoint(sys.argv[1], device="cpu", text_encoder=encoder)
 else:  # with random weights
-    policy = KeyframePolicy(build_policy(experiment, network), text_encoder=encoder)
+    policy = PolicySession(build_policy(experiment, network), text_encoder=encoder)
 
 # One environment, two cameras 1.2 m above the table that look straight down at it.
 side, focal = policy.spec.image_size, 150.0

@@ -183,7 +183,7 @@ def run_example(page: str, start: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("page", ["README", "acting"])
 def test_python_example_gives_an_action(page: str) -> None:
-    names = run_example(page, "KeyframePolicy(")
+    names = run_example(page, "PolicySession(")
     assert names["position"].shape == (3,) and names["quaternion_xyzw"].norm() == pytest.approx(1)
 
 

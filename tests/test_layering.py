@@ -30,7 +30,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "nn": ("rendering", "core", "config.component"),
     "policies": (*BELOW_POLICIES, "config"),
     "policies.multiview": BELOW_POLICIES,
-    "policies.sam2act": (*BELOW_POLICIES, "policies.multiview"),
+    "policies.sam2act": (*BELOW_POLICIES, "policies.base", "policies.multiview"),
     "data": ("core", "geometry", "processing"),
     "training": (
         *("core", "config", "runtime", "geometry", "language", "processing", "nn"),

@@ -178,7 +178,7 @@ def read_source(options: argparse.Namespace) -> Source:
     bundle = build_policy(experiment, network)
     bundle.stage = 2 if network.use_memory else 1
     try:
-        report = bundle.load_model_state(content["model_state"])
+        report = bundle.policy.weight_adapter.load(content["model_state"])
     except WeightsError as error:
         raise WeightsError(
             f"{options.checkpoint}: {error}\n(tried with {fits}; --mvt_cfg_path names another)"
@@ -231,11 +231,10 @@ def shipped_config(state: Mapping[str, Tensor]) -> str:
 def describe(source: Source) -> list[str]:
     """The report, line by line."""
     bundle, report, content = source.bundle, source.report, source.content
-    network = bundle.policy.network
-    parameters = list(network.parameters())
+    parameters = list(bundle.policy.parameters())
     trained = [parameter for parameter in parameters if parameter.requires_grad]
     lines = [
-        f"network: {type(network).__name__}, fits {source.fits}",
+        f"network: SAM2Act{'+' if bundle.network.use_memory else ''}, fits {source.fits}",
         f"epoch: {content.get('epoch', 'not recorded')}",
         *(f"{title}: {len(names)}{_examples(names)}" for title, names in _lists(report)),
         f"zero LoRA B tensors: {_zero_adapters(bundle.model_state())}",

@@ -39,7 +39,7 @@ from sam2act.envs.video import check_video_path, write_video
 from sam2act.evaluation.environment import environment_of
 from sam2act.language.text_encoder import build_text_encoder
 from sam2act.policies.checkpoint import load_policy
-from sam2act.policies.session import KeyframePolicy
+from sam2act.policies.session import PolicySession
 from sam2act.reports.film import film_frame
 
 if TYPE_CHECKING:
@@ -98,12 +98,12 @@ class Camera:
         self.frames.append(film_frame(large, views, env.instructions[0], self.status))
 
 
-def load_session(checkpoint: Path) -> KeyframePolicy:
+def load_session(checkpoint: Path) -> PolicySession:
     """The policy of a checkpoint, with its text encoder."""
     bundle = load_policy(checkpoint)
     network = bundle.network
     encoder = build_text_encoder(bundle.experiment.language, network.lang_len, network.lang_dim)
-    return KeyframePolicy(bundle, text_encoder=encoder)
+    return PolicySession(bundle, text_encoder=encoder)
 
 
 def script_actions(env: EmbeddedEnv) -> Iterator[np.ndarray]:

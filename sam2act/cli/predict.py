@@ -30,6 +30,7 @@ from sam2act.cli.arguments import ArgumentParser, add_device
 from sam2act.cli.status import DONE, run_command
 from sam2act.config.schema import ExperimentConfig
 from sam2act.config.tasks import data_folder, store_folder, task_names
+from sam2act.core.errors import ConfigError
 from sam2act.core.files import naming
 from sam2act.core.run_folder import RunFolder
 from sam2act.core.types import KeyframeBatch
@@ -47,9 +48,7 @@ from sam2act.evaluation.analysis.open_loop import (
 )
 from sam2act.policies.checkpoint import PolicyBundle, load_policy
 from sam2act.policies.multiview.branch import BranchOutput
-from sam2act.policies.sam2act.plus import SAM2ActPlusPolicy
 from sam2act.policies.sam2act.policy import Prediction, SAM2ActPolicy
-from sam2act.policies.session import policy_spec
 from sam2act.rendering.views import project
 from sam2act.reports.images import data_uri, enlarge_and_mark, overlay_heatmap, side_by_side
 from sam2act.reports.learning_curves import loss_charts, read_curves
@@ -125,7 +124,7 @@ def predict(
         list_episodes(args.data, args.split, task)  # an old store must not stand in for demos
     store = open_episodes(demos_of(experiment, args.data, output), args.split, task, episodes)
     world = DistributedContext(rank=0, size=1, device=device)
-    spec = policy_spec(experiment, bundle.network)
+    spec = bundle.policy.spec
     language = language_table(list(store.instructions), experiment, spec, world)
     chains = [first_chain_records(store, episode) for episode in episodes]
     output.mkdir(parents=True, exist_ok=True)
@@ -136,7 +135,7 @@ def predict(
         errors = deviations(prediction.action.values[:, 0], coarse, batch)
         for row, error in enumerate(errors):
             name = f"episode{error.identity.episode}_frame{error.identity.frame}.png"
-            draw_keyframe(bundle.policy, prediction, target, row, output / name)
+            draw_keyframe(keyframe_policy(bundle), prediction, target, row, output / name)
             known = TRAINED if error.identity.episode in trained else HELD_OUT
             group = OTHER if foreign else known
             instruction = store.instructions[int(batch.instruction[row])]
@@ -148,22 +147,33 @@ def predictions(
     bundle: PolicyBundle, store: KeyframeStore, chains: Sequence[np.ndarray], language: Tensor
 ) -> Iterator[tuple[KeyframeBatch, Prediction]]:
     """Predictions for the records of each chain; with memory one keyframe after the other."""
-    policy, label = bundle.policy, bundle.experiment.peract.collision_label
+    policy, label = keyframe_policy(bundle), bundle.experiment.peract.collision_label
     steps = [np.array([record]) for chain in chains for record in chain]
-    if not isinstance(policy, SAM2ActPlusPolicy):
+    if not policy.remembers:
         records = np.concatenate(chains)
         steps = [records[i : i + BATCH] for i in range(0, len(records), BATCH)]
     starts = {int(chain[0]) for chain in chains}
     for records in tqdm(steps, desc="predicting", unit="batch"):
         batch = gather_batch(store, records, collision_label=label).to(language.device)
         observation, tokens = batch.observation(), language[batch.instruction]
-        if not isinstance(policy, SAM2ActPlusPolicy):
-            yield batch, policy.predict(observation, tokens)
-            continue
-        if int(records[0]) in starts:
-            bank = policy.plus.empty_bank(1)
-        prediction, bank = policy.predict_step(observation, tokens, bank)
+        if int(records[0]) in starts or not policy.remembers:
+            state = policy.initial_state(len(records))
+        prediction, state = policy.predict_step(observation, tokens, state)
         yield batch, prediction
+
+
+def keyframe_policy(bundle: PolicyBundle) -> SAM2ActPolicy:
+    """The policy of the checkpoint, if its predictions can be drawn.
+
+    Raises:
+        ConfigError: it is another one than SAM2Act.
+    """
+    if not isinstance(bundle.policy, SAM2ActPolicy):
+        raise ConfigError(
+            f"predict draws heat maps of SAM2Act; this checkpoint holds "
+            f"{type(bundle.policy).__name__}; evaluate it with sam2act eval"
+        )
+    return bundle.policy
 
 
 def demos_of(experiment: ExperimentConfig, data: str, output: Path) -> ExperimentConfig:

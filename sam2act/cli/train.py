@@ -14,25 +14,9 @@ import sys
 from pathlib import Path
 
 from sam2act.cli.training import build_parser, train
-from sam2act.config.schema import ExperimentConfig
-from sam2act.core.errors import ConfigError
-from sam2act.policies.sam2act.config import NetworkConfig
 from sam2act.training.run import Stage
 from sam2act.training.start import start_from_weights
 from sam2act.training.trainer import Trainer
-
-
-def check(experiment: ExperimentConfig, network: NetworkConfig) -> None:
-    """Raise `ConfigError` where a key belongs to the second stage."""
-    if network.use_memory:
-        raise ConfigError("use_memory: True is for train_plus.py; train.py trains without memory")
-    if experiment.peract.same_trans_aug_per_seq:
-        raise ConfigError(
-            "peract.same_trans_aug_per_seq: True is for windows of keyframes (train_plus.py); "
-            "train.py draws independent samples"
-        )
-    if experiment.peract.cache_frozen_features:
-        raise ConfigError("peract.cache_frozen_features: True is for train_plus.py")
 
 
 def start(args: argparse.Namespace, trainer: Trainer) -> None:
@@ -43,7 +27,7 @@ def start(args: argparse.Namespace, trainer: Trainer) -> None:
 
 STAGE = Stage(
     description=__doc__ or "",
-    check=check,
+    number=1,
     start=start,
     needs_pretrained_encoder=lambda args: not args.init_from,
     checkpoint_prefix="model",

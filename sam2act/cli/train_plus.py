@@ -17,36 +17,10 @@ import sys
 from pathlib import Path
 
 from sam2act.cli.training import build_parser, train
-from sam2act.config.schema import ExperimentConfig
-from sam2act.core.errors import ConfigError
 from sam2act.policies.checkpoint import CheckpointError
-from sam2act.policies.sam2act.config import NetworkConfig
 from sam2act.training.run import Stage
-from sam2act.training.start import prepare_memory, start_stage_two
+from sam2act.training.start import start_stage_two
 from sam2act.training.trainer import Trainer
-
-
-def check(experiment: ExperimentConfig, network: NetworkConfig) -> None:
-    """Raise `ConfigError` where a key does not fit the second stage."""
-    window = network.num_maskmem + 1
-    if not network.use_memory:
-        raise ConfigError(
-            "train_plus.py needs use_memory: True; start from configs/mvt/sam2act_plus.yaml"
-        )
-    if experiment.sample_distribution_mode != "demo_uniform_temporal":
-        raise ConfigError(
-            "train_plus.py needs sample_distribution_mode: demo_uniform_temporal, which draws "
-            "windows of consecutive keyframes"
-        )
-    if experiment.peract.skip_dead_lora:
-        raise ConfigError(
-            "peract.skip_dead_lora: True is for train.py; train_plus.py trains no adapters"
-        )
-    if experiment.bs % window:
-        raise ConfigError(
-            f"bs {experiment.bs} must be a multiple of the window num_maskmem + 1 = {window}; "
-            "see configs/tasks/ for the values of each task"
-        )
 
 
 def start(args: argparse.Namespace, trainer: Trainer) -> None:
@@ -59,12 +33,11 @@ def start(args: argparse.Namespace, trainer: Trainer) -> None:
             f"no stage-1 checkpoint {stage_one}; train stage 1 with the same exp_id and exp_name, "
             "name one with --init-from, or pass --from-scratch to do without"
         )
-    prepare_memory(trainer)
 
 
 STAGE = Stage(
     description=__doc__ or "",
-    check=check,
+    number=2,
     start=start,
     needs_pretrained_encoder=lambda args: args.from_scratch,
     checkpoint_prefix="model_plus",

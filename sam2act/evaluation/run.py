@@ -32,7 +32,7 @@ from sam2act.evaluation.results import EpisodeRow
 from sam2act.language.text_encoder import build_text_encoder
 from sam2act.policies.checkpoint import load_policy
 from sam2act.policies.executors import build_executor
-from sam2act.policies.session import KeyframePolicy
+from sam2act.policies.session import PolicySession
 from sam2act.runtime.distributed import DistributedContext, distributed_context
 
 LOGGER = logging.getLogger(__name__)
@@ -168,9 +168,7 @@ def _checkpoint_target(options: EvaluationOptions, world: DistributedContext, pa
         network = bundle.network
         encoder = build_text_encoder(bundle.experiment.language, network.lang_len, network.lang_dim)
         encoder.encode(["open the drawer"])  # its weights are read at first need
-        session = KeyframePolicy(
-            bundle, batch_size=batch_size(options, world), text_encoder=encoder
-        )
+        session = PolicySession(bundle, batch_size=batch_size(options, world), text_encoder=encoder)
         digest = config_digest(bundle.experiment, network)
         actor = PolicyActor(build_executor(options.executor, session), session.spec)
         identity = {"policy": policy_name(network), "step": bundle.step, "config": digest}

@@ -8,13 +8,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from sam2act.config.schema import ExperimentConfig
+from sam2act.core.errors import ConfigError
+from sam2act.core.registry import POLICIES
 from sam2act.core.specs import PolicySpec
 from sam2act.core.types import ActionChunk, Batch, LossOutput, Observation
 from sam2act.core.weight_names import (
@@ -25,6 +27,7 @@ from sam2act.core.weight_names import (
     unwrapped,
 )
 
+DEFAULT_POLICY = "sam2act"  # of configurations that name none
 Part = slice | Tensor
 SomeState = TypeVar("SomeState", bound="PolicyState")
 
@@ -95,6 +98,17 @@ class WeightAdapter:
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
 
+    def parameter_name(self, name: str) -> str:
+        """The name in files of the policy's parameter `name`."""
+        return name
+
+    def released_order(self) -> list[str]:
+        """Names in files of all parameters of a released implementation, in its optimiser's order.
+
+        Empty where the policy has no counterpart there.
+        """
+        return []
+
     def export(self) -> dict[str, Tensor]:
         """The weights under the names of files."""
         return dict(self.policy.state_dict())
@@ -164,6 +178,14 @@ class StartData:
     share: Callable[[Iterator[Tensor]], None]
 
 
+class AssumedConfigs(NamedTuple):
+    """Which configurations belong to weights that come without any; paths as in `load_network`."""
+
+    experiment: str
+    network: str
+    network_opts: str = ""
+
+
 class Policy(nn.Module):
     """A policy: from observations and instructions to chunks of actions, trained by its loss.
 
@@ -172,6 +194,10 @@ class Policy(nn.Module):
     """
 
     Config: ClassVar[type]
+    # Patterns of keys of `Config` that may differ from those of a run that is continued, and those
+    # that may also differ from the stage before.
+    may_change: ClassVar[tuple[str, ...]] = ()
+    may_change_between_stages: ClassVar[tuple[str, ...]] = ()
 
     # ------------------------------------------------------------------------------ building
     @classmethod
@@ -192,8 +218,37 @@ class Policy(nn.Module):
     def check_stage(cls, stage: int, experiment: ExperimentConfig, config: Any) -> None:
         """Make sure that the configurations fit stage 1 (train) or 2 (train-plus) of training.
 
+        By default there is one stage.
+
         Raises:
             ConfigError: they do not, or there is no such stage.
+        """
+        if stage != 1:
+            raise ConfigError(
+                f"policy: {getattr(config, 'policy', cls.__name__)} has no second stage of "
+                "training; use train.py"
+            )
+
+    @classmethod
+    def assumed_configs(cls, stage: int, state: Mapping[str, Tensor]) -> AssumedConfigs:
+        """The configurations of weights that come without any, for example released ones.
+
+        Raises:
+            ConfigError: none can be assumed.
+        """
+        raise ConfigError(
+            "the checkpoint tells no configuration, and none lies beside it; put exp_cfg.yaml and "
+            "mvt_cfg.yaml of its run there"
+        )
+
+    @classmethod
+    def check_available(
+        cls, experiment: ExperimentConfig, config: Any, device: torch.device
+    ) -> None:
+        """Make sure that the packages and the device that the configurations ask for are there.
+
+        Raises:
+            ConfigError: they are not; the message tells what helps.
         """
 
     @classmethod
@@ -221,6 +276,16 @@ class Policy(nn.Module):
     def sample_value_names(self) -> tuple[str, ...]:
         """Names of `LossOutput.per_sample`; none by default."""
         return ()
+
+    @property
+    def published_samples(self) -> int | None:
+        """Samples per update of a published training; None: there is none."""
+        return None
+
+    @property
+    def leaves_parameters_unused(self) -> bool:
+        """Whether the loss may leave trainable parameters without a gradient."""
+        return False
 
     def sample_noise(self, n: int, generator: torch.Generator) -> Noise:
         """The random numbers of the loss of `n` samples, on the generator's device."""
@@ -255,6 +320,13 @@ class Policy(nn.Module):
             ConfigError: the run cannot be what it is meant to be.
         """
 
+    def check_weights(self) -> None:
+        """Make sure that the loaded weights suit the configuration; called after loading.
+
+        Raises:
+            ConfigError: they do not.
+        """
+
     def parts(self) -> dict[str, nn.Module]:
         """Components whose parameters are counted for people, by name."""
         return {}
@@ -280,6 +352,16 @@ class Policy(nn.Module):
             state: of these environments, from `initial_state` or an earlier call.
         """
         raise NotImplementedError
+
+
+def policy_class(config: Any) -> type[Policy]:
+    """The policy that a network config chooses by its key `policy`.
+
+    Raises:
+        ConfigError: there is none of that name.
+    """
+    found: type[Policy] = POLICIES.get(getattr(config, "policy", DEFAULT_POLICY))
+    return found
 
 
 def state_bytes(state: Any) -> int:

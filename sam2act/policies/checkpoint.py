@@ -27,24 +27,12 @@ from sam2act.config.load import (
 from sam2act.config.schema import ExperimentConfig
 from sam2act.core.errors import ConfigError, UserError
 from sam2act.core.files import replacing
+from sam2act.core.registry import POLICIES
 from sam2act.core.run_folder import RunFolder, epochs_beside, stage_of
 from sam2act.core.weight_files import WeightFileError, read_weight_file
-from sam2act.core.weight_names import misfit, require_finite, unwrapped
+from sam2act.core.weight_names import WeightsError, misfit, require_finite, unwrapped
 from sam2act.core.wording import listing
-from sam2act.policies.multiview.two_stage import TwoStageNetwork
-from sam2act.policies.sam2act.config import NetworkConfig
-from sam2act.policies.sam2act.plus import SAM2ActPlusPolicy
-from sam2act.policies.sam2act.plus_network import SAM2ActPlusNetwork
-from sam2act.policies.sam2act.policy import PolicySettings, SAM2ActPolicy
-from sam2act.policies.sam2act.published_weights import (
-    MEMORY_TABLE,
-    LoadReport,
-    WeightsError,
-    export_state,
-    import_state,
-    load_stage_one,
-    unused_tensors,
-)
+from sam2act.policies.base import DEFAULT_POLICY, BuildOptions, Policy, policy_class
 
 
 class CheckpointError(UserError):
@@ -55,37 +43,20 @@ class CheckpointError(UserError):
 class PolicyBundle:
     """A policy with everything that is needed to save it again."""
 
-    policy: SAM2ActPolicy
+    policy: Policy
     experiment: ExperimentConfig
-    network: NetworkConfig
-    carried: dict[str, Tensor]  # unused tensors of the released layout
+    network: Any  # a `Config` of the policy
     step: int | None = None  # updates done, where a checkpoint says so
     stage: int = 1  # of training, where it comes from a checkpoint
 
     def model_state(self) -> dict[str, Tensor]:
-        """The weights in the released layout."""
-        return export_state(self.policy.network, self.carried)
-
-    def load_model_state(self, state: Mapping[str, Tensor]) -> LoadReport:
-        """Replace the weights by those of a file in the released layout.
-
-        Raises:
-            WeightsError: a tensor is missing, unexpected or misshapen; nothing is changed.
-        """
-        return import_state(self.policy.network, self.carried, state)
-
-    def load_stage_one(self, state: Mapping[str, Tensor]) -> LoadReport:
-        """Load a stage-1 file into a network with memory, which keeps its fresh values.
-
-        Raises:
-            WeightsError: a tensor is missing, unexpected or misshapen; nothing is changed.
-        """
-        return load_stage_one(self.policy.network, self.carried, state)
+        """The weights under the names of files."""
+        return self.policy.weight_adapter.export()
 
 
 def build_policy(
     experiment: ExperimentConfig,
-    network: NetworkConfig,
+    network: Any,
     *,
     float16: bool = False,
     pretrained: bool = False,
@@ -95,35 +66,19 @@ def build_policy(
 
     Args:
         experiment: experiment config.
-        network: network config.
+        network: network config, whose key `policy` chooses the policy.
         float16: training really runs under float16 autocast.
-        pretrained: read the image encoder from `sam2_ckpt`.
+        pretrained: read the public weights that the network config names.
         seed: seed of the initial weights.
 
     Raises:
         ConfigError: the two configs contradict each other or name a file that is absent.
     """
-    check_compatible(experiment, network)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        settings = PolicySettings.from_configs(experiment, network, float16=float16)
-        policy: SAM2ActPolicy
-        if network.use_memory:
-            plus = SAM2ActPlusNetwork(network, pretrained=pretrained)
-            policy = SAM2ActPlusPolicy(plus, settings)
-        else:
-            policy = SAM2ActPolicy(TwoStageNetwork(network, pretrained=pretrained), settings)
-    return PolicyBundle(policy, experiment, network, unused_tensors(network))
-
-
-def check_compatible(experiment: ExperimentConfig, network: NetworkConfig) -> None:
-    """Raise `ConfigError` where the two configs contradict each other."""
-    bins = experiment.peract.num_rotation_classes
-    if network.num_rot != bins:
-        raise ConfigError(
-            f"num_rot {network.num_rot} (network config) must equal "
-            f"peract.num_rotation_classes {bins} (experiment config)"
-        )
+        options = BuildOptions(float16=float16, pretrained=pretrained)
+        policy = policy_class(network).build(network, experiment, options)
+    return PolicyBundle(policy, experiment, network)
 
 
 def save_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
@@ -236,7 +191,7 @@ def load_policy(
         network = load_network(network_file)
     bundle = build_policy(changed(experiment, experiment_opts), network)
     try:
-        bundle.load_model_state(content["model_state"])
+        bundle.policy.weight_adapter.load(content["model_state"])
     except WeightsError as error:
         origin = f"the network config {network_file}" if network_file else _origin(path, content)
         raise WeightsError(f"checkpoint {path} does not fit {origin}. {error}") from error
@@ -244,7 +199,7 @@ def load_policy(
     if extra.get("average") is not None:
         load_average(bundle, extra["average"]["average"], path)
     bundle.step, bundle.stage = extra.get("step"), stage_of(Path(path), content)
-    bundle.policy.check_dead_lora()
+    bundle.policy.check_weights()
     bundle.policy.to(device).eval()
     bundle.policy.compile_network(bundle.experiment.eval.compile)
     return bundle
@@ -277,9 +232,7 @@ def load_average(bundle: PolicyBundle, average: Mapping[str, Tensor], path: str 
     bundle.policy.load_state_dict(average, strict=False)
 
 
-def stored_configs(
-    path: Path, content: Mapping[str, Any]
-) -> tuple[ExperimentConfig, NetworkConfig]:
+def stored_configs(path: Path, content: Mapping[str, Any]) -> tuple[ExperimentConfig, Any]:
     """The configs that belong to a checkpoint (see `load_policy`)."""
     extra = content.get("extra", {})
     if "experiment" in extra:
@@ -288,16 +241,14 @@ def stored_configs(
     if run.network.is_file():
         experiment = load_experiment(run.experiment if run.experiment.is_file() else "")
         return experiment, load_network(run.network)
-    state = content["model_state"]
-    memory_table = state.get(MEMORY_TABLE)
-    opts = "" if memory_table is None else f"num_maskmem {len(memory_table)}"
-    preset = "sam2act_plus" if run.stage == 2 else "sam2act"
-    return load_experiment(f"configs/{preset}.yaml"), load_network(
-        f"configs/mvt/{preset}.yaml", opts
+    assumed = POLICIES.get(DEFAULT_POLICY).assumed_configs(run.stage, content["model_state"])
+    return (
+        load_experiment(assumed.experiment),
+        load_network(assumed.network, assumed.network_opts),
     )
 
 
-def _configs_inside(path: Path, extra: Mapping[str, Any]) -> tuple[ExperimentConfig, NetworkConfig]:
+def _configs_inside(path: Path, extra: Mapping[str, Any]) -> tuple[ExperimentConfig, Any]:
     try:
         return (
             from_dict(ExperimentConfig, extra["experiment"]),

@@ -11,13 +11,12 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from sam2act.config.schema import ExperimentConfig
-from sam2act.core.specs import LanguageSpec, PolicySpec, square_cameras
+from sam2act.core.specs import PolicySpec
 from sam2act.core.types import (
     ActionChunk,
     ContractError,
@@ -25,13 +24,9 @@ from sam2act.core.types import (
     Observation,
     environment_ids,
 )
-from sam2act.geometry.scene_bounds import SceneBounds
+from sam2act.policies.base import Policy, state_bytes
 from sam2act.policies.checkpoint import PolicyBundle, load_policy
 from sam2act.policies.observations import random_observation, validate_observation
-from sam2act.policies.sam2act.config import NetworkConfig
-from sam2act.policies.sam2act.memory.bank import MemoryBank
-from sam2act.policies.sam2act.plus import SAM2ActPlusPolicy
-from sam2act.policies.sam2act.plus_network import SAM2ActPlusNetwork
 
 CACHED_INSTRUCTIONS = 256
 AUTOCAST_DTYPES = (torch.float16, torch.bfloat16)
@@ -45,20 +40,8 @@ class TextEncoder(Protocol):
         ...
 
 
-def policy_spec(experiment: ExperimentConfig, network: NetworkConfig) -> PolicySpec:
-    """What a policy of these configs needs and gives."""
-    return PolicySpec(
-        cameras=square_cameras(experiment.cameras, experiment.image_size, depth=True),
-        language=LanguageSpec(experiment.language.encoder, network.lang_len, network.lang_dim),
-        bounds=SceneBounds.from_sequence(experiment.scene_bounds),
-        crop=experiment.rvt.move_pc_in_bound,
-        past_keyframes=network.num_maskmem if network.use_memory else 0,
-        keyframe_window=network.num_maskmem + 1,
-    )
-
-
-class KeyframePolicy:
-    """SAM2Act or SAM2Act+ for any number of environments, each at its own step.
+class PolicySession:
+    """A policy for any number of environments, each at its own step.
 
     Environments are named by ids, any whole numbers. An id that is new, or was reset, starts an
     episode. Ids may come in any order and any subset per call.
@@ -100,9 +83,9 @@ class KeyframePolicy:
         self.batch_size = batch_size
         self.validate = validate
         self.forward_passes = 0  # of the network, since construction
-        self._spec = policy_spec(bundle.experiment, bundle.network)
+        self._spec = bundle.policy.spec
         self._instructions = InstructionCache(self._spec, text_encoder, self.device)
-        self._banks = self._empty_banks()
+        self._states = EnvironmentStates.none(self.policy, self.device)
 
     @classmethod
     def from_checkpoint(
@@ -114,7 +97,7 @@ class KeyframePolicy:
         batch_size: int | None = None,
         text_encoder: TextEncoder | None = None,
         validate: bool = True,
-    ) -> KeyframePolicy:
+    ) -> PolicySession:
         """The policy of a stage-1 or stage-2 checkpoint; for options see the constructor.
 
         Raises:
@@ -134,17 +117,17 @@ class KeyframePolicy:
         return self._spec
 
     @property
-    def bank_bytes(self) -> int:
-        """Bytes of all memories; grows with the number of environments, not with their steps."""
-        return 0 if self._banks is None else self._banks.nbytes
+    def state_bytes(self) -> int:
+        """Bytes of all that the policy remembers."""
+        return state_bytes(self._states.state)
 
     # ------------------------------------------------------------------------------- episodes
     def reset(self, env_ids: Sequence[int] | None = None) -> None:
         """Start new episodes in `env_ids` (None: in all, whose memory is then given back)."""
         if env_ids is None:
-            self._banks = self._empty_banks()
-        elif self._banks is not None:
-            self._banks = self._banks.emptied(environment_ids(env_ids, len(env_ids)))
+            self._states = EnvironmentStates.none(self.policy, self.device)
+        else:
+            self._states = self._states.restarted(environment_ids(env_ids, len(env_ids)))
 
     @torch.no_grad()
     def act(
@@ -153,7 +136,7 @@ class KeyframePolicy:
         language: Instruction,
         env_ids: Sequence[int] | None = None,
     ) -> ActionChunk:
-        """The next keyframe pose of every environment; memories take up the observation.
+        """The next actions of every environment; memories take up the observation.
 
         Args:
             observation: B environments, on any device.
@@ -161,8 +144,8 @@ class KeyframePolicy:
             env_ids: ids of the B environments; None = 0, 1, ..., B - 1.
 
         Returns:
-            values (B, 1, 9) on the observation's device, world frame, metres; `valid` is False
-            for environments without a point in the workspace, which a check of inputs refuses.
+            values (B, H, A) on the observation's device, as `spec.action` says; `valid` is False
+            for environments that show nothing to act on, which a check of inputs refuses.
 
         Raises:
             ContractError: invalid input, or texts without a text encoder. Memories are unchanged.
@@ -173,18 +156,18 @@ class KeyframePolicy:
         tokens = self._instructions.features(language)
         home = observation.rgb.device
         observation = observation.to(self.device)
-        banks = None if self._banks is None else self._banks.including(ids)
+        states = self._states.including(ids)
         rows, values, valid = [], [], []
-        for plan in batch_slots(ids, self.batch_size):
-            index = torch.tensor(plan.rows, device=self.device)
-            plan_ids = [ids[row] for row in plan.rows]
-            action, banks = self._forward(
-                observation.select(index), tokens[index], plan, plan_ids, banks
+        for part in batch_slots(ids, self.batch_size):
+            index = torch.tensor(part.rows, device=self.device)
+            part_ids = [ids[row] for row in part.rows]
+            action, states = self._forward(
+                observation.select(index), tokens[index], part, part_ids, states
             )
-            rows += [plan.rows[slot] for slot in plan.slots]
-            values.append(action.values[plan.slots])
-            valid.append(action.valid[plan.slots])
-        self._banks = banks
+            rows += [part.rows[slot] for slot in part.slots]
+            values.append(action.values[part.slots])
+            valid.append(action.valid[part.slots])
+        self._states = states
         order = torch.tensor(rows, device=self.device).argsort()
         return ActionChunk(
             torch.cat(values)[order].to(home), torch.cat(valid)[order].to(home), action.space
@@ -194,21 +177,16 @@ class KeyframePolicy:
         self,
         observation: Observation,
         tokens: Tensor,
-        plan: BatchSlots,
+        part: BatchSlots,
         ids: Sequence[int],
-        banks: EnvironmentBanks | None,
-    ) -> tuple[ActionChunk, EnvironmentBanks | None]:
-        """One pass of R rows; only the slots of the plan enter the memories."""
+        states: EnvironmentStates,
+    ) -> tuple[ActionChunk, EnvironmentStates]:
+        """One pass of R rows; only the slots that count enter the memories."""
         self.forward_passes += 1
         with self._precision():
-            if banks is None:
-                return self.policy.predict(observation, tokens).action, None
-            assert isinstance(self.policy, SAM2ActPlusPolicy)
-            past = banks.select(ids)
-            prediction, bank = self.policy.predict_step(observation, tokens, past)
-        slots = torch.tensor(plan.slots, device=self.device)
-        banks = banks.updated([ids[slot] for slot in plan.slots], bank.select(slots))
-        return prediction.action, banks
+            chunk, state = self.policy.act(observation, tokens, states.select(ids))
+        slots = torch.tensor(part.slots, device=self.device)
+        return chunk, states.updated([ids[slot] for slot in part.slots], state.select(slots))
 
     def warm_up(self, batch: int | None = None) -> None:
         """Run `batch` random environments (None: `batch_size`, else 1) and forget them.
@@ -219,19 +197,13 @@ class KeyframePolicy:
         batch = batch or self.batch_size or 1
         observation = random_observation(self.spec, batch, torch.Generator().manual_seed(0))
         tokens = torch.zeros(batch, *self.spec.language_shape)
-        banks, passes = self._banks, self.forward_passes
-        self._banks = self._empty_banks()
+        states, passes = self._states, self.forward_passes
+        self.reset()
         try:
             for _ in range(2):  # without memories, then with
                 self.act(observation, tokens)
         finally:
-            self._banks, self.forward_passes = banks, passes
-
-    def _empty_banks(self) -> EnvironmentBanks | None:
-        network = self.policy.network
-        if not isinstance(network, SAM2ActPlusNetwork):
-            return None
-        return EnvironmentBanks(network, network.empty_bank(0), {})
+            self._states, self.forward_passes = states, passes
 
     def _precision(self) -> contextlib.AbstractContextManager:
         if self.dtype not in AUTOCAST_DTYPES:
@@ -270,53 +242,50 @@ def batch_slots(ids: Sequence[int], batch_size: int | None) -> list[BatchSlots]:
     return plans
 
 
-# ------------------------------------------------------------------------------------ memories
+# -------------------------------------------------------------------------------------- states
 @dataclass(frozen=True)
-class EnvironmentBanks:
-    """Memories of environments by id; every change gives a new object."""
+class EnvironmentStates:
+    """What a policy remembers of environments, by id; every change gives a new object."""
 
-    network: SAM2ActPlusNetwork
-    bank: MemoryBank
-    row_of: dict[int, int]  # id -> row of the bank
+    policy: Policy
+    device: torch.device
+    state: Any  # a `PolicyState`
+    row_of: dict[int, int]  # id -> row of the state
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all memories."""
-        return self.bank.frames.nbytes
+    @classmethod
+    def none(cls, policy: Policy, device: torch.device) -> EnvironmentStates:
+        """Those of no environment."""
+        return cls(policy, device, policy.initial_state(0), {})
 
-    def including(self, ids: Sequence[int]) -> EnvironmentBanks:
-        """With empty memories for those of `ids` that are new."""
+    def including(self, ids: Sequence[int]) -> EnvironmentStates:
+        """With those of `ids` that are new at the start of an episode."""
         new = [env_id for env_id in ids if env_id not in self.row_of]
         if not new:
             return self
-        start, added = len(self.row_of), self.network.empty_bank(len(new))
-        assert self.bank.count is not None and added.count is not None
-        bank = dataclasses.replace(
-            self.bank,
-            frames=torch.cat([self.bank.frames, added.frames]),
-            count=torch.cat([self.bank.count, added.count]),
-        )
-        rows = {env_id: start + place for place, env_id in enumerate(new)}
-        return dataclasses.replace(self, bank=bank, row_of=self.row_of | rows)
+        known = len(self.row_of)
+        state = self.policy.initial_state(known + len(new))
+        if known:
+            state = state.put(torch.arange(known, device=self.device), self.state)
+        rows = {env_id: known + place for place, env_id in enumerate(new)}
+        return dataclasses.replace(self, state=state, row_of=self.row_of | rows)
 
-    def emptied(self, ids: Sequence[int]) -> EnvironmentBanks:
-        """With the memories of those of `ids` that are known emptied."""
+    def restarted(self, ids: Sequence[int]) -> EnvironmentStates:
+        """With those of `ids` that are known at the start of an episode."""
         known = [env_id for env_id in ids if env_id in self.row_of]
         if not known:
             return self
-        return dataclasses.replace(self, bank=self.bank.reset(self._rows(known)))
+        return dataclasses.replace(self, state=self.state.reset(self._rows(known)))
 
-    def select(self, ids: Sequence[int]) -> MemoryBank:
-        """The memories of `ids`, one row each; an id may occur repeatedly."""
-        return self.bank.select(self._rows(ids))
+    def select(self, ids: Sequence[int]) -> Any:
+        """The state of `ids`, one row each; an id may occur repeatedly."""
+        return self.state.select(self._rows(ids))
 
-    def updated(self, ids: Sequence[int], bank: MemoryBank) -> EnvironmentBanks:
-        """With the memories of `ids` replaced by the rows of `bank`."""
-        return dataclasses.replace(self, bank=self.bank.replace_rows(self._rows(ids), bank))
+    def updated(self, ids: Sequence[int], state: Any) -> EnvironmentStates:
+        """With the state of `ids` replaced by the rows of `state`."""
+        return dataclasses.replace(self, state=self.state.put(self._rows(ids), state))
 
     def _rows(self, ids: Sequence[int]) -> Tensor:
-        rows = [self.row_of[env_id] for env_id in ids]
-        return torch.tensor(rows, device=self.bank.frames.device)
+        return torch.tensor([self.row_of[env_id] for env_id in ids], device=self.device)
 
 
 # ------------------------------------------------------------------------------------ language
@@ -378,3 +347,6 @@ class InstructionCache:
             f"LanguageConfig(encoder={kind!r}), {length}, {width}) with LanguageConfig of "
             "sam2act.config.schema"
         )
+
+
+KeyframePolicy = PolicySession  # its name when keyframe policies were the only ones

@@ -118,8 +118,7 @@ def trained_names(bundle: PolicyBundle) -> list[list[str]]:
         id(parameter): published_name(name.removeprefix("network."))
         for name, parameter in bundle.policy.named_parameters()
     }
-    scale = bundle.experiment.peract.upsampler_lr_scale
-    groups = bundle.policy.parameter_groups(scale)
+    groups = bundle.policy.parameter_groups()
     return [[names[id(parameter)] for parameter in group["params"]] for group in groups]
 
 

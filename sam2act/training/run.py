@@ -11,9 +11,9 @@ import torch
 
 from sam2act.config.load import load_experiment, load_network, to_dict
 from sam2act.config.schema import ExperimentConfig
+from sam2act.policies.base import policy_class
 from sam2act.policies.checkpoint import build_policy, read_checkpoint
 from sam2act.policies.sam2act.config import NetworkConfig
-from sam2act.policies.session import policy_spec
 from sam2act.runtime.allocator import keep_freed_memory
 from sam2act.runtime.distributed import DistributedContext, distributed_context
 from sam2act.training.budget import autocast_dtype
@@ -26,6 +26,7 @@ from sam2act.training.start import (
     read_run_to_resume,
     resume_run,
     run_folder,
+    start_policy,
     write_run_configs,
 )
 from sam2act.training.stores import DataOptions
@@ -39,7 +40,7 @@ class Stage:
     """What distinguishes the two stages."""
 
     description: str
-    check: Callable[[ExperimentConfig, NetworkConfig], None]  # raises ConfigError
+    number: int  # 1 or 2
     start: Callable[[argparse.Namespace, Trainer], None]  # weights of a run that is not resumed
     needs_pretrained_encoder: Callable[[argparse.Namespace], bool]
     checkpoint_prefix: str
@@ -54,7 +55,7 @@ def run_stage(stage: Stage, args: argparse.Namespace) -> bool:
     """
     experiment = load_experiment(args.exp_cfg_path, args.exp_cfg_opts, args.task_cfg_path)
     network = load_network(args.mvt_cfg_path, args.mvt_cfg_opts, args.task_cfg_path)
-    stage.check(experiment, network)
+    policy_class(network).check_stage(stage.number, experiment, network)
     with distributed_context(args.device) as world:
         return _train(stage, args, experiment, network, world)
 
@@ -91,7 +92,7 @@ def _train(
         seed=experiment.seed,
     )
     options = DataOptions(args.refresh_replay, args.skip_bad_episodes)
-    data = build_training_data(experiment, policy_spec(experiment, network), world, options)
+    data = build_training_data(experiment, bundle.policy.spec, world, options)
     bundle.policy.to(world.device)
     trainer = Trainer(bundle, data, world, folder, dtype=dtype, prefix=stage.checkpoint_prefix)
     if resume_from is None or content is None:
@@ -99,7 +100,7 @@ def _train(
     else:
         resume_run(trainer, resume_from, content)
         del content
-    bundle.policy.check_dead_lora()
+    start_policy(trainer, fresh=resume_from is None)
     if trainer.step >= trainer.plan.total_updates:
         LOGGER.info("nothing to do: %d updates are done already", trainer.step)
         return True

@@ -11,17 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from sam2act.config.load import to_dict
 from sam2act.config.schema import ExperimentConfig
 from sam2act.config.tasks import run_name
 from sam2act.core.errors import ConfigError
 from sam2act.nn.attention import xformers_attention
+from sam2act.policies.base import StartData
 from sam2act.policies.checkpoint import CheckpointError, PolicyBundle, read_checkpoint, write_config
 from sam2act.policies.sam2act.config import NetworkConfig
-from sam2act.policies.sam2act.plus import SAM2ActPlusPolicy
-from sam2act.policies.sam2act.plus_network import SAM2ActPlusNetwork
 from sam2act.policies.sam2act.published_weights import LoadReport, WeightsError
 from sam2act.processing.color_jitter import torchvision_functional
 from sam2act.training.resume import (
@@ -196,24 +194,16 @@ def _log_start(
         LOGGER.warning("their run had other values: %s", ", ".join(map(str, changes)))
 
 
-def prepare_memory(trainer: Trainer, batches: int = 2) -> None:
-    """With `memory_init: local`, fit the memory's last norm to the tokens of stage 1."""
-    policy = trainer.bundle.policy
-    if trainer.bundle.network.memory_init != "local" or not isinstance(policy, SAM2ActPlusPolicy):
-        return
-    tokens = []
-    for batch in trainer.data.training(0, batches):
-        batch = batch.to(trainer.world.device)
-        tokens.append(policy.frozen_features(batch, trainer.data.language[batch.instruction])[0])
-    policy.plus.memory.calibrate(torch.cat(tokens))
-    trainer.world.copy_from_main(policy.plus.memory.attention.norm.parameters())
+def start_policy(trainer: Trainer, *, fresh: bool) -> None:
+    """Let the policy check and calibrate itself; see `Policy.on_start`."""
+    world, data = trainer.world, trainer.data
+    start = StartData(data.training, data.language, world.device, world.copy_from_main)
+    trainer.bundle.policy.on_start(start, fresh=fresh)
 
 
 def describe_run(trainer: Trainer) -> None:
     """Print what will be trained, and how far the batch is from the published one."""
     plan = trainer.plan
-    if trainer.bundle.network.xops and trainer.bundle.network.attention_backend == "sdpa":
-        LOGGER.info("xops: True is served by scaled_dot_product_attention, which computes the same")
     for name, (total, trainable) in parameter_counts(trainer.bundle).items():
         LOGGER.info("%-24s %12s parameters, %12s trained", name, f"{total:,}", f"{trainable:,}")
     LOGGER.info(
@@ -241,15 +231,7 @@ def published_samples(network: NetworkConfig) -> int:
 
 def parameter_counts(bundle: PolicyBundle) -> dict[str, tuple[int, int]]:
     """Parameters in all and trained, per component."""
-    network = bundle.policy.network
-    parts: dict[str, nn.Module] = {
-        "image encoder": network.encoders,
-        "coarse branch": network.coarse,
-    }
-    parts |= {"fine branch": network.fine}
-    if isinstance(network, SAM2ActPlusNetwork):
-        parts["memory"] = network.memory
-    parts["total"] = network
+    parts = bundle.policy.parts() | {"total": bundle.policy}
     return {
         name: (
             sum(p.numel() for p in part.parameters()),

@@ -118,7 +118,7 @@ class Trainer:
     def _build_optimizer(self) -> torch.optim.Optimizer:
         values = self.experiment.peract
         return build_optimizer(
-            self.bundle.policy.parameter_groups(values.upsampler_lr_scale),
+            self.bundle.policy.parameter_groups(),
             optimizer_type=values.optimizer_type,
             bnb=values.bnb,
             lr=self.plan.learning_rate,
@@ -346,7 +346,8 @@ class Trainer:
         Raises:
             WeightsError: the weights do not fit.
         """
-        load = self.bundle.load_stage_one if stage_one else self.bundle.load_model_state
+        adapter = self.bundle.policy.weight_adapter
+        load = adapter.load_earlier_stage if stage_one else adapter.load
         report = load(content["model_state"])
         if self.average is not None:
             self.average.reset(self.bundle.policy)

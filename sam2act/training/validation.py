@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from sam2act.core.types import KeyframeBatch
+from sam2act.policies.base import Policy
 from sam2act.policies.multiview.targets import TrainingNoise
-from sam2act.policies.sam2act.policy import SAM2ActPolicy
 from sam2act.runtime.distributed import DistributedContext
 from sam2act.training.keyframe_means import KeyframeMeans
 from sam2act.training.seeding import step_generator
@@ -29,7 +29,7 @@ class ValidationData:
 
 @torch.no_grad()
 def validation_losses(
-    policy: SAM2ActPolicy,
+    policy: Policy,
     data: ValidationData,
     language: Tensor,
     world: DistributedContext,

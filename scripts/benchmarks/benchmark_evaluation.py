@@ -90,7 +90,7 @@ def measure_network(bundle: PolicyBundle) -> Row:
     bundle.policy.eval()
     with torch.inference_mode():
         seconds = median_seconds(
-            lambda: bundle.policy.act(batch.observation(), language), repeats=10
+            lambda: bundle.policy.predict(batch.observation(), language), repeats=10
         )
     return Row("network, per step", 1000 * seconds, "ms")
 

@@ -96,7 +96,7 @@ def build(sizes: Sizes, device: str, experiment_opts: str = "") -> PolicyBundle:
 def acting(bundle: PolicyBundle, count: int, sizes: Sizes, device: str) -> Callable[[], object]:
     """A call for `count` observations: unprojection, rendering, network, arg-max."""
     batch, language = random_batch(bundle, count, sizes.image_size, device)
-    act = functools.partial(bundle.policy.act, batch.observation(), language)
+    act = functools.partial(bundle.policy.predict, batch.observation(), language)
     return torch.inference_mode()(act)
 
 
@@ -138,7 +138,7 @@ def floor_rows(bundle: PolicyBundle, sizes: Sizes, device: str) -> Iterator[Row]
     """The time that the operations of the network would take at the rate of a matrix product."""
     batch, language = random_batch(bundle, 1, sizes.image_size, device)
     with torch.no_grad():
-        gigaflops = gigaflops_of(lambda: bundle.policy.act(batch.observation(), language))
+        gigaflops = gigaflops_of(lambda: bundle.policy.predict(batch.observation(), language))
     yield Row("operations of act, batch 1", gigaflops, "GFLOP")
     for dtype in (torch.float32, torch.bfloat16):
         name = str(dtype).removeprefix("torch.")

@@ -24,7 +24,7 @@ from scaling_series import Series, draw
 from sam2act.config.load import load_experiment, load_network
 from sam2act.policies.checkpoint import build_policy
 from sam2act.policies.sam2act.memory.bank import MemoryBank
-from sam2act.policies.sam2act.plus_network import SAM2ActPlusNetwork
+from sam2act.policies.sam2act.network import SAM2ActNetwork
 from sam2act.rendering.renderer import render
 from sam2act.rendering.views import VIEWS
 from sam2act.runtime.allocator import keep_freed_memory
@@ -101,13 +101,13 @@ def network_series(quick: bool, device: str) -> Iterator[Series]:
     )
     policy = bundle.policy.to(device).eval()
     network = policy.network
-    assert isinstance(network, SAM2ActPlusNetwork)
+    assert isinstance(network, SAM2ActNetwork) and network.memory is not None
     repeats, side = (1, 32) if quick else (3, 128)
     measured = []
     with torch.inference_mode():
         for count in (1, 2) if quick else (1, 2, 4, 8):
             batch, language = random_batch(bundle, count, side, device)
-            act = functools.partial(policy.act, batch.observation(), language)
+            act = functools.partial(policy.predict, batch.observation(), language)
             measured.append(
                 (float(count), 1000 * median_seconds(act, repeats=repeats, device=device))
             )
@@ -115,7 +115,7 @@ def network_series(quick: bool, device: str) -> Iterator[Series]:
         yield coarse_steps(network, repeats, device)
 
 
-def coarse_steps(network: SAM2ActPlusNetwork, repeats: int, device: str) -> Series:
+def coarse_steps(network: SAM2ActNetwork, repeats: int, device: str) -> Series:
     """The coarse branch of one environment with room for ever more keyframes."""
     config, side = network.config, network.config.img_size
     images = torch.rand(1, len(network.views), 10, side, side, device=device)

@@ -49,7 +49,7 @@ def bundle(request) -> PolicyBundle:
     opts = SIZES if request.param == "tiny" else NARROW
     network = load_network(f"configs/mvt/{name}.yaml", opts)
     bundle = build_policy(load_experiment(f"configs/{name}.yaml"), network, seed=3)
-    for value in bundle.carried.values():
+    for value in bundle.policy.weight_adapter.carried.values():
         value.normal_()
     return bundle
 
@@ -113,7 +113,7 @@ def trained_run(request, tmp_path_factory) -> tuple[PolicyBundle, Path, str]:
     experiment = load_experiment(f"configs/sam2act{stage}.yaml", "seed 7 peract.warmup_steps 1")
     network = load_network(f"configs/mvt/sam2act{stage}.yaml", f"{NARROW} memory_hidden 2048")
     bundle = build_policy(experiment, network, seed=3)
-    groups = bundle.policy.parameter_groups(1.0)
+    groups = bundle.policy.parameter_groups()
     optimizer = build_optimizer(groups, optimizer_type="lamb", bnb=True, lr=1e-3)
     schedule = WarmupCosine(optimizer, base=1e-3, warmup_steps=1, total_steps=9, cosine=True)
     for _ in range(2):
@@ -207,7 +207,7 @@ def test_report_counts_and_writes_nothing(
     for line in (
         f"network: {type(network).__name__}, fits the config inside the file",
         "epoch: 4",
-        f"carried unused: {len(bundle.carried)}",
+        f"carried unused: {len(bundle.policy.weight_adapter.carried)}",
         "missing: 0",
         "unexpected: 0",
         count,

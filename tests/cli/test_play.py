@@ -21,7 +21,7 @@ from sam2act.envs.recording.demo_generation import Request, generate
 from sam2act.envs.registry import make_env
 from sam2act.language.text_encoder import build_text_encoder
 from sam2act.policies.checkpoint import build_policy
-from sam2act.policies.session import KeyframePolicy
+from sam2act.policies.session import PolicySession
 from tests.in_process import run_main
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "play_demo.py"
@@ -75,7 +75,7 @@ def test_policy_acts_on_what_the_environment_reports() -> None:
     experiment = load_experiment("configs/tiny.yaml")
     network = load_network("configs/mvt/tiny.yaml")
     encoder = build_text_encoder(experiment.language, network.lang_len, network.lang_dim)
-    policy = KeyframePolicy(build_policy(experiment, network), text_encoder=encoder)
+    policy = PolicySession(build_policy(experiment, network), text_encoder=encoder)
     observations, instructions = [], []
     for task in ("open_drawer", "put_block_back"):
         descriptions, observation = make_env(EnvConfig(task)).reset(0, 0)

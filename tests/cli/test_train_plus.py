@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from sam2act.cli import train, train_plus
+from sam2act.cli import train_plus
 from sam2act.config.load import changed, load_experiment, load_network
 from sam2act.config.tasks import data_folder
+from sam2act.policies.base import NoState
 from sam2act.policies.checkpoint import load_policy, read_checkpoint
 from sam2act.policies.sam2act.memory.bank import MemoryBank
-from sam2act.policies.sam2act.plus import SAM2ActPlusPolicy
+from sam2act.policies.sam2act.policy import SAM2ActPolicy
 from sam2act.training.budget import TrainingBudget
 from sam2act.training.start import published_samples
 from tests.golden_files import plain_id
@@ -74,7 +75,7 @@ def test_only_the_published_parts_are_trained(folder: Path) -> None:
     after = read_checkpoint(path)["model_state"]
     changed = {n for n, v in before.items() if n in after and not torch.equal(v, after[n])}
     assert changed and all(name.startswith("mvt1.up0.") for name in changed)
-    assert isinstance(load_policy(path).policy, SAM2ActPlusPolicy)
+    assert "memory" in load_policy(path).policy.parts()
 
 
 def test_without_stage_one_it_ends_unless_waived(folder: Path, capsys) -> None:
@@ -193,10 +194,10 @@ def test_validation_uses_whole_windows(folder: Path) -> None:
 def test_acting_without_a_past_equals_an_empty_bank(folder: Path) -> None:
     path = tiny_run.run_folder(folder) / "model_last.pth"
     bundle = load_policy(path)
-    assert not isinstance(bundle.policy, SAM2ActPlusPolicy)
+    assert bundle.policy.initial_state(2) == NoState()
     assert run(folder, "exp_name act", flags=from_stage_one(folder)) == 0
     plus = load_policy(tiny_run.run_folder(folder, "act") / "model_plus_last.pth").policy
-    bank = plus.plus.empty_bank(2)
+    bank = plus.initial_state(2)
     assert isinstance(bank, MemoryBank) and bank.count.tolist() == [0, 0]
 
 
@@ -211,9 +212,11 @@ def test_task_files_fit_together(preset: str) -> None:
     assert experiment.tasks == name
     assert experiment.bs == network.num_maskmem + 1 == PRESETS[preset]
     assert published_samples(network) == 32 * PRESETS[preset]
-    train_plus.check(experiment, network)
+    SAM2ActPolicy.check_stage(2, experiment, network)
     corrected = load_network("configs/mvt/sam2act_plus_corrected.yaml", task_path=task)
-    train_plus.check(load_experiment("configs/sam2act_plus_corrected.yaml", "", task), corrected)
+    SAM2ActPolicy.check_stage(
+        2, load_experiment("configs/sam2act_plus_corrected.yaml", "", task), corrected
+    )
 
 
 @pytest.mark.parametrize(
@@ -224,7 +227,7 @@ def test_task_files_of_the_tiny_network_fit_together(name: str, keyframes: int) 
     task = f"configs/tasks/tiny_{name}.yaml"
     experiment = load_experiment("configs/tiny_plus.yaml", task_path=task)
     network = load_network("configs/mvt/tiny_plus.yaml", task_path=task)
-    train_plus.check(experiment, network)
+    SAM2ActPolicy.check_stage(2, experiment, network)
     assert experiment.tasks == name and network.num_maskmem + 1 == keyframes
     assert experiment.bs == 8 * keyframes
     plan = TrainingBudget.from_config(experiment, 1)
@@ -242,7 +245,7 @@ def test_presets_of_the_paper() -> None:
     assert changed(stage_one, "tasks all epochs 90") == load_experiment("configs/sam2act.yaml")
     assert stage_one.epochs == 10 and data_folder(stage_one) == "data_memory"
     assert (stage_one.exp_id, stage_one.exp_name) == (paper.exp_id, paper.exp_name)
-    train.check(stage_one, load_network("configs/mvt/sam2act.yaml"))
+    SAM2ActPolicy.check_stage(1, stage_one, load_network("configs/mvt/sam2act.yaml"))
     assert published_samples(load_network("configs/mvt/sam2act.yaml")) == 256
     assert published_samples(load_network("configs/mvt/sam2act_plus.yaml")) == 320
     assert published_samples(load_network("configs/mvt/tiny_plus.yaml")) == 320

@@ -23,8 +23,8 @@ from sam2act.language.text_encoder import build_text_encoder
 from sam2act.policies.checkpoint import build_policy
 from sam2act.policies.executors import SingleExecutor
 from sam2act.policies.multiview.quantisation_bound import QuantisedDecoder
-from sam2act.policies.sam2act.plus import SAM2ActPlusPolicy
-from sam2act.policies.session import KeyframePolicy
+from sam2act.policies.sam2act.policy import SAM2ActPolicy
+from sam2act.policies.session import PolicySession
 
 TASK, EPISODES, BATCH = "put_block_back", 4, 2
 Actions = dict[tuple[int, int], np.ndarray]  # by episode and step
@@ -43,10 +43,10 @@ def demos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def random_policy() -> KeyframePolicy:
+def random_policy() -> PolicySession:
     encoder = build_text_encoder(EXPERIMENT.language, NETWORK.lang_len, NETWORK.lang_dim)
     bundle = build_policy(EXPERIMENT, NETWORK, seed=1)
-    return KeyframePolicy(bundle, batch_size=BATCH, text_encoder=encoder)
+    return PolicySession(bundle, batch_size=BATCH, text_encoder=encoder)
 
 
 class Watched:
@@ -118,7 +118,7 @@ def test_results_do_not_depend_on_the_number_of_simulators(demos: Path) -> None:
 def heatmaps_of(actor: Watched) -> list[torch.Tensor]:
     """A list that fills with the coarse heat maps of every prediction."""
     network = actor.network.policy
-    assert isinstance(network, SAM2ActPlusPolicy)
+    assert isinstance(network, SAM2ActPolicy)
     seen: list[torch.Tensor] = []
     predict = network.predict_step
 

@@ -18,7 +18,7 @@ from sam2act.policies.checkpoint import (
 )
 from sam2act.policies.multiview.targets import TrainingNoise
 from sam2act.policies.sam2act.policy import Prediction
-from sam2act.policies.session import KeyframePolicy
+from sam2act.policies.session import PolicySession
 from tests.policies.noise import batch
 from tests.policies.sam2act.test_policy import EXPERIMENT, NETWORK
 
@@ -49,9 +49,9 @@ def predict(bundle: PolicyBundle) -> Prediction:
 
 def test_option_decides_the_precision_unless_the_caller_does(checkpoint: Path) -> None:
     bundle = load_policy(checkpoint, experiment_opts="eval.precision bfloat16")
-    assert KeyframePolicy(bundle).dtype == torch.bfloat16
-    assert KeyframePolicy(bundle, dtype=torch.float32).dtype == torch.float32
-    assert KeyframePolicy(load_policy(checkpoint)).dtype == torch.float32
+    assert PolicySession(bundle).dtype == torch.bfloat16
+    assert PolicySession(bundle, dtype=torch.float32).dtype == torch.float32
+    assert PolicySession(load_policy(checkpoint)).dtype == torch.float32
 
 
 def test_bfloat16_rounds_the_network_and_nothing_else(checkpoint: Path) -> None:

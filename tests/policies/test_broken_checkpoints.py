@@ -104,7 +104,7 @@ def test_weights_that_are_no_numbers_are_refused(
     with pytest.raises(CheckpointError, match=rf"model\.pth: 1 tensor holds .*: {TABLE}$"):
         load_policy(tmp_path / "model.pth")
     with pytest.raises(WeightsError, match=TABLE):  # also where no file is involved
-        bundle.load_model_state(file["model_state"])
+        bundle.policy.weight_adapter.load(file["model_state"])
 
 
 def test_averaged_weights_are_looked_at(bundle: PolicyBundle, tmp_path: Path) -> None:

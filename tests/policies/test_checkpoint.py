@@ -16,7 +16,6 @@ from sam2act.policies.checkpoint import (
     CheckpointError,
     PolicyBundle,
     build_policy,
-    check_compatible,
     config_extra,
     load_policy,
     read_checkpoint,
@@ -25,6 +24,7 @@ from sam2act.policies.checkpoint import (
     write_config,
 )
 from sam2act.policies.sam2act.published_weights import MEMORY_TABLE, WeightsError
+from sam2act.policies.sam2act.settings import check_compatible
 from sam2act.training.ema import WeightAverage
 
 TINY_EXPERIMENT = load_experiment("configs/tiny.yaml", "seed 7 image_size 64")
@@ -47,7 +47,7 @@ def tiny() -> PolicyBundle:
 def narrow() -> PolicyBundle:
     experiment = load_experiment("configs/sam2act.yaml")
     bundle = build_policy(experiment, load_network("configs/mvt/sam2act.yaml", NARROW_OPTS), seed=3)
-    for value in bundle.carried.values():
+    for value in bundle.policy.weight_adapter.carried.values():
         value.normal_()
     return bundle
 

@@ -90,7 +90,7 @@ def test_acting_reads_nothing_back(network: str, without_values: FakeTensorMode)
     with without_values:
         forget_values(built.policy)
         recorded, language = samples(built, 2, "cpu")
-        action = built.policy.act(recorded.observation(), language)
+        action = built.policy.predict(recorded.observation(), language).action
     assert action.values.shape == (2, 1, 9)
 
 
@@ -110,11 +110,11 @@ def test_a_real_gpu_is_not_waited_for(network: str) -> None:
     built = bundle(network, "cuda", "renderer.backend auto ")
     step = training_step(built, "cuda")
     recorded, language = samples(built, WINDOW, "cuda")
-    built.policy.act(recorded.observation(), language)
+    built.policy.predict(recorded.observation(), language)
     step()  # these two fill caches
     with synchronisation_is_an_error():
         step()
-        built.policy.act(recorded.observation(), language)
+        built.policy.predict(recorded.observation(), language)
 
 
 def training_step(built: PolicyBundle, device: str) -> Callable[[], None]:

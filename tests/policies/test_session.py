@@ -23,7 +23,7 @@ from sam2act.policies.checkpoint import (
 )
 from sam2act.policies.executors import build_executor
 from sam2act.policies.observations import random_observation, validate_observation
-from sam2act.policies.session import KeyframePolicy, batch_slots, policy_spec
+from sam2act.policies.session import PolicySession, batch_slots
 
 EXPERIMENT = load_experiment("configs/tiny.yaml", "image_size 16 cameras ['front','wrist']")
 SIZES = (
@@ -37,7 +37,7 @@ PAST = (
 )
 STAGE_ONE = load_network("configs/mvt/tiny.yaml", SIZES)
 PLUS = load_network("configs/mvt/tiny.yaml", SIZES + PAST)
-SPEC = policy_spec(EXPERIMENT, PLUS)
+SPEC = build_policy(EXPERIMENT, PLUS).policy.spec
 EPISODES = 4
 STEPS = 6
 
@@ -75,15 +75,14 @@ def tokens(episodes: Sequence[int]) -> Tensor:
     return table[list(episodes)]
 
 
-def act(policy: KeyframePolicy, episodes: Sequence[int], step: int | Sequence[int]) -> Tensor:
+def act(policy: PolicySession, episodes: Sequence[int], step: int | Sequence[int]) -> Tensor:
     """(B, 9) actions; environment and episode have the same number."""
     return policy.act(frames(episodes, step), tokens(episodes), episodes).values[:, 0]
 
 
-def past(policy: KeyframePolicy, episode: int) -> Tensor:
+def past(policy: PolicySession, episode: int) -> Tensor:
     """What the policy remembers of an environment."""
-    assert policy._banks is not None
-    bank = policy._banks.select([episode])
+    bank = policy._states.select([episode])
     assert bank.count is not None
     return bank.frames[0, : int(bank.count[0])]
 
@@ -92,7 +91,7 @@ def alone(bundle: PolicyBundle, batch_size: int | None) -> dict[int, tuple[Tenso
     """Actions (STEPS, 9) and memories of every episode, run by itself."""
     results = {}
     for episode in range(EPISODES):
-        policy = KeyframePolicy(bundle, batch_size=batch_size)
+        policy = PolicySession(bundle, batch_size=batch_size)
         actions = [act(policy, [episode], step) for step in range(STEPS)]
         results[episode] = torch.cat(actions), past(policy, episode)
     return results
@@ -100,7 +99,7 @@ def alone(bundle: PolicyBundle, batch_size: int | None) -> dict[int, tuple[Tenso
 
 def together(bundle: PolicyBundle, batch_size: int | None) -> dict[int, tuple[Tensor, Tensor]]:
     """The same in common batches, environment e starting e steps later, in changing order."""
-    policy = KeyframePolicy(bundle, batch_size=batch_size)
+    policy = PolicySession(bundle, batch_size=batch_size)
     actions: dict[int, list[Tensor]] = {episode: [] for episode in range(EPISODES)}
     for time in range(STEPS + EPISODES - 1):
         running = [e for e in range(EPISODES) if 0 <= time - e < STEPS]
@@ -130,22 +129,22 @@ def test_episodes_in_one_batch_equal_separate_ones_without_padding(plus: PolicyB
 
 
 def test_stage_one_actions_do_not_depend_on_the_batch(stage_one: PolicyBundle) -> None:
-    policy = KeyframePolicy(stage_one, batch_size=3)
+    policy = PolicySession(stage_one, batch_size=3)
     whole = act(policy, [0, 1, 2], 0)
     for episode in (2, 0, 1):
         assert torch.equal(act(policy, [episode], 0)[0], whole[episode])
-    unpadded = KeyframePolicy(stage_one)
+    unpadded = PolicySession(stage_one)
     torch.testing.assert_close(act(unpadded, [0, 1, 2], 0), whole, atol=1e-4, rtol=0)
-    plain = stage_one.policy.act(frames([0, 1, 2], 0), tokens([0, 1, 2]))
+    plain = stage_one.policy.predict(frames([0, 1, 2], 0), tokens([0, 1, 2])).action
     assert torch.equal(act(unpadded, [0, 1, 2], 0), plain.values[:, 0])
 
 
 def test_more_environments_than_rows_make_several_passes(plus: PolicyBundle) -> None:
-    policy = KeyframePolicy(plus, batch_size=2)
+    policy = PolicySession(plus, batch_size=2)
     ids = [0, 1, 2, 3, 4]
     several = act(policy, ids, 0)
     assert policy.forward_passes == 3 and several.shape == (5, 9)
-    whole = act(KeyframePolicy(plus), ids, 0)
+    whole = act(PolicySession(plus), ids, 0)
     torch.testing.assert_close(several, whole, atol=1e-4, rtol=0)
 
 
@@ -160,7 +159,7 @@ def test_every_environment_keeps_its_row() -> None:
 
 # ---------------------------------------------------------------------------------- episodes
 def test_the_past_changes_actions_and_reset_forgets_it(plus: PolicyBundle) -> None:
-    policy = KeyframePolicy(plus, batch_size=2)
+    policy = PolicySession(plus, batch_size=2)
     fresh = act(policy, [0, 1], 5)
     policy.reset()
     for step in range(3):
@@ -173,22 +172,22 @@ def test_the_past_changes_actions_and_reset_forgets_it(plus: PolicyBundle) -> No
     assert torch.equal(later[0], fresh[0])
     assert not torch.equal(later[1], fresh[1])
     policy.reset()
-    assert policy.bank_bytes == 0
+    assert policy.state_bytes == 0
     assert torch.equal(act(policy, [0, 1], 5), fresh)
 
 
 def test_long_episodes_take_constant_space(plus: PolicyBundle) -> None:
-    policy = KeyframePolicy(plus, validate=False)
+    policy = PolicySession(plus, validate=False)
     shown, language, sizes = frames([0, 1], 0), tokens([0, 1]), set()
     for _ in range(200):
         policy.act(shown, language)
-        sizes.add(policy.bank_bytes)
+        sizes.add(policy.state_bytes)
     grid = PLUS.grid_size**2
-    assert sizes == {2 * PLUS.num_maskmem * 3 * grid * PLUS.memory_dim * 4}
+    assert sizes == {2 * PLUS.num_maskmem * 3 * grid * PLUS.memory_dim * 4 + 2 * 8}
 
 
 def test_refused_input_leaves_the_past_alone(plus: PolicyBundle) -> None:
-    policy = KeyframePolicy(plus)
+    policy = PolicySession(plus)
     act(policy, [0], 0)
     remembered = past(policy, 0).clone()
     broken = dataclasses.replace(frames([0, 1], 1), depth=-frames([0, 1], 1).depth)
@@ -201,21 +200,21 @@ def test_refused_input_leaves_the_past_alone(plus: PolicyBundle) -> None:
     with pytest.raises(ContractError, match="no text encoder"):
         policy.act(frames([0, 1], 1), ["a", "b"])
     assert torch.equal(past(policy, 0), remembered)
-    assert policy._banks is not None and set(policy._banks.row_of) == {0}
+    assert set(policy._states.row_of) == {0}
 
 
 def test_warm_up_leaves_no_trace(plus: PolicyBundle, stage_one: PolicyBundle) -> None:
     for bundle in (plus, stage_one):
-        policy, other = KeyframePolicy(bundle), KeyframePolicy(bundle)
+        policy, other = PolicySession(bundle), PolicySession(bundle)
         for each in (policy, other):
             act(each, [0, 1], 0)
         policy.warm_up(3)
-        assert policy.forward_passes == 1 and policy.bank_bytes == other.bank_bytes
+        assert policy.forward_passes == 1 and policy.state_bytes == other.state_bytes
         assert torch.equal(act(policy, [0, 1], 1), act(other, [0, 1], 1))
 
 
 def test_executor_runs_the_policy(plus: PolicyBundle) -> None:
-    policy = KeyframePolicy(plus)
+    policy = PolicySession(plus)
     executor = build_executor("single", policy)
     chunk = executor.act(frames([0, 1], 0), tokens([0, 1]))
     assert chunk.values.shape == (2, 1, 9) and executor.forward_passes == 2
@@ -231,12 +230,12 @@ def test_checkpoints_act_as_the_saved_policy(
     bundle = request.getfixturevalue(kind)
     path = tmp_path / "model_last.pth"
     save_checkpoint(path, {"model_state": bundle.model_state(), "extra": config_extra(bundle)})
-    policy: Session = KeyframePolicy.from_checkpoint(
+    policy: Session = PolicySession.from_checkpoint(
         path, batch_size=2, text_encoder=HashedTextEncoder(*SPEC.language_shape)
     )
-    assert policy.spec == policy_spec(EXPERIMENT, bundle.network)
+    assert policy.spec == bundle.policy.spec
     assert policy.spec.past_keyframes == (3 if kind == "plus" else 0)
-    original = KeyframePolicy(bundle, batch_size=2)
+    original = PolicySession(bundle, batch_size=2)
     for step in range(2):
         action = policy.act(frames([0, 1], step), tokens([0, 1])).values[:, 0]
         assert torch.equal(action, act(original, [0, 1], step))
@@ -248,12 +247,12 @@ def test_checkpoints_act_as_the_saved_policy(
 
 def test_absent_checkpoint_is_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"none\.pth"):
-        KeyframePolicy.from_checkpoint(tmp_path / "none.pth")
+        PolicySession.from_checkpoint(tmp_path / "none.pth")
 
 
 # ------------------------------------------------------------------------------------ options
 def test_mixed_precision_stays_close(plus: PolicyBundle) -> None:
-    exact, mixed = KeyframePolicy(plus), KeyframePolicy(plus, dtype=torch.bfloat16)
+    exact, mixed = PolicySession(plus), PolicySession(plus, dtype=torch.bfloat16)
     for policy in (exact, mixed):
         action = act(policy, [0, 1], 0)
         assert action.dtype == torch.float32 and action.isfinite().all()
@@ -261,16 +260,16 @@ def test_mixed_precision_stays_close(plus: PolicyBundle) -> None:
     difference = (past(exact, 0) - past(mixed, 0)).abs().max()
     assert 0 < difference < 0.1 * past(exact, 0).abs().max()
     with pytest.raises(ContractError, match="^dtype: expected float32"):
-        KeyframePolicy(plus, dtype=torch.int8)
+        PolicySession(plus, dtype=torch.int8)
 
 
 def test_validation_can_be_turned_off(stage_one: PolicyBundle) -> None:
     shown = dataclasses.replace(frames([0], 0), cameras=("wrist", "front"))
-    KeyframePolicy(stage_one, validate=False).act(shown, tokens([0]))
+    PolicySession(stage_one, validate=False).act(shown, tokens([0]))
     with pytest.raises(ContractError, match="^cameras"):
-        KeyframePolicy(stage_one).act(shown, tokens([0]))
+        PolicySession(stage_one).act(shown, tokens([0]))
     with pytest.raises(ContractError, match="^batch_size"):
-        KeyframePolicy(stage_one, batch_size=0)
+        PolicySession(stage_one, batch_size=0)
 
 
 @pytest.mark.parametrize("kind", ["stage_one", "plus"])
@@ -281,11 +280,11 @@ def test_actions_without_anything_to_see_are_not_valid(
     depth = shown.depth.clone()
     depth[1] = 0
     empty = dataclasses.replace(shown, depth=depth)
-    policy = KeyframePolicy(bundle)
+    policy = PolicySession(bundle)
     with pytest.raises(ContractError, match="^depth: .*environment 1"):
         policy.act(empty, tokens([0, 1, 2]))
     assert policy.forward_passes == 0
-    chunk = KeyframePolicy(bundle, validate=False).act(empty, tokens([0, 1, 2]))
+    chunk = PolicySession(bundle, validate=False).act(empty, tokens([0, 1, 2]))
     assert chunk.valid.tolist() == [[True], [False], [True]]
 
 
@@ -318,7 +317,7 @@ class CountingEncoder:
 
 def test_texts_are_encoded_once_each(stage_one: PolicyBundle) -> None:
     encoder = CountingEncoder()
-    policy = KeyframePolicy(stage_one, text_encoder=encoder)
+    policy = PolicySession(stage_one, text_encoder=encoder)
     texts = ["close the jar", "open the drawer", "close the jar"]
     by_text = policy.act(frames([0, 1, 2], 0), texts).values
     policy.act(frames([0, 1, 2], 0), ["open the drawer", "stack the cups", "close the jar"])
@@ -328,7 +327,7 @@ def test_texts_are_encoded_once_each(stage_one: PolicyBundle) -> None:
 
 
 def test_encoded_texts_are_bounded(stage_one: PolicyBundle) -> None:
-    cache = KeyframePolicy(stage_one, text_encoder=CountingEncoder())._instructions
+    cache = PolicySession(stage_one, text_encoder=CountingEncoder())._instructions
     for number in range(300):
         cache.features([f"move {number}"])
     assert len(cache._features) == 256
@@ -336,19 +335,19 @@ def test_encoded_texts_are_bounded(stage_one: PolicyBundle) -> None:
 
 def test_error_says_how_to_build_the_encoder(stage_one: PolicyBundle) -> None:
     with pytest.raises(ContractError, match="build_text_encoder") as caught:
-        KeyframePolicy(stage_one).act(frames([0], 0), ["go"])
+        PolicySession(stage_one).act(frames([0], 0), ["go"])
     call = str(caught.value).split("text_encoder=sam2act.language.text_encoder.")[1].split(" with")
     encoder = eval(
         call[0], {"build_text_encoder": build_text_encoder, "LanguageConfig": LanguageConfig}
     )
-    KeyframePolicy(stage_one, text_encoder=encoder).act(frames([0], 0), ["go"])
+    PolicySession(stage_one, text_encoder=encoder).act(frames([0], 0), ["go"])
 
 
 def test_encoders_that_do_not_fit_are_refused(stage_one: PolicyBundle) -> None:
-    policy = KeyframePolicy(stage_one, text_encoder=HashedTextEncoder(5, 8))
+    policy = PolicySession(stage_one, text_encoder=HashedTextEncoder(5, 8))
     with pytest.raises(ContractError, match=r"expected features .*\(1, 4, 8\), got \(1, 5, 8\)"):
         policy.act(frames([0], 0), ["go"])
     experiment = dataclasses.replace(EXPERIMENT, language=LanguageConfig(encoder="clip"))
-    bundle = dataclasses.replace(stage_one, experiment=experiment)
+    bundle = build_policy(experiment, STAGE_ONE)
     with pytest.raises(ContractError, match="expected clip, .* got hashed"):
-        KeyframePolicy(bundle, text_encoder=HashedTextEncoder(4, 8))
+        PolicySession(bundle, text_encoder=HashedTextEncoder(4, 8))

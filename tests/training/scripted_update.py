@@ -32,7 +32,7 @@ class ScriptedPolicy(torch.nn.Module):
 
     sample_value_names = ()
 
-    def parameter_groups(self, _scale: float) -> list[dict[str, Any]]:
+    def parameter_groups(self) -> list[dict[str, Any]]:
         """One group, as published."""
         return [{"params": list(self.trained)}]
 

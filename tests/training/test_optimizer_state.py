@@ -36,7 +36,7 @@ def build(stage: str = "", opts: str = "", network: str = "") -> PolicyBundle:
 def optimizer_of(bundle: PolicyBundle) -> torch.optim.Optimizer:
     peract = bundle.experiment.peract
     return build_optimizer(
-        bundle.policy.parameter_groups(peract.upsampler_lr_scale),
+        bundle.policy.parameter_groups(),
         optimizer_type=peract.optimizer_type,
         bnb=peract.bnb,
         lr=1e-3,
@@ -54,7 +54,7 @@ def give_gradients(parameters: dict[str, torch.nn.Parameter], seed: int) -> None
 
 def trained(bundle: PolicyBundle) -> dict[str, torch.nn.Parameter]:
     names = [name for group in trained_names(bundle) for name in group]
-    groups = bundle.policy.parameter_groups(bundle.experiment.peract.upsampler_lr_scale)
+    groups = bundle.policy.parameter_groups()
     return dict(zip(names, [p for group in groups for p in group["params"]], strict=True))
 
 
@@ -144,7 +144,7 @@ def test_theirs_resumes_here_with_the_same_next_update(stage: str) -> None:
         give_gradients(parameters, seed)
         theirs.step()
     resumed = build(stage)
-    resumed.load_model_state(there.state_dict())
+    resumed.policy.weight_adapter.load(there.state_dict())
     optimizer = optimizer_of(resumed)
     optimizer.param_groups[0]["lr"] = 1e-3
     restore_optimizer(optimizer, copy.deepcopy(theirs.state_dict()), resumed, None)

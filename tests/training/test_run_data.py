@@ -19,7 +19,7 @@ from sam2act.data.store.builder import ensure_store
 from sam2act.data.store.request import StoreRequest
 from sam2act.data.store.store import KeyframeStore
 from sam2act.data.store.task_store import StoreError
-from sam2act.policies.session import policy_spec
+from sam2act.policies.sam2act.settings import policy_spec
 from sam2act.runtime.distributed import DistributedContext
 from sam2act.training.run_data import build_training_data
 from sam2act.training.stores import DataOptions, open_stores

@@ -10,7 +10,6 @@ from sam2act.config.load import load_experiment, load_network
 from sam2act.config.schema import ExperimentConfig
 from sam2act.policies.checkpoint import PolicyBundle, build_policy
 from sam2act.policies.sam2act.config import NetworkConfig
-from sam2act.policies.session import policy_spec
 from sam2act.runtime.distributed import DistributedContext
 from sam2act.training.run_data import build_training_data
 from sam2act.training.stores import DataOptions
@@ -84,6 +83,6 @@ def build_trainer(
 ) -> Trainer:
     """A trainer of the tiny run."""
     bundle = build_bundle(folder, more, network)
-    spec = policy_spec(bundle.experiment, bundle.network)
+    spec = bundle.policy.spec
     data = build_training_data(bundle.experiment, spec, world, DataOptions())
     return Trainer(bundle, data, world, folder / "runs")

@@ -97,7 +97,7 @@ class YarrAgent:
         if self._load_policy is None:
             raise NotImplementedError(
                 f"load_weights: {savedir} cannot be loaded; give YarrAgent a load_policy, for "
-                "example one that calls KeyframePolicy.from_checkpoint"
+                "example one that calls PolicySession.from_checkpoint"
             )
         self._policy = self._load_policy(savedir)
 

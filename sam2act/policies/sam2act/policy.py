@@ -1,18 +1,23 @@
 """The SAM2Act policy: observation -> next keyframe pose, batch -> loss.
 
-Legend: B batch, V view, S side of a rendered view.
+Legend: B batch, V view, M = B * V, S side of a rendered view, P tokens per side, W consecutive
+keyframes of a training window (num_maskmem + 1).
 """
 
 from __future__ import annotations
 
 import dataclasses
+import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 
 from sam2act.config.schema import GRAPH_MODES, ExperimentConfig
 from sam2act.core.errors import ConfigError
+from sam2act.core.specs import PolicySpec
 from sam2act.core.types import ActionChunk, KeyframeBatch, LossOutput, Observation
 from sam2act.geometry.augmentation import AugmentationNoise, apply_se3
 from sam2act.geometry.rotations import (
@@ -20,8 +25,10 @@ from sam2act.geometry.rotations import (
     canonical_quaternion,
     quaternion_from_bins,
 )
-from sam2act.geometry.scene_bounds import CubeFrame, SceneBounds
+from sam2act.geometry.scene_bounds import CubeFrame
+from sam2act.nn.image_encoder import FeaturePyramid
 from sam2act.nn.lora import adapter_parameters, adapters
+from sam2act.policies.base import AssumedConfigs, BuildOptions, NoState, Policy, StartData
 from sam2act.policies.multiview.losses import (
     ACTION_TERMS,
     EXCESS,
@@ -33,69 +40,24 @@ from sam2act.policies.multiview.losses import (
 from sam2act.policies.multiview.preprocessing import WorldCloud, place_in_cube, world_cloud
 from sam2act.policies.multiview.quantisation_bound import QuantisedDecoder
 from sam2act.policies.multiview.targets import TrainingNoise, position_heatmaps
-from sam2act.policies.multiview.two_stage import (
-    Cloud,
-    TeacherForcing,
-    TwoStageNetwork,
-    TwoStageOutput,
-)
+from sam2act.policies.multiview.two_stage import Cloud, TeacherForcing, TwoStageOutput
+from sam2act.policies.sam2act import stages
 from sam2act.policies.sam2act.config import NetworkConfig
+from sam2act.policies.sam2act.feature_cache import FeatureCache
+from sam2act.policies.sam2act.memory.bank import MemoryBank
+from sam2act.policies.sam2act.network import SAM2ActNetwork
+from sam2act.policies.sam2act.published_weights import MEMORY_TABLE, unused_tensors
+from sam2act.policies.sam2act.settings import (
+    PolicySettings,
+    check_compatible,
+    policy_spec,
+)
+from sam2act.policies.sam2act.weight_adapter import ReleasedWeights
 from sam2act.processing.color_jitter import jitter_colors
 
-
-@dataclass(frozen=True)
-class PolicySettings:
-    """The values of both configs that the policy itself uses."""
-
-    bounds: SceneBounds
-    crop: bool
-    center_on_cloud: bool
-    points: int
-    heatmap_sigma: float
-    image_noise: float
-    color_noise: float
-    color_jitter: float
-    augment: bool
-    translation_range: tuple[float, ...]
-    rotation_range: tuple[float, ...]
-    action_losses: bool
-    bins: int
-    half_projection: bool
-    sequence_augmentation: str
-    window: int  # consecutive rows of a batch that are one sequence; 1 = independent samples
-    cache_features: bool
-    force_ignore_collisions: bool | None  # overrides the predicted flag when acting
-    skip_dead_lora: bool
-
-    @classmethod
-    def from_configs(
-        cls, experiment: ExperimentConfig, network: NetworkConfig, *, float16: bool
-    ) -> PolicySettings:
-        """Collect the settings; `float16` = training really runs under float16 autocast."""
-        optimisation = experiment.peract
-        return cls(
-            bounds=SceneBounds.from_sequence(experiment.scene_bounds),
-            crop=experiment.rvt.move_pc_in_bound,
-            center_on_cloud=experiment.rvt.place_with_mean,
-            points=network.data.points,
-            heatmap_sigma=experiment.rvt.gt_hm_sigma,
-            image_noise=experiment.rvt.img_aug,
-            color_noise=experiment.rvt.point_color_noise,
-            color_jitter=optimisation.color_jitter,
-            augment=optimisation.transform_augmentation,
-            translation_range=optimisation.transform_augmentation_xyz,
-            rotation_range=optimisation.transform_augmentation_rpy,
-            action_losses=optimisation.add_rgc_loss,
-            bins=network.num_rot,
-            half_projection=float16 and network.target_projection == "float16",
-            sequence_augmentation="shared_draws"
-            if optimisation.same_trans_aug_per_seq
-            else optimisation.sequence_augmentation,
-            window=network.num_maskmem + 1 if network.use_memory else 1,
-            cache_features=optimisation.cache_frozen_features,
-            force_ignore_collisions=experiment.eval.force_ignore_collisions,
-            skip_dead_lora=optimisation.skip_dead_lora,
-        )
+LOGGER = logging.getLogger(__name__)
+CALIBRATION_BATCHES = 2  # of training data, for a fresh memory
+State = MemoryBank | NoState
 
 
 @dataclass(frozen=True)
@@ -125,18 +87,76 @@ def noisy_colors(rgb: Tensor, strength: float) -> Tensor:
     return rgb + bound * (2 * torch.rand_like(rgb) - 1)
 
 
-class SAM2ActPolicy(nn.Module):
-    """Joins preprocessing, the two-stage network, targets and losses."""
+class SAM2ActPolicy(Policy):
+    """Joins preprocessing, the two-stage network, targets and losses.
+
+    With a memory in its network it is SAM2Act+: it trains the coarse heat maps on windows of
+    keyframes (paper section IV-C), and remembers the past of every environment.
+    """
 
     Config = NetworkConfig
+    may_change: ClassVar[tuple[str, ...]] = stages.MAY_CHANGE
+    may_change_between_stages: ClassVar[tuple[str, ...]] = stages.MAY_CHANGE_IN_STAGE_TWO
 
-    def __init__(self, network: TwoStageNetwork, settings: PolicySettings) -> None:
+    def __init__(self, network: SAM2ActNetwork, settings: PolicySettings, spec: PolicySpec) -> None:
+        """Join a network and settings; `build` makes both from configurations.
+
+        Raises:
+            ConfigError: features are to be cached although they change during training.
+        """
         super().__init__()
         self.network = network
         self.settings = settings
+        self._spec = spec
         self._uses_graphs = False
+        self._weight_adapter = ReleasedWeights(self, unused_tensors(network.config))
+        caches = settings.cache_features and network.memory is not None
+        self._cache = FeatureCache(network.encoders) if caches else None
         for adapter in adapters(network.encoders):
             adapter.dead = settings.skip_dead_lora
+
+    # ------------------------------------------------------------------------------- building
+    @classmethod
+    def build(
+        cls, config: NetworkConfig, experiment: ExperimentConfig, options: BuildOptions
+    ) -> SAM2ActPolicy:
+        """A policy with fresh weights, or with the public ones of its image encoder.
+
+        Raises:
+            ConfigError: the two configurations contradict each other, or name an absent file.
+        """
+        check_compatible(experiment, config)
+        settings = PolicySettings.from_configs(experiment, config, float16=options.float16)
+        network = SAM2ActNetwork(config, pretrained=options.pretrained)
+        return cls(network, settings, policy_spec(experiment, config))
+
+    @classmethod
+    def check_stage(cls, stage: int, experiment: ExperimentConfig, config: NetworkConfig) -> None:
+        """Stage 1 trains without memory, stage 2 the memory.
+
+        Raises:
+            ConfigError: a key belongs to the other stage.
+        """
+        stages.check_stage(stage, experiment, config)
+
+    @classmethod
+    def check_available(
+        cls, experiment: ExperimentConfig, config: NetworkConfig, device: torch.device
+    ) -> None:
+        """Make sure that the packages and the device that options need are there.
+
+        Raises:
+            ConfigError: they are not.
+        """
+        stages.check_available(experiment, config, device)
+
+    @classmethod
+    def assumed_configs(cls, stage: int, state: Mapping[str, Tensor]) -> AssumedConfigs:
+        """The published ones, with as many remembered keyframes as `state` has room for."""
+        preset = "sam2act_plus" if stage == 2 else "sam2act"
+        table = state.get(MEMORY_TABLE)
+        opts = "" if table is None else f"num_maskmem {len(table)}"
+        return AssumedConfigs(f"configs/{preset}.yaml", f"configs/mvt/{preset}.yaml", opts)
 
     @classmethod
     def ground_truth(cls, experiment: ExperimentConfig, config: NetworkConfig) -> QuantisedDecoder:
@@ -144,38 +164,84 @@ class SAM2ActPolicy(nn.Module):
         return QuantisedDecoder(experiment, config)
 
     @property
+    def spec(self) -> PolicySpec:
+        """Colour and depth of the cameras in, keyframe poses out."""
+        return self._spec
+
+    @property
+    def weight_adapter(self) -> ReleasedWeights:
+        """The released names, and the unused tensors that files carry along."""
+        return self._weight_adapter
+
+    @property
+    def remembers(self) -> bool:
+        """Whether it is SAM2Act+."""
+        return self.network.memory is not None
+
+    def parts(self) -> dict[str, nn.Module]:
+        """Image encoder, both branches and the memory, where there is one."""
+        network = self.network
+        parts = {
+            "image encoder": network.encoders,
+            "coarse branch": network.coarse,
+            "fine branch": network.fine,
+        }
+        return parts | ({"memory": network.memory} if network.memory is not None else {})
+
+    # ------------------------------------------------------------------------------- training
+    @property
     def term_names(self) -> tuple[str, ...]:
         """Names of the loss terms, in the order in which `loss` gives them."""
-        return (HEATMAP_TERM, *(ACTION_TERMS if self.settings.action_losses else ()))
+        trains_actions = self.settings.action_losses and not self.remembers
+        return (HEATMAP_TERM, *(ACTION_TERMS if trains_actions else ()))
 
     @property
     def sample_value_names(self) -> tuple[str, ...]:
         """The excess loss of the coarse heat maps."""
         return (EXCESS,)
 
-    # ------------------------------------------------------------------------------- training
-    def forward(self, batch: KeyframeBatch, language: Tensor, draws: TrainingNoise) -> LossOutput:
-        """`loss` (the form that distributed wrappers call)."""
-        return self.loss(batch, language, draws)
+    @property
+    def published_samples(self) -> int:
+        """Samples per update of the published training of this stage."""
+        return stages.published_samples(self.network.config)
 
-    def loss(self, batch: KeyframeBatch, language: Tensor, draws: TrainingNoise) -> LossOutput:
+    @property
+    def leaves_parameters_unused(self) -> bool:
+        """Without the action losses the head gets no gradient."""
+        return not self.settings.action_losses
+
+    def sample_noise(self, n: int, generator: torch.Generator) -> TrainingNoise:
+        """The random numbers of the loss of `n` samples."""
+        return TrainingNoise.sample(n, generator)
+
+    def loss(self, batch: KeyframeBatch, language: Tensor, noise: TrainingNoise) -> LossOutput:
         """Losses of a batch; no backward, no optimiser.
 
         Args:
-            batch: B samples on the network's device.
+            batch: B samples on the network's device; with memory, every run of W in temporal order.
             language: (B, L, lang_dim).
-            draws: the random numbers of these samples, on the same device.
+            noise: the random numbers of these samples, on the same device.
 
         Returns:
             total, terms named as the published code logs them, and the excess of the coarse branch
-            per sample.
+            per sample. With memory, only the coarse heat maps count.
+
+        Raises:
+            ConfigError: the batch is not a whole number of windows.
         """
         self.begin_call()
-        cloud, targets = self.prepare(batch, draws)
-        jittered = (targets.bins[:, :2] + draws.bin_jitter) % self.settings.bins
+        if self.remembers:
+            return self._window_loss(batch, language, noise)
+        return self._keyframe_loss(batch, language, noise)
+
+    def _keyframe_loss(
+        self, batch: KeyframeBatch, language: Tensor, noise: TrainingNoise
+    ) -> LossOutput:
+        cloud, targets = self.prepare(batch, noise)
+        jittered = (targets.bins[:, :2] + noise.bin_jitter) % self.settings.bins
         guidance = TeacherForcing(
             waypoint=targets.waypoint,
-            zoom_noise=draws.zoom,
+            zoom_noise=noise.zoom,
             teacher_bins=jittered,
             image_noise=self.settings.image_noise if self.training else 0.0,
             half_projection=self.settings.half_projection,
@@ -201,7 +267,71 @@ class SAM2ActPolicy(nn.Module):
         """
         return 0 * torch.stack([p.sum() for p in adapter_parameters(self.network.encoders)]).sum()
 
-    def check_dead_lora(self) -> None:
+    def _window_loss(
+        self, batch: KeyframeBatch, language: Tensor, noise: TrainingNoise
+    ) -> LossOutput:
+        """Mean coarse heat-map loss over all frames of the windows."""
+        heatmaps, waypoint = self._window_heatmaps(batch, language, noise)
+        target = self.heatmaps(waypoint)
+        cross_entropy = heatmap_cross_entropy(heatmaps, target)
+        total = cross_entropy.mean()
+        excess = excess_loss(cross_entropy, target)
+        return LossOutput(total, {HEATMAP_TERM: total.detach()}, {EXCESS: excess})
+
+    def _window_heatmaps(
+        self, batch: KeyframeBatch, language: Tensor, noise: TrainingNoise
+    ) -> tuple[Tensor, Tensor]:
+        """Predicted maps (B, V, S, S) and true positions (B, 3) in the cube."""
+        if self._cache is None:
+            cloud, targets = self.prepare(batch, noise)
+            images = self.network.render(cloud, self.settings.image_noise if self.training else 0.0)
+            maps = self.network.window_heatmaps(images, batch.proprioception, language)
+            return maps, targets.waypoint
+        tokens, pyramid, waypoint = self._cache.get(self.frozen_features, batch, language)
+        return self.network.window_heatmaps_of_tokens(tokens, pyramid), waypoint
+
+    @torch.no_grad()
+    def frozen_features(
+        self, batch: KeyframeBatch, language: Tensor
+    ) -> tuple[Tensor, FeaturePyramid, Tensor]:
+        """Coarse tokens (M, C, P, P), image features and true cube positions (B, 3).
+
+        Without augmentation, with a fixed subset of points and without dropout, so that they are
+        the same whenever they are computed.
+        """
+        was_training = self.training
+        self.eval()
+        try:
+            noise = TrainingNoise.sample(len(batch), torch.Generator().manual_seed(0))
+            seeds = torch.zeros_like(noise.subset_seed)
+            cloud, targets = self.prepare(batch, noise.with_subset_seed(seeds).to(batch.rgb.device))
+            images = self.network.render(cloud)
+            tokens, pyramid = self.network.coarse_tokens(images, batch.proprioception, language)
+        finally:
+            self.train(was_training)
+        return tokens, pyramid, targets.waypoint
+
+    def on_start(self, data: StartData, *, fresh: bool) -> None:
+        """Fit a fresh memory of `memory_init: local` to the tokens of stage 1; check the adapters.
+
+        Raises:
+            ConfigError: see `check_weights`.
+        """
+        config, memory = self.network.config, self.network.memory
+        if config.xops and config.attention_backend == "sdpa":
+            LOGGER.info(
+                "xops: True is served by scaled_dot_product_attention, which computes the same"
+            )
+        if fresh and memory is not None and config.memory_init == "local":
+            tokens = []
+            for batch in data.batches(0, CALIBRATION_BATCHES):
+                batch = cast(KeyframeBatch, batch.to(data.device))
+                tokens.append(self.frozen_features(batch, data.language[batch.instruction])[0])
+            memory.calibrate(torch.cat(tokens))
+            data.share(memory.attention.norm.parameters())
+        self.check_weights()
+
+    def check_weights(self) -> None:
         """Raise `ConfigError` if `peract.skip_dead_lora` would leave out adapters that act."""
         if not self.settings.skip_dead_lora:
             return
@@ -218,40 +348,40 @@ class SAM2ActPolicy(nn.Module):
             )
 
     @torch.no_grad()
-    def prepare(self, batch: KeyframeBatch, draws: TrainingNoise) -> tuple[Cloud, Targets]:
+    def prepare(self, batch: KeyframeBatch, noise: TrainingNoise) -> tuple[Cloud, Targets]:
         """Augment, crop and place a batch in the cube; targets move with it."""
         settings = self.settings
         with torch.autocast(batch.rgb.device.type, enabled=False):
-            cloud = self._colored_cloud(batch, draws)
+            cloud = self._colored_cloud(batch, noise)
             pose = batch.target_pose
             if settings.augment and self.training:
-                points, pose = self._augmented(cloud.points, pose, draws.augmentation)
+                points, pose = self._augmented(cloud.points, pose, noise.augmentation)
                 cloud = WorldCloud(points, cloud.rgb)
-            placed, frame = self._place(cloud, draws.subset_seed)
+            placed, frame = self._place(cloud, noise.subset_seed)
             bins = bins_from_quaternion(canonical_quaternion(pose[:, 3:]), settings.bins)
             return placed, Targets(frame.to_cube(pose[:, :3]), bins)
 
     def _augmented(
-        self, points: Tensor, pose: Tensor, draws: AugmentationNoise
+        self, points: Tensor, pose: Tensor, noise: AugmentationNoise
     ) -> tuple[Tensor, Tensor]:
         """Moved points (B, N, 3) and poses (B, 7); see `peract.sequence_augmentation`."""
         settings = self.settings
         if settings.sequence_augmentation == "shared_draws":
-            draws = draws.shared_within(settings.window)
+            noise = noise.shared_within(settings.window)
         return apply_se3(
             points,
             pose,
-            draws,
+            noise,
             settings.bounds,
             settings.translation_range,
             settings.rotation_range,
             rigid_window=settings.window if settings.sequence_augmentation == "rigid" else 1,
         )
 
-    def _colored_cloud(self, batch: KeyframeBatch, draws: TrainingNoise) -> WorldCloud:
+    def _colored_cloud(self, batch: KeyframeBatch, noise: TrainingNoise) -> WorldCloud:
         observation = batch.observation()
         if self.settings.color_jitter and self.training:
-            rgb = jitter_colors(batch.rgb, self.settings.color_jitter, draws.color)
+            rgb = jitter_colors(batch.rgb, self.settings.color_jitter, noise.color)
             observation = dataclasses.replace(observation, rgb=rgb)
         cloud = world_cloud(observation)
         if self.settings.color_noise and self.training:
@@ -311,38 +441,67 @@ class SAM2ActPolicy(nn.Module):
         if self._uses_graphs:
             torch.compiler.cudagraph_mark_step_begin()
 
-    def parameter_groups(self, upsampler_scale: float) -> list[dict]:
-        """Trainable parameters for the optimiser: one group, as published.
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Trainable parameters: one group, as published (quirk N17).
+
+        With memory and `peract.upsampler_lr_scale`, the coarse upsampler is a group of its own.
 
         Raises:
             ConfigError: `peract.upsampler_lr_scale` is for the second stage.
         """
-        if upsampler_scale != 1:
+        scale = self.settings.upsampler_scale
+        if scale == 1:
+            return super().parameter_groups()
+        if not self.remembers:
             raise ConfigError("peract.upsampler_lr_scale is for train_plus.py; set it to 1")
-        return [{"params": [p for p in self.parameters() if p.requires_grad]}]
+        trained = {n: p for n, p in self.named_parameters() if p.requires_grad}
+        upsampler = [p for n, p in trained.items() if n.startswith("network.coarse.upsampler.")]
+        others = [p for n, p in trained.items() if not n.startswith("network.coarse.upsampler.")]
+        return [{"params": others}, {"params": upsampler, "lr_scale": scale}]
 
-    # ------------------------------------------------------------------------------ inference
-    def act(self, observation: Observation, language: Tensor) -> ActionChunk:
-        """The next keyframe pose of every environment, world frame."""
-        return self.predict(observation, language).action
+    # --------------------------------------------------------------------------------- acting
+    def initial_state(self, n: int) -> State:
+        """Empty memories of `n` environments; nothing without memory."""
+        return self.network.empty_bank(n) if self.remembers else NoState()
+
+    def act(
+        self, observation: Observation, language: Tensor, state: State
+    ) -> tuple[ActionChunk, State]:
+        """The next keyframe pose of every environment, world frame, and what to remember."""
+        prediction, state = self.predict_step(observation, language, state)
+        return prediction.action, state
+
+    def predict(self, observation: Observation, language: Tensor) -> Prediction:
+        """`predict_step` without any past: every environment at the start of its episode."""
+        return self.predict_step(observation, language, self.initial_state(len(observation)))[0]
 
     @torch.no_grad()
-    def predict(self, observation: Observation, language: Tensor) -> Prediction:
-        """Action, heat maps and frames for a batch of observations.
+    def predict_step(
+        self, observation: Observation, language: Tensor, state: State
+    ) -> tuple[Prediction, State]:
+        """Action, heat maps and frames for a batch of observations, each with its past.
 
         Args:
             observation: B observations on the network's device.
             language: (B, L, lang_dim).
+            state: memories of the B environments.
+
+        Returns:
+            the prediction, and the state with this keyframe added.
         """
         self.begin_call()
         was_training = self.training
         self.eval()
         try:
             cloud, frame = self._place(world_cloud(observation))
-            output = self.network(cloud, observation.proprioception, language)
+            inputs = cloud, observation.proprioception, language
+            if isinstance(state, MemoryBank):
+                output, state = self.network.step(*inputs, state)
+            else:
+                output = self.network(*inputs)
         finally:
             self.train(was_training)
-        return Prediction(self._decode(output, frame, cloud), output, frame)
+        return Prediction(self._decode(output, frame, cloud), output, frame), state
 
     def _decode(self, output: TwoStageOutput, frame: CubeFrame, cloud: Cloud) -> ActionChunk:
         """Actions in the world frame; not valid where `cloud` has no point to act on."""

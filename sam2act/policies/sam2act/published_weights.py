@@ -2,7 +2,7 @@
 
 The released layout lists every SAM2 tensor three times (`sam2.X`, `mvt1.sam2.X`, `mvt2.sam2.X`)
 and holds tensors that the policy never uses: heads of SAM2, `fusion_up`, and in stage 1 the memory
-modules. Those are carried along unchanged (`PolicyBundle.carried`), so that a file survives a
+modules. Those are carried along unchanged (`ReleasedWeights.carried`), so that a file survives a
 round trip; a network that never saw a file exports zeros for them.
 """
 
@@ -123,7 +123,7 @@ def export_state(network: nn.Module, carried: Mapping[str, Tensor]) -> dict[str,
     """The state of `network` in the released layout.
 
     Args:
-        network: a `TwoStageNetwork`.
+        network: a `SAM2ActNetwork`.
         carried: unused tensors by canonical name (`unused_tensors`, or those of a loaded file).
 
     Returns:
@@ -152,7 +152,7 @@ def import_state(
     Nothing is changed unless everything fits.
 
     Args:
-        network: a `TwoStageNetwork`; changed in place.
+        network: a `SAM2ActNetwork`; changed in place.
         carried: receives the file's unused tensors; changed in place.
         state: the file's `model_state`.
 
@@ -194,7 +194,7 @@ def load_stage_one(
     stages; all other tensors must fit as in `import_state`.
 
     Args:
-        network: a `SAM2ActPlusNetwork`; changed in place.
+        network: a `SAM2ActNetwork` with memory; changed in place.
         carried: receives the file's unused tensors; changed in place.
         state: the `model_state` of the stage-1 file.
 

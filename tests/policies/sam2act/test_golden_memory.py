@@ -16,7 +16,7 @@ from torch import Tensor
 
 from sam2act.config.load import load_network
 from sam2act.policies.sam2act.memory.encoder import mask_from_heatmap
-from sam2act.policies.sam2act.plus_network import SAM2ActPlusNetwork
+from sam2act.policies.sam2act.network import SAM2ActNetwork
 from sam2act.policies.sam2act.published_weights import published_name
 from tests.golden_files import GoldenFile, base_name, golden
 from tests.policies.sam2act.golden_network import (
@@ -33,12 +33,10 @@ RATE = 0.01  # of the update below, large enough for float32 to show its length
 
 
 @functools.lru_cache(maxsize=2)
-def published_network(salt: str, num_maskmem: int) -> SAM2ActPlusNetwork:
+def published_network(salt: str, num_maskmem: int) -> SAM2ActNetwork:
     """The published SAM2Act+ with golden weights, unrounded heat maps and no dropout."""
     opts = "sam2_ckpt '' heatmap_half False attn_dropout 0.0 memory_dropout 0.0 num_maskmem "
-    network = SAM2ActPlusNetwork(
-        load_network("configs/mvt/sam2act_plus.yaml", opts + str(num_maskmem))
-    )
+    network = SAM2ActNetwork(load_network("configs/mvt/sam2act_plus.yaml", opts + str(num_maskmem)))
     load_golden_weights(network, salt)
     return network.eval()
 
@@ -84,7 +82,7 @@ def test_memory_rollout_gives_the_published_heatmaps(golden_file: GoldenFile) ->
     assert_stored(stored, "trans", heatmaps[:, :, None], ATTENTION_TOLERANCE)
 
 
-def rollout(network: SAM2ActPlusNetwork, stored: dict[str, Tensor]) -> Tensor:
+def rollout(network: SAM2ActNetwork, stored: dict[str, Tensor]) -> Tensor:
     """Heat maps of consecutive frames of one environment, starting without memories."""
     bank, maps = network.empty_bank(1), []
     for image, proprio in zip(stored["imgs"], stored["proprio"], strict=True):
@@ -134,7 +132,7 @@ def test_memory_window_forgets_the_oldest_frame(golden_file: GoldenFile) -> None
     assert_stored(window, f"trans_step{step}", last, ATTENTION_TOLERANCE)
 
 
-def training_heatmaps(network: SAM2ActPlusNetwork, frames: dict, count: int) -> Tensor:
+def training_heatmaps(network: SAM2ActNetwork, frames: dict, count: int) -> Tensor:
     """Heat maps of the first `count` frames in training mode."""
     network.train()
     try:

@@ -12,7 +12,7 @@ from sam2act.policies.sam2act.memory.attention import MemoryAttentionLayer, rota
 from sam2act.policies.sam2act.memory.bank import MemoryBank
 from sam2act.policies.sam2act.memory.encoder import mask_from_heatmap
 from sam2act.policies.sam2act.memory.memory import Memory
-from sam2act.policies.sam2act.plus_network import SAM2ActPlusNetwork
+from sam2act.policies.sam2act.network import SAM2ActNetwork
 
 SIZES = (
     "use_memory True num_maskmem 2 img_size 32 depth 2 attn_dim 16 attn_heads 2 attn_dim_head 8 "
@@ -23,10 +23,10 @@ SIZES = (
 WIDE = "use_memory True num_maskmem 3 img_size 64 memory_mask_size 32 memory_layers 2 "
 
 
-def build(opts: str = "", sizes: str = SIZES) -> SAM2ActPlusNetwork:
+def build(opts: str = "", sizes: str = SIZES) -> SAM2ActNetwork:
     """A tiny network that depends on its options alone."""
     torch.manual_seed(0)
-    return SAM2ActPlusNetwork(load_network("configs/mvt/tiny.yaml", sizes + opts))
+    return SAM2ActNetwork(load_network("configs/mvt/tiny.yaml", sizes + opts))
 
 
 def build_memory(opts: str = "", views: int = 3) -> Memory:
@@ -34,7 +34,7 @@ def build_memory(opts: str = "", views: int = 3) -> Memory:
     return Memory(load_network("configs/mvt/tiny.yaml", WIDE + opts), views)
 
 
-def inputs(network: SAM2ActPlusNetwork, frames: int) -> tuple[Tensor, Tensor, Tensor]:
+def inputs(network: SAM2ActNetwork, frames: int) -> tuple[Tensor, Tensor, Tensor]:
     """Images, proprioception and language of `frames` keyframes."""
     generator = torch.Generator().manual_seed(1)
     config = network.config
@@ -209,7 +209,7 @@ def test_skip_convolutions_are_trained_unless_frozen() -> None:
     for freeze in (False, True):
         opts = f"{narrow} stage_two_freeze_skip_convs {freeze}"
         with torch.device("meta"):
-            network = SAM2ActPlusNetwork(load_network("configs/mvt/sam2act_plus.yaml", opts))
+            network = SAM2ActNetwork(load_network("configs/mvt/sam2act_plus.yaml", opts))
         names[freeze] = {n for n, p in network.named_parameters() if p.requires_grad}
     skips = {f"encoders.0.conv_s{i}.{leaf}" for i in (0, 1) for leaf in ("weight", "bias")}
     assert names[False] - names[True] == skips and names[True] < names[False]
@@ -247,6 +247,7 @@ def test_mask_of_an_impossible_size_is_refused() -> None:
         load_network("configs/mvt/tiny.yaml", "use_memory True memory_mask_size 24")
 
 
-def test_network_without_the_switch_is_refused() -> None:
-    with pytest.raises(ConfigError, match="use_memory: True"):
-        SAM2ActPlusNetwork(load_network("configs/mvt/tiny.yaml"))
+def test_without_the_switch_there_is_no_memory_and_nothing_is_frozen() -> None:
+    network = SAM2ActNetwork(load_network("configs/mvt/tiny.yaml"))
+    assert network.memory is None and not any("memory" in name for name in network.state_dict())
+    assert all(parameter.requires_grad for parameter in network.parameters())

@@ -95,7 +95,7 @@ def test_collision_flag_can_be_forced_when_acting(sample, forced: bool) -> None:
     experiment = load_experiment("configs/tiny.yaml", opts)
     network = load_network("configs/mvt/tiny.yaml", tiny_run.NETWORK_OPTS)
     policy = build_policy(experiment, network, seed=0).policy
-    action = policy.act(batch.observation(), language).values[:, 0]
+    action = policy.predict(batch.observation(), language).action.values[:, 0]
     assert (action[:, 8] == float(forced)).all()
 
 

@@ -76,7 +76,7 @@ def test_loss_is_the_sum_of_the_published_terms(policy: SAM2ActPolicy) -> None:
 
 def test_action_losses_can_be_left_out(policy: SAM2ActPolicy) -> None:
     settings = dataclasses.replace(policy.settings, action_losses=False)
-    loss = SAM2ActPolicy(policy.network, settings).loss(batch(), language(), draws())
+    loss = SAM2ActPolicy(policy.network, settings, policy.spec).loss(batch(), language(), draws())
     assert set(loss.terms) == {"trans_loss"}
 
 
@@ -207,7 +207,7 @@ def test_color_noise_has_a_random_strength_per_cloud() -> None:
 
 # ---------------------------------------------------------------------------------- inference
 def test_action_is_a_pose_near_the_bounds(policy: SAM2ActPolicy) -> None:
-    chunk = policy.act(batch().observation(), language())
+    chunk = policy.predict(batch().observation(), language()).action
     assert chunk.values.shape == (3, 1, 9) and chunk.valid.all()
     assert chunk.space == "keyframe_pose"
     position, quaternion, binary = chunk.values[:, 0].split([3, 4, 2], dim=1)
@@ -220,15 +220,17 @@ def test_action_is_a_pose_near_the_bounds(policy: SAM2ActPolicy) -> None:
 
 def test_acting_changes_neither_mode_nor_statistics(policy: SAM2ActPolicy) -> None:
     before = {name: value.clone() for name, value in policy.state_dict().items()}
-    first, second = (policy.act(batch().observation(), language()).values for _ in range(2))
+    first, second = (
+        policy.predict(batch().observation(), language()).action.values for _ in range(2)
+    )
     assert policy.training and policy.network.training
     assert torch.equal(first, second)
     assert all(torch.equal(before[name], value) for name, value in policy.state_dict().items())
 
 
 def test_environments_do_not_influence_each_other(policy: SAM2ActPolicy) -> None:
-    together = policy.act(batch().observation(), language()).values
-    alone = policy.act(rows(batch(), slice(1, 2)).observation(), language()[1:2]).values
+    together = policy.predict(batch().observation(), language()).action.values
+    alone = policy.predict(rows(batch(), slice(1, 2)).observation(), language()[1:2]).action.values
     torch.testing.assert_close(alone, together[1:2])
 
 
@@ -260,7 +262,7 @@ def test_all_bins_survive_decoding(monkeypatch) -> None:
     recorded = dataclasses.replace(recorded, target_pose=torch.cat([position, quaternion], 1))
     _, targets = policy.prepare(recorded, draws(72))
     predict_ideally(policy, targets.waypoint, targets.bins, recorded, monkeypatch)
-    action = policy.act(recorded.observation(), language(72)).values[:, 0]
+    action = policy.predict(recorded.observation(), language(72)).action.values[:, 0]
     assert geodesic_angle(action[:, 3:7], quaternion).max() < 1e-3
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sam2act.config.load import load_network
 from sam2act.policies.multiview.two_stage import TwoStageNetwork
-from sam2act.policies.sam2act.plus_network import SAM2ActPlusNetwork
+from sam2act.policies.sam2act.network import SAM2ActNetwork
 from sam2act.policies.sam2act.published_weights import (
     MEMORY_TABLE,
     WeightsError,
@@ -33,9 +33,9 @@ DROPPED = ("memory_attention", "memory_encoder", "maskmem_tpos_enc")
 
 
 @pytest.fixture(scope="module")
-def plus() -> SAM2ActPlusNetwork:
+def plus() -> SAM2ActNetwork:
     torch.manual_seed(0)
-    return SAM2ActPlusNetwork(PLUS)
+    return SAM2ActNetwork(PLUS)
 
 
 @pytest.fixture(scope="module")
@@ -47,12 +47,12 @@ def stage_one_state() -> dict[str, Tensor]:
 
 
 @pytest.fixture(scope="module")
-def full_size() -> SAM2ActPlusNetwork:
+def full_size() -> SAM2ActNetwork:
     with torch.device("meta"):
-        return SAM2ActPlusNetwork(load_network("configs/mvt/sam2act_plus.yaml", "sam2_ckpt ''"))
+        return SAM2ActNetwork(load_network("configs/mvt/sam2act_plus.yaml", "sam2_ckpt ''"))
 
 
-def test_full_size_layout_equals_the_published_list(full_size: SAM2ActPlusNetwork) -> None:
+def test_full_size_layout_equals_the_published_list(full_size: SAM2ActNetwork) -> None:
     listed = published_list("plus")
     state = export_state(full_size, unused_tensors(full_size.config))
     assert {name: list(value.shape) for name, value in state.items()} == {
@@ -61,7 +61,7 @@ def test_full_size_layout_equals_the_published_list(full_size: SAM2ActPlusNetwor
 
 
 def test_trained_tensors_are_the_flagged_ones_without_the_unused_heads(
-    full_size: SAM2ActPlusNetwork,
+    full_size: SAM2ActNetwork,
 ) -> None:
     listed = published_list("plus")
     trained = {
@@ -74,12 +74,12 @@ def test_trained_tensors_are_the_flagged_ones_without_the_unused_heads(
     assert set(trained) == flagged - set(unused_tensors(full_size.config))
 
 
-def test_export_of_an_import_is_the_file_itself(plus: SAM2ActPlusNetwork) -> None:
+def test_export_of_an_import_is_the_file_itself(plus: SAM2ActNetwork) -> None:
     carried = {name: torch.randn_like(value) for name, value in unused_tensors(PLUS).items()}
     file = {name: value.clone() for name, value in export_state(plus, carried).items()}
     assert file[MEMORY_TABLE].any() and len(file) == 2462
     torch.manual_seed(5)
-    other, other_carried = SAM2ActPlusNetwork(PLUS), unused_tensors(PLUS)
+    other, other_carried = SAM2ActNetwork(PLUS), unused_tensors(PLUS)
     report = import_state(other, other_carried, file)
     assert report.complete and not report.fresh
     again = export_state(other, other_carried)
@@ -87,7 +87,7 @@ def test_export_of_an_import_is_the_file_itself(plus: SAM2ActPlusNetwork) -> Non
     assert [name for name in file if not torch.equal(again[name], file[name])] == []
 
 
-def test_a_file_with_three_faults_is_refused_and_all_are_named(plus: SAM2ActPlusNetwork) -> None:
+def test_a_file_with_three_faults_is_refused_and_all_are_named(plus: SAM2ActNetwork) -> None:
     file = dict(export_state(plus, unused_tensors(PLUS)))
     file["mvt1.renamed"] = file.pop("mvt1.pos_encoding")
     del file["mvt2.up0.1.weight"]
@@ -106,7 +106,7 @@ def test_stage_one_file_leaves_exactly_the_new_tensors_fresh(
     stage_one_state: dict[str, Tensor],
 ) -> None:
     torch.manual_seed(2)
-    network, carried = SAM2ActPlusNetwork(PLUS), unused_tensors(PLUS)
+    network, carried = SAM2ActNetwork(PLUS), unused_tensors(PLUS)
     before = copy.deepcopy(network.state_dict())
     report = load_stage_one(network, carried, stage_one_state)
     after = {published_name(name): value for name, value in network.state_dict().items()}
@@ -126,7 +126,7 @@ def test_stage_one_file_of_another_run_length_or_with_ddp_prefix_loads(
 ) -> None:
     assert len(stage_one_state[MEMORY_TABLE]) != PLUS.num_maskmem
     prefixed = {f"module.{name}": value for name, value in stage_one_state.items()}
-    report = load_stage_one(SAM2ActPlusNetwork(PLUS), unused_tensors(PLUS), prefixed)
+    report = load_stage_one(SAM2ActNetwork(PLUS), unused_tensors(PLUS), prefixed)
     assert report.fresh and not report.missing
 
 
@@ -138,7 +138,7 @@ def test_stage_one_file_of_another_run_length_or_with_ddp_prefix_loads(
     ],
 )
 def test_stage_one_file_must_fit_otherwise(
-    stage_one_state: dict[str, Tensor], plus: SAM2ActPlusNetwork, change, message: str
+    stage_one_state: dict[str, Tensor], plus: SAM2ActNetwork, change, message: str
 ) -> None:
     state = dict(stage_one_state)
     change(state)
@@ -150,7 +150,7 @@ def test_stage_one_of_a_tiny_network_loads() -> None:
     """Networks with an encoder of their own have no released heads to carry."""
     sizes = "img_size 32 depth 2 memory_mask_size 32 "
     stage_one = TwoStageNetwork(load_network("configs/mvt/tiny.yaml", sizes))
-    plus = SAM2ActPlusNetwork(load_network("configs/mvt/tiny.yaml", sizes + "use_memory True"))
+    plus = SAM2ActNetwork(load_network("configs/mvt/tiny.yaml", sizes + "use_memory True"))
     report = load_stage_one(plus, {}, export_state(stage_one, {}))
     assert len(report.fresh) == len(plus.memory.state_dict())
     expected = stage_one.coarse.tokenizer.position_encoding

@@ -87,7 +87,7 @@ class MemoryBank:
         count = None if self.count is None else self.count[rows]
         return replace(self, frames=self.frames[rows], count=count)
 
-    def replace_rows(self, rows: Tensor, other: MemoryBank) -> MemoryBank:
+    def put(self, rows: Tensor, other: MemoryBank) -> MemoryBank:
         """The bank with the environments `rows` (indices) taken from `other`, in that order."""
         assert self.count is not None and other.count is not None
         frames, count = self.frames.clone(), self.count.clone()

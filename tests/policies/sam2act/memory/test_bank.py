@@ -12,7 +12,7 @@ from torch import Tensor
 from sam2act.config.load import load_network
 from sam2act.core.errors import ConfigError
 from sam2act.policies.sam2act.memory.bank import MemoryBank
-from sam2act.policies.sam2act.plus_network import SAM2ActPlusNetwork
+from sam2act.policies.sam2act.network import SAM2ActNetwork
 
 SHAPE = (1, 1, 1)
 CONFIG = load_network(
@@ -38,9 +38,9 @@ def empty(batch: int, capacity: int) -> MemoryBank:
 
 
 @pytest.fixture(scope="module")
-def network() -> SAM2ActPlusNetwork:
+def network() -> SAM2ActNetwork:
     torch.manual_seed(0)
-    network = SAM2ActPlusNetwork(CONFIG).eval()
+    network = SAM2ActNetwork(CONFIG).eval()
     # Values that matter, so that a wrong slot shows.
     torch.nn.init.normal_(network.memory.temporal_encoding)
     return network
@@ -115,7 +115,7 @@ def test_select_and_replace_move_environments() -> None:
     picked = bank.select(rows)
     assert numbers(picked) == [[6.0, 3.0], [0.0, 0.0]]
     assert picked.count is not None and picked.count.tolist() == [2, 0]
-    changed = bank.replace_rows(rows, picked.push(number(8, 9)))
+    changed = bank.put(rows, picked.push(number(8, 9)))
     assert numbers(changed) == [[4.0, 1.0], [9.0, 0.0], [8.0, 6.0]]
     assert changed.count is not None and changed.count.tolist() == [2, 1, 2]
     assert numbers(bank) == [[4.0, 1.0], [0.0, 0.0], [6.0, 3.0]]
@@ -141,7 +141,7 @@ def test_anchor_rule_follows_every_environment() -> None:
 
 # ------------------------------------------------------------------------------- in the network
 @torch.no_grad()
-def test_growing_and_allocated_bank_are_recalled_alike(network: SAM2ActPlusNetwork) -> None:
+def test_growing_and_allocated_bank_are_recalled_alike(network: SAM2ActNetwork) -> None:
     memory, batch = network.memory, 2
     tokens = torch.randn(batch * 3, CONFIG.token_width, 4, 4)
     position = torch.randn(batch * 3, 16, CONFIG.token_width)
@@ -157,7 +157,7 @@ def test_growing_and_allocated_bank_are_recalled_alike(network: SAM2ActPlusNetwo
 
 
 @torch.no_grad()
-def test_without_a_past_tokens_stay_as_they_are(network: SAM2ActPlusNetwork) -> None:
+def test_without_a_past_tokens_stay_as_they_are(network: SAM2ActNetwork) -> None:
     tokens, position = torch.randn(3, CONFIG.token_width, 4, 4), torch.randn(3, 16, 32)
     bank = network.empty_bank(1)
     assert torch.equal(network.memory.recall(tokens, bank, position), tokens)
@@ -166,7 +166,7 @@ def test_without_a_past_tokens_stay_as_they_are(network: SAM2ActPlusNetwork) -> 
 
 
 @torch.no_grad()
-def test_environments_at_different_steps_equal_separate_runs(network: SAM2ActPlusNetwork) -> None:
+def test_environments_at_different_steps_equal_separate_runs(network: SAM2ActNetwork) -> None:
     """Environment e starts e keyframes late, and the last one starts a second episode."""
     steps, environments = 5, 3
     frames = [inputs(environments, seed) for seed in range(steps)]
@@ -192,7 +192,7 @@ def test_environments_at_different_steps_equal_separate_runs(network: SAM2ActPlu
 
 
 @torch.no_grad()
-def test_windows_equal_steps(network: SAM2ActPlusNetwork) -> None:
+def test_windows_equal_steps(network: SAM2ActNetwork) -> None:
     """With positions that do not depend on the batch, training and evaluation agree."""
     object.__setattr__(network.config, "memory_pos", "consistent")
     try:
@@ -209,7 +209,7 @@ def test_windows_equal_steps(network: SAM2ActPlusNetwork) -> None:
 
 
 @pytest.mark.parametrize("frames", [2, 4])
-def test_broken_window_is_refused(network: SAM2ActPlusNetwork, frames: int) -> None:
+def test_broken_window_is_refused(network: SAM2ActNetwork, frames: int) -> None:
     with pytest.raises(ConfigError, match=f"bs: {frames} frames are not a whole number of windows"):
         network.window_heatmaps(*inputs(frames))
 
@@ -221,7 +221,7 @@ class Probe:
         """Changes nothing."""
 
 
-def test_past_frames_are_released_with_the_loss(network: SAM2ActPlusNetwork, monkeypatch) -> None:
+def test_past_frames_are_released_with_the_loss(network: SAM2ActNetwork, monkeypatch) -> None:
     """Nothing keeps a bank or its graph once heat maps and loss are gone."""
     alive: list[weakref.ref[Probe]] = []
     push = MemoryBank.push

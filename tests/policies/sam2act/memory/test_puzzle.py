@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from sam2act.config.load import load_network
 from sam2act.policies.multiview.losses import heatmap_cross_entropy
 from sam2act.policies.multiview.targets import position_heatmaps
-from sam2act.policies.sam2act.plus_network import SAM2ActPlusNetwork
+from sam2act.policies.sam2act.network import SAM2ActNetwork
 from sam2act.rendering.renderer import write_pixel_location
 from sam2act.rendering.views import project
 
@@ -59,7 +59,7 @@ class Sequences:
     answer: Tensor  # (n * W, 3)
 
 
-def draw(network: SAM2ActPlusNetwork, count: int, generator: torch.Generator) -> Sequences:
+def draw(network: SAM2ActNetwork, count: int, generator: torch.Generator) -> Sequences:
     """Fresh sequences with random mark colours and image noise; places take turns."""
     config, views = network.config, len(network.views)
     place = PLACES[torch.arange(count) % len(PLACES)]
@@ -83,7 +83,7 @@ def draw(network: SAM2ActPlusNetwork, count: int, generator: torch.Generator) ->
     )
 
 
-def target_maps(network: SAM2ActPlusNetwork, sequences: Sequences) -> Tensor:
+def target_maps(network: SAM2ActNetwork, sequences: Sequences) -> Tensor:
     """What the heat maps should be, (n * W, V, S, S)."""
     size = network.config.img_size
     return position_heatmaps(
@@ -91,21 +91,21 @@ def target_maps(network: SAM2ActPlusNetwork, sequences: Sequences) -> Tensor:
     )
 
 
-def frame_by_frame(network: SAM2ActPlusNetwork, sequences: Sequences) -> Tensor:
+def frame_by_frame(network: SAM2ActNetwork, sequences: Sequences) -> Tensor:
     """Heat maps of every frame without any past: stage 1."""
     bank = network.empty_bank(len(sequences.images))
     step = network.coarse_step(sequences.images, sequences.proprio, sequences.language, bank)
     return step.heatmaps
 
 
-def in_windows(network: SAM2ActPlusNetwork, sequences: Sequences) -> Tensor:
+def in_windows(network: SAM2ActNetwork, sequences: Sequences) -> Tensor:
     """Heat maps of every frame with its past: stage 2."""
     return network.window_heatmaps(sequences.images, sequences.proprio, sequences.language)
 
 
 def train(
-    network: SAM2ActPlusNetwork,
-    heatmaps: Callable[[SAM2ActPlusNetwork, Sequences], Tensor],
+    network: SAM2ActNetwork,
+    heatmaps: Callable[[SAM2ActNetwork, Sequences], Tensor],
     groups: list[dict[str, Any]],
     steps: int,
     gradient_norm: float = math.inf,
@@ -132,7 +132,7 @@ def train(
     return float(loss.detach())
 
 
-def train_stage_one(network: SAM2ActPlusNetwork) -> float:
+def train_stage_one(network: SAM2ActNetwork) -> float:
     """All of the coarse branch, one frame at a time."""
     network.requires_grad_(True)
     parameters = [*network.coarse.parameters(), *network.coarse_encoder.parameters()]
@@ -140,7 +140,7 @@ def train_stage_one(network: SAM2ActPlusNetwork) -> float:
     return train(network, frame_by_frame, groups, STAGE_ONE_STEPS)
 
 
-def train_stage_two(network: SAM2ActPlusNetwork) -> float:
+def train_stage_two(network: SAM2ActNetwork) -> float:
     """The memory and, more slowly, the upsampler, on whole sequences."""
     network.freeze_stage_one()
     calibrate(network)
@@ -153,7 +153,7 @@ def train_stage_two(network: SAM2ActPlusNetwork) -> float:
 
 
 @torch.no_grad()
-def calibrate(network: SAM2ActPlusNetwork) -> None:
+def calibrate(network: SAM2ActNetwork) -> None:
     """Give the final norm the scale of the tokens that stage 1 left."""
     network.eval()
     batch = draw(network, 64, torch.Generator().manual_seed(2))
@@ -162,7 +162,7 @@ def calibrate(network: SAM2ActPlusNetwork) -> None:
 
 
 @torch.no_grad()
-def accuracy(network: SAM2ActPlusNetwork, count: int = 256) -> dict[str, float]:
+def accuracy(network: SAM2ActNetwork, count: int = 256) -> dict[str, float]:
     """Share of right answers over fresh sequences: each keyframe with its past, and the last
     keyframe after its bank was emptied."""
     network.eval()
@@ -180,7 +180,7 @@ def accuracy(network: SAM2ActPlusNetwork, count: int = 256) -> dict[str, float]:
     return right
 
 
-def share_right(network: SAM2ActPlusNetwork, heatmaps: Tensor, answer: Tensor) -> float:
+def share_right(network: SAM2ActNetwork, heatmaps: Tensor, answer: Tensor) -> float:
     """Share of predicted positions close to the right one."""
     distance = (network.peak(heatmaps) - answer).norm(dim=-1)
     return float((distance < TOLERANCE).float().mean())
@@ -190,7 +190,7 @@ def share_right(network: SAM2ActPlusNetwork, heatmaps: Tensor, answer: Tensor) -
 def test_past_keyframes_settle_what_the_present_cannot() -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        network = SAM2ActPlusNetwork(CONFIG)
+        network = SAM2ActNetwork(CONFIG)
         stage_one_loss = train_stage_one(network)
         before = accuracy(network)
         stage_two_loss = train_stage_two(network)

@@ -1,4 +1,4 @@
-"""SAM2Act+: the two-stage network whose coarse branch remembers earlier keyframes.
+"""The network of SAM2Act: two stages, of which the coarse one may remember earlier keyframes.
 
 Legend: B environments, F = frames of a training batch (sequences * W consecutive keyframes), V
 view, M = frames * V, P tokens per side, S side of a rendered view.
@@ -29,18 +29,17 @@ class CoarseStep:
     bank: MemoryBank  # with this keyframe added
 
 
-class SAM2ActPlusNetwork(TwoStageNetwork):
-    """SAM2Act with memory in the coarse branch; the fine branch has none."""
+class SAM2ActNetwork(TwoStageNetwork):
+    """Two stages; with `use_memory` (SAM2Act+) the coarse branch has a memory."""
 
     config: NetworkConfig
 
     def __init__(self, config: NetworkConfig, *, pretrained: bool = False) -> None:
-        """As `TwoStageNetwork`; only the published set of parameters is trainable."""
-        if not config.use_memory:
-            raise ConfigError("SAM2Act+ needs use_memory: True (configs/mvt/sam2act_plus.yaml)")
+        """As `TwoStageNetwork`; with memory only the published set of parameters is trainable."""
         super().__init__(config, pretrained=pretrained)
-        self.memory = Memory(config, len(self.views))
-        self.freeze_stage_one()
+        self.memory = Memory(config, len(self.views)) if config.use_memory else None
+        if config.use_memory:
+            self.freeze_stage_one()
 
     # ------------------------------------------------------------------------------- freezing
     def freeze_stage_one(self) -> None:
@@ -50,7 +49,7 @@ class SAM2ActPlusNetwork(TwoStageNetwork):
         (quirk N16); `stage_two_freeze_skip_convs` keeps them.
         """
         self.requires_grad_(False)
-        for module in (self.memory, self.coarse.upsampler):
+        for module in (self._memory(), self.coarse.upsampler):
             module.requires_grad_(True)
         if not self.config.stage_two_freeze_skip_convs:
             for encoder in self.encoders:
@@ -58,10 +57,11 @@ class SAM2ActPlusNetwork(TwoStageNetwork):
                     encoder.conv_s0.requires_grad_(True)
                     encoder.conv_s1.requires_grad_(True)
 
-    def train(self, mode: bool = True) -> SAM2ActPlusNetwork:
-        """Training mode; dropout of frozen layers stays active (quirk N15) unless `frozen_eval`."""
+    def train(self, mode: bool = True) -> SAM2ActNetwork:
+        """Training mode; in stage 2 dropout of frozen layers stays active (quirk N15) unless
+        `frozen_eval`."""
         super().train(mode)
-        if mode and self.config.frozen_eval:
+        if mode and self.memory is not None and self.config.frozen_eval:
             coarse = self.coarse
             for frozen in (self.encoders, coarse.tokenizer, coarse.transformer, self.fine):
                 frozen.eval()
@@ -70,10 +70,9 @@ class SAM2ActPlusNetwork(TwoStageNetwork):
     # ------------------------------------------------------------------------------ evaluation
     def empty_bank(self, batch: int) -> MemoryBank:
         """No memories for `batch` environments at the start of their episodes."""
-        like = self.memory.temporal_encoding.detach()
-        return MemoryBank.for_environments(
-            batch, self.config.num_maskmem, self.memory.frame_shape, like
-        )
+        memory = self._memory()
+        like = memory.temporal_encoding.detach()
+        return MemoryBank.for_environments(batch, self.config.num_maskmem, memory.frame_shape, like)
 
     def step(
         self, cloud: Cloud, proprio: Tensor, language: Tensor, bank: MemoryBank
@@ -148,7 +147,7 @@ class SAM2ActPlusNetwork(TwoStageNetwork):
             )
         sequences = frames // window
         bank = MemoryBank.for_windows(
-            sequences, self.config.num_maskmem, self.memory.frame_shape, tokens
+            sequences, self.config.num_maskmem, self._memory().frame_shape, tokens
         )
         maps = []
         for time in range(window):  # frames depend on each other; sequences and views do not
@@ -168,6 +167,11 @@ class SAM2ActPlusNetwork(TwoStageNetwork):
         return torch.stack(maps, dim=1).flatten(0, 1)
 
     # --------------------------------------------------------------------------------- shared
+    def _memory(self) -> Memory:
+        """The memory of a network that has one."""
+        assert self.memory is not None, "this network has no memory (use_memory: False)"
+        return self.memory
+
     def coarse_tokens(
         self, images: Tensor, proprio: Tensor, language: Tensor
     ) -> tuple[Tensor, FeaturePyramid]:
@@ -179,13 +183,14 @@ class SAM2ActPlusNetwork(TwoStageNetwork):
         self, tokens: Tensor, pyramid: FeaturePyramid, position: Tensor, bank: MemoryBank
     ) -> tuple[Tensor, Tensor]:
         """Heat maps (B, V, S, S) of one keyframe per environment, and its memory (B, V, N, D)."""
-        conditioned = self.memory.recall(tokens.float(), bank, position)
+        memory = self._memory()
+        conditioned = memory.recall(tokens.float(), bank, position)
         heatmaps = self.coarse.heatmaps(conditioned, pyramid)
-        return heatmaps, self.memory.encode(tokens, heatmaps)
+        return heatmaps, memory.encode(tokens, heatmaps)
 
     def _query_position(self, slots: Tensor, batch_frames: int) -> Tensor:
         table = self.coarse.tokenizer.position_encoding
-        return self.memory.query_position(table, slots, batch_frames)
+        return self._memory().query_position(table, slots, batch_frames)
 
     def _frames(self, values: Tensor, slots: Tensor) -> Tensor:
         """The rows (F * V, ...) of some frames."""

@@ -1,0 +1,56 @@
+"""Outputs of the frozen parts of stage 2, computed once per training sample.
+
+Legend: F frames of a training batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from sam2act.core.errors import ConfigError
+from sam2act.core.types import KeyframeBatch
+from sam2act.nn.image_encoder import FeaturePyramid
+
+FrameKey = tuple[object, ...]
+# (batch, language) -> tokens, image features and true positions of its F frames.
+FrozenFeatures = Callable[[KeyframeBatch, Tensor], tuple[Tensor, FeaturePyramid, Tensor]]
+
+
+class FeatureCache:
+    """Outputs of the frozen parts, one entry per training sample."""
+
+    def __init__(self, encoders: nn.Module) -> None:
+        """Nothing is known yet.
+
+        Raises:
+            ConfigError: the image encoders are trained, so their outputs change.
+        """
+        trained = [n for n, p in encoders.named_parameters() if p.requires_grad]
+        if trained:
+            raise ConfigError(
+                "peract.cache_frozen_features: True needs a frozen image encoder; set "
+                f"stage_two_freeze_skip_convs: True ({trained[0]} is trained)"
+            )
+        self._entries: dict[FrameKey, tuple[Tensor, ...]] = {}
+
+    def get(
+        self, frozen_features: FrozenFeatures, batch: KeyframeBatch, language: Tensor
+    ) -> tuple[Tensor, FeaturePyramid, Tensor]:
+        """`frozen_features` of the batch, computed only where a sample is new."""
+        # The same frame occurs with different time features, so these belong to the key.
+        states = batch.proprioception.tolist()
+        keys: list[FrameKey] = [
+            (*identity, *state) for identity, state in zip(batch.identities, states, strict=True)
+        ]
+        if any(key not in self._entries for key in keys):
+            tokens, pyramid, waypoint = frozen_features(batch, language)
+            frames = [level.unflatten(0, (len(keys), -1)) for level in (tokens, *pyramid)]
+            for row, key in enumerate(keys):
+                self._entries[key] = tuple(level[row].clone() for level in (*frames, waypoint))
+        columns = zip(*(self._entries[key] for key in keys), strict=True)
+        tokens, fine, middle, coarse, waypoint = (torch.stack(column) for column in columns)
+        pyramid = FeaturePyramid(*(level.flatten(0, 1) for level in (fine, middle, coarse)))
+        return tokens.flatten(0, 1), pyramid, waypoint
