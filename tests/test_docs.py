@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from sam2act.cli.arguments import ArgumentParser
+from sam2act.cli.evaluate import options_from
 from sam2act.cli.main import COMMANDS, main
 from sam2act.core.registry import ENVS, POLICIES, SOURCES, TRANSFORMS
 from sam2act.envs.embedded import tasks
@@ -70,8 +71,10 @@ def parse_only(monkeypatch: pytest.MonkeyPatch) -> None:
     understand = ArgumentParser.parse_args
 
     def parse(self: ArgumentParser, args: Any = None, namespace: Any = None) -> Any:
-        understand(self, args, namespace)
-        raise Parsed(self.format_help())
+        understood = understand(self, args, namespace)
+        if hasattr(understood, "eval_episodes"):
+            options_from(understood)  # OptionError where options contradict each other
+        raise Parsed
 
     monkeypatch.setattr(ArgumentParser, "parse_args", parse)
 
