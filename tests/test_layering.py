@@ -15,9 +15,9 @@ from tests.golden_files import plain_id
 
 PACKAGE = Path(__file__).resolve().parents[1] / "sam2act"
 
-BELOW_POLICIES = (
-    *("nn", "rendering", "language", "processing", "core", "geometry", "config.component"),
-)
+# What components read of the configuration: the base class of their keys, the experiment's keys.
+KEYS = ("config.component", "config.experiment")
+BELOW_POLICIES = ("nn", "rendering", "language", "processing", "core", "geometry", *KEYS)
 # Room -> what it may use besides itself. A nested name is a room of its own.
 LAYERS: dict[str, tuple[str, ...]] = {
     "geometry": (),
@@ -25,7 +25,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "config": ("core",),
     "runtime": ("core",),
     "rendering": ("geometry", "core", "config.component"),
-    "language": ("core",),
+    "language": ("core", *KEYS),
     "processing": ("core", "geometry"),
     "nn": ("rendering", "core", "config.component"),
     "policies": (*BELOW_POLICIES, "config"),
@@ -44,8 +44,6 @@ LAYERS: dict[str, tuple[str, ...]] = {
     ),
     "reports": ("core", "config", "geometry", "rendering", "evaluation", "policies"),
 }
-# The keys of the experiment are still in one place for all rooms.
-FOR_ALL = ("config.schema",)
 # Only commands and the published entry points may use everything; nobody uses them. `policy` holds
 # old names.
 EVERYTHING = ("cli", "__main__", "train", "train_plus", "eval", "doctor", "policy")
@@ -162,7 +160,7 @@ def _layer_allows(module: str, target: str) -> bool:
     if any(covers(name, target) for name in EVERYTHING):
         return False
     room = max((name for name in LAYERS if covers(name, module)), key=len, default="")
-    allowed = (*LAYERS.get(room, ()), *FOR_ALL, *EXCEPTIONS.get(module, ()), room)
+    allowed = (*LAYERS.get(room, ()), *EXCEPTIONS.get(module, ()), room)
     return target == "" or any(covers(name, target) for name in allowed if name)
 
 
@@ -220,6 +218,8 @@ FORBIDDEN: Mapping[str, tuple[str, str]] = {
     "types": ("core.types", "from sam2act.policies.multiview.targets import x"),
     "language is free": ("language.a", "from sam2act.geometry import cameras"),
     "config reader": ("nn.a", "from sam2act.config.load import load_network"),
+    "keys of the experiment": ("data.a", "from sam2act.config.experiment import EvalConfig"),
+    "keys of a policy": ("policies.multiview.a", "import sam2act.policies.sam2act.config"),
     "config reader of a policy": ("policies.b.a", "from sam2act.nn import heads\nimport yaml"),
     "policies among themselves": ("policies.multiview.a", "import sam2act.policies.sam2act.policy"),
     "envs to networks": ("envs.a", "from sam2act.nn.heads import Head"),
@@ -230,7 +230,7 @@ FORBIDDEN: Mapping[str, tuple[str, str]] = {
     "command": ("reports.a", "from sam2act.cli.report import main"),
     "roof": ("newcomer", "from sam2act.policies import session"),
     "relative": ("nn.a", "from . import heads"),
-    "yacs": ("config.schema", "import yacs.config"),
+    "yacs": ("config.experiment", "import yacs.config"),
     "simulator": ("evaluation.a", "def f():\n    from rlbench import Environment"),
     "wandb": ("training.trainer", "def f():\n    import wandb"),
     "wandb at top": ("training.run_log", "import wandb"),
@@ -244,7 +244,8 @@ FORBIDDEN: Mapping[str, tuple[str, str]] = {
 PERMITTED: Mapping[str, tuple[str, str]] = {
     "downwards": ("policies.sam2act.a", "from sam2act.nn import heads"),
     "types from data": ("data.a", "from sam2act.core import types"),
-    "schema for all": ("language.a", "from sam2act.config.schema import LanguageConfig"),
+    "keys of a section": ("language.a", "from sam2act.config.experiment import LanguageConfig"),
+    "keys of a component": ("nn.a", "from sam2act.config.component import ComponentConfig"),
     "core for nearly all": ("nn.a", "def f():\n    from sam2act.core import torchvision_cpu"),
     "version": ("nn.a", "from sam2act import __version__"),
     "entry points": ("train", "from sam2act.evaluation import runner"),

@@ -33,8 +33,8 @@ from torch import Tensor
 
 from sam2act.cli.arguments import ArgumentParser
 from sam2act.cli.status import DONE, run_command
+from sam2act.config.experiment import ExperimentConfig
 from sam2act.config.load import load_experiment, load_network
-from sam2act.config.schema import ExperimentConfig
 from sam2act.core.run_folder import STAGES, RunFolder
 from sam2act.core.weight_names import WeightsError
 from sam2act.policies.checkpoint import (

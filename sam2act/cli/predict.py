@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 from sam2act.cli.arguments import ArgumentParser, add_device
 from sam2act.cli.status import DONE, run_command
-from sam2act.config.schema import ExperimentConfig
+from sam2act.config.experiment import ExperimentConfig
 from sam2act.config.tasks import data_folder, store_folder, task_names
 from sam2act.core.errors import ConfigError
 from sam2act.core.files import naming

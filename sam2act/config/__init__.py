@@ -1,1 +1,1 @@
-"""Configuration: frozen dataclasses (schema) and their yaml/opts loader (the only user of yacs)."""
+"""Configuration: base class of keys, keys of the experiment, and the reader of yaml and opts."""

@@ -17,8 +17,8 @@ import yaml
 from yacs.config import CfgNode
 
 from sam2act.config.component import WEIGHTS
+from sam2act.config.experiment import ExperimentConfig
 from sam2act.config.files import find_config, read_with_bases
-from sam2act.config.schema import ExperimentConfig
 from sam2act.config.values import read_value, unquoted
 from sam2act.core.errors import ConfigError, require
 from sam2act.core.registry import POLICIES

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from sam2act.config.schema import ExperimentConfig
+from sam2act.config.experiment import ExperimentConfig
 from sam2act.core.errors import ConfigError
 from sam2act.core.tasks import MEMORYBENCH_TASKS, expand_tasks
 from sam2act.core.weights import checkout

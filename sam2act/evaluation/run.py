@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sam2act.config.experiment import ExperimentConfig
 from sam2act.config.load import DEFAULT_POLICY, POLICY, load_experiment, load_network, to_dict
-from sam2act.config.schema import ExperimentConfig
 from sam2act.core.files import sha256_of
 from sam2act.core.registry import POLICIES
 from sam2act.core.run_folder import RunFolder

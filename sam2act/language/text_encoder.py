@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sam2act.config.schema import LanguageConfig
+from sam2act.config.experiment import LanguageConfig
 from sam2act.core.errors import ConfigError
 from sam2act.core.files import sha256_of
 from sam2act.core.instructions import LanguageError, as_instructions

@@ -16,6 +16,7 @@ import torch
 import yaml
 from torch import Tensor
 
+from sam2act.config.experiment import ExperimentConfig
 from sam2act.config.load import (
     changed,
     from_dict,
@@ -24,7 +25,6 @@ from sam2act.config.load import (
     network_from_dict,
     to_dict,
 )
-from sam2act.config.schema import ExperimentConfig
 from sam2act.core.errors import ConfigError, UserError
 from sam2act.core.files import replacing
 from sam2act.core.registry import POLICIES

@@ -345,7 +345,7 @@ class InstructionCache:
         return (
             "pass text_encoder=sam2act.language.text_encoder.build_text_encoder("
             f"LanguageConfig(encoder={kind!r}), {length}, {width}) with LanguageConfig of "
-            "sam2act.config.schema"
+            "sam2act.config.experiment"
         )
 
 

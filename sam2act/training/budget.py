@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from sam2act.config.schema import ExperimentConfig
+from sam2act.config.experiment import ExperimentConfig
 
 LOGGER = logging.getLogger(__name__)
 AUTOCAST_DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}

@@ -14,6 +14,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from sam2act.config.experiment import ExperimentConfig
 from sam2act.config.load import (
     flat,
     from_dict,
@@ -23,7 +24,6 @@ from sam2act.config.load import (
     network_from_dict,
     to_dict,
 )
-from sam2act.config.schema import ExperimentConfig
 from sam2act.core.errors import ConfigError
 from sam2act.core.run_folder import RunFolder
 from sam2act.core.tasks import RLBENCH_TASKS, expand_tasks

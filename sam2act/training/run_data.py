@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sam2act.config.schema import ExperimentConfig
+from sam2act.config.experiment import ExperimentConfig
 from sam2act.config.tasks import store_folder
 from sam2act.core.specs import PolicySpec
 from sam2act.core.types import Batch

@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
+from sam2act.config.experiment import ExperimentConfig
 from sam2act.config.load import to_dict
-from sam2act.config.schema import ExperimentConfig
 from sam2act.config.tasks import run_name
 from sam2act.core.errors import ConfigError
 from sam2act.nn.attention import xformers_attention

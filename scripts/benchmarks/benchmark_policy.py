@@ -34,8 +34,8 @@ from benchmarking import (
 )
 from random_samples import random_batch
 
+from sam2act.config.experiment import COMPILE_MODES
 from sam2act.config.load import load_experiment, load_network
-from sam2act.config.schema import COMPILE_MODES
 from sam2act.nn import linear
 from sam2act.policies.checkpoint import PolicyBundle, build_policy
 from sam2act.runtime.allocator import keep_freed_memory

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from sam2act.config.experiment import ExperimentConfig
 from sam2act.config.files import find_config
 from sam2act.config.load import (
     dump,
@@ -17,7 +18,6 @@ from sam2act.config.load import (
     load_network,
     to_dict,
 )
-from sam2act.config.schema import ExperimentConfig
 from sam2act.config.tasks import data_folder, store_folder, task_names
 from sam2act.core.errors import ConfigError
 from sam2act.core.tasks import RLBENCH_TASKS

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from sam2act.config.experiment import ExperimentConfig
 from sam2act.config.load import changed, dump, from_dict, load_experiment, load_network, to_dict
-from sam2act.config.schema import ExperimentConfig
 from sam2act.config.tasks import run_name
 from sam2act.config.values import read_value
 from sam2act.core.errors import ConfigError

@@ -144,7 +144,7 @@ def test_components_of_another_distribution_are_used_by_name(outside: Path) -> N
     run = python(
         outside,
         """
-        from sam2act.config.schema import LanguageConfig
+        from sam2act.config.experiment import LanguageConfig
         from sam2act.envs.base import EnvConfig
         from sam2act.envs.registry import check_task, make_env, variation_count
         from sam2act.cli.evaluate import build_parser
@@ -178,7 +178,7 @@ def test_plug_ins_are_loaded_at_the_first_need(outside: Path) -> None:
     run = python(
         outside,
         """
-        from sam2act.config.schema import ExperimentConfig
+        from sam2act.config.experiment import ExperimentConfig
         from sam2act.core.registry import ENCODERS, ENVS
         ExperimentConfig(), ENVS.get("embedded")
         print("so far without")

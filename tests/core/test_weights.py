@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from sam2act.config.experiment import LanguageConfig
 from sam2act.config.load import changed, dump, load_experiment, load_network, to_dict
-from sam2act.config.schema import LanguageConfig
 from sam2act.core import weights
 from sam2act.core.assets import ASSETS
 from sam2act.core.errors import ConfigError

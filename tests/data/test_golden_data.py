@@ -15,7 +15,7 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from sam2act.config.schema import ExperimentConfig
+from sam2act.config.experiment import ExperimentConfig
 from sam2act.data.loader import gather_batch
 from sam2act.data.peract_replay.replay import ReplayRequest, import_replay
 from sam2act.data.rlbench.demo_folders import episodes_folder

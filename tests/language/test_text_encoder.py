@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from sam2act.config.schema import LanguageConfig
+from sam2act.config.experiment import LanguageConfig
 from sam2act.language.text_encoder import (
     ClipTextEncoder,
     HashedTextEncoder,

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from sam2act.config.experiment import LanguageConfig
 from sam2act.config.load import load_experiment, load_network
-from sam2act.config.schema import LanguageConfig
 from sam2act.core.types import ContractError, Observation, Session
 from sam2act.language.text_encoder import HashedTextEncoder, build_text_encoder
 from sam2act.policies.checkpoint import (

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from sam2act.config import tasks
+from sam2act.config.experiment import ExperimentConfig
 from sam2act.config.load import load_network
-from sam2act.config.schema import ExperimentConfig
 from sam2act.config.tasks import task_names
 from sam2act.core.errors import UserError
 from sam2act.data.store.builder import ensure_store

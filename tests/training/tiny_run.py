@@ -6,8 +6,8 @@ import csv
 from pathlib import Path
 
 from sam2act.cli import train
+from sam2act.config.experiment import ExperimentConfig
 from sam2act.config.load import load_experiment, load_network
-from sam2act.config.schema import ExperimentConfig
 from sam2act.policies.checkpoint import PolicyBundle, build_policy
 from sam2act.policies.sam2act.config import NetworkConfig
 from sam2act.runtime.distributed import DistributedContext

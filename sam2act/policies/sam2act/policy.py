@@ -15,7 +15,7 @@ from typing import Any, ClassVar, cast
 import torch
 from torch import Tensor, nn
 
-from sam2act.config.schema import GRAPH_MODES, ExperimentConfig
+from sam2act.config.experiment import GRAPH_MODES, ExperimentConfig
 from sam2act.core.errors import ConfigError
 from sam2act.core.specs import PolicySpec
 from sam2act.core.types import ActionChunk, KeyframeBatch, LossOutput, Observation

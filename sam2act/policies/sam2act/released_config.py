@@ -12,7 +12,7 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
-from sam2act.config.schema import ExperimentConfig
+from sam2act.config.experiment import ExperimentConfig
 from sam2act.core.errors import ConfigError
 from sam2act.core.wording import listing
 from sam2act.policies.sam2act.config import NetworkConfig

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sam2act.config.schema import ExperimentConfig
+from sam2act.config.experiment import ExperimentConfig
 from sam2act.core.errors import ConfigError
 from sam2act.core.specs import LanguageSpec, PolicySpec, square_cameras
 from sam2act.geometry.scene_bounds import SceneBounds

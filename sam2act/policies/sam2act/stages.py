@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import torch
 
-from sam2act.config.schema import ExperimentConfig
+from sam2act.config.experiment import ExperimentConfig
 from sam2act.core.errors import ConfigError
 from sam2act.nn.attention import xformers_attention
 from sam2act.policies.sam2act.config import NetworkConfig
