@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import torch
 
-from sam2act.config.load import load_experiment, load_network, to_dict
 from sam2act.config.experiment import ExperimentConfig
+from sam2act.config.load import load_experiment, load_network, to_dict
 from sam2act.policies.base import policy_class
 from sam2act.policies.checkpoint import build_policy, read_checkpoint
 from sam2act.policies.sam2act.config import NetworkConfig
