@@ -33,8 +33,8 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "policies.sam2act": (*BELOW_POLICIES, "policies.base", "policies.multiview"),
     "data": ("core", "geometry", "processing"),
     "training": (
-        *("core", "config", "runtime", "geometry", "language", "processing", "nn"),
-        *("data", "policies"),
+        *("core", "config", "runtime", "geometry", "language", "processing", "data"),
+        *("policies.base", "policies.checkpoint"),
     ),
     "envs": ("core", "data.rlbench", "runtime"),
     # Of the data only the stored state of demos: evaluation reads no images.
@@ -226,6 +226,7 @@ FORBIDDEN: Mapping[str, tuple[str, str]] = {
     "envs to data": ("envs.embedded.a", "from sam2act.data.store.store import Store"),
     "evaluation to data": ("evaluation.a", "import sam2act.data.store.store"),
     "evaluation to training": ("evaluation.a", "from sam2act.training.trainer import Trainer"),
+    "training to a policy": ("training.a", "from sam2act.policies.sam2act import stages"),
     "entry point": ("training.a", "from sam2act.train import main"),
     "command": ("reports.a", "from sam2act.cli.report import main"),
     "roof": ("newcomer", "from sam2act.policies import session"),

@@ -16,7 +16,8 @@ from sam2act.cli.evaluate import build_parser as eval_parser
 from sam2act.cli.training import build_parser as train_parser
 from sam2act.config.load import load_experiment, load_network
 from sam2act.evaluation.run import check_options
-from sam2act.training.start import run_folder
+from sam2act.policies.sam2act.policy import SAM2ActPolicy
+from sam2act.training.start import run_files
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 
@@ -50,10 +51,10 @@ def test_configurations_of_both_stages_are_possible(
         flags = list(step.command[step.command.index("-m") + 2 :])
         if stage is train_plus:
             assert task in flags[flags.index("--task_cfg_path") + 1]
-        args = train_parser(stage.STAGE).parse_args(flags)
+        args = train_parser(stage.__doc__).parse_args(flags)
         experiment = load_experiment(args.exp_cfg_path, args.exp_cfg_opts, args.task_cfg_path)
         network = load_network(args.mvt_cfg_path, args.mvt_cfg_opts, args.task_cfg_path)
-        stage.check(experiment, network)
+        SAM2ActPolicy.check_stage(2 if stage is train_plus else 1, experiment, network)
         assert experiment.tasks == task and network.use_memory == (stage is train_plus)
         assert experiment.log_every == (7 if stage is train_plus else 5)
         without_clip = "full" not in variant or "--no-downloads" in variant
@@ -86,8 +87,8 @@ def folders_of(script: ModuleType, *flags: str) -> tuple[str, str]:
     steps = steps_of(script, *flags)
     folders = set()
     for stage, step in zip((train, train_plus), steps[1:3], strict=True):
-        args = train_parser(stage.STAGE).parse_args(list(step.command[3:]))
-        folders.add(run_folder(args.log_dir, load_experiment("", args.exp_cfg_opts)))
+        args = train_parser(stage.__doc__).parse_args(list(step.command[3:]))
+        folders.add(run_files(args.log_dir, load_experiment("", args.exp_cfg_opts)).folder)
     for step in steps[3:5]:
         folders.add(eval_parser().parse_args(list(step.command[3:])).model_folder)
     (folder,) = folders

@@ -6,12 +6,13 @@ import argparse
 
 from sam2act.cli.arguments import ArgumentParser, add_device
 from sam2act.cli.status import DONE, INTERRUPTED, run_command
-from sam2act.training.run import Stage, run_stage
+from sam2act.training.options import TrainingOptions
+from sam2act.training.run import run_training
 
 
-def build_parser(stage: Stage) -> argparse.ArgumentParser:
+def build_parser(description: str) -> argparse.ArgumentParser:
     """The published flags, and those this project adds."""
-    parser = ArgumentParser(description=stage.description)
+    parser = ArgumentParser(description=description)
     add = parser.add_argument
     add("--exp_cfg_path", default="", help="yaml merged into the experiment defaults")
     add("--mvt_cfg_path", default="", help="yaml merged into the network defaults")
@@ -27,6 +28,20 @@ def build_parser(stage: Stage) -> argparse.ArgumentParser:
     return parser
 
 
-def train(stage: Stage, args: argparse.Namespace) -> int:
+def train(stage: int, args: argparse.Namespace) -> int:
     """One training run; the exit status. A run that is interrupted has saved its state."""
-    return run_command(lambda: DONE if run_stage(stage, args) else INTERRUPTED)
+    options = TrainingOptions(
+        experiment_file=args.exp_cfg_path,
+        network_file=args.mvt_cfg_path,
+        task_file=args.task_cfg_path,
+        experiment_opts=args.exp_cfg_opts,
+        network_opts=args.mvt_cfg_opts,
+        log_dir=args.log_dir,
+        device=args.device,
+        init_from=args.init_from,
+        from_scratch=getattr(args, "from_scratch", False),
+        refresh_replay=args.refresh_replay,
+        skip_bad_episodes=args.skip_bad_episodes,
+        arguments=vars(args),
+    )
+    return run_command(lambda: DONE if run_training(stage, options) else INTERRUPTED)

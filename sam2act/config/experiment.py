@@ -215,12 +215,7 @@ class ExperimentConfig:
             self.sample_distribution_mode,
             ("transition_uniform", "task_uniform", "demo_uniform_temporal"),
         )
-        require(
-            self.bs >= 2,
-            f"bs: {self.bs} cannot train, because BatchNorm in the action head needs at least two "
-            "samples per process; use bs 2 with peract.grad_accumulation for large images",
-        )
-        for key in ("epochs", "train_iter", "demo", "log_every", "image_size"):
+        for key in ("bs", "epochs", "train_iter", "demo", "log_every", "image_size"):
             require(getattr(self, key) >= 1, f"{key} must be at least 1")
         for key in ("num_workers", "demo_start", "seed"):
             require(getattr(self, key) >= 0, f"{key} must not be negative")

@@ -17,7 +17,6 @@ from torch import Tensor
 from sam2act.core.weight_names import WeightsError, require_finite
 from sam2act.core.wording import listing
 from sam2act.policies.checkpoint import CheckpointError, PolicyBundle
-from sam2act.policies.sam2act.published_weights import published_name, released_parameters
 from sam2act.training.optimizer import ClippedLamb, Lamb
 
 LOGGER = logging.getLogger(__name__)
@@ -48,7 +47,7 @@ def restore_optimizer(
         raise CheckpointError(f"the checkpoint's optimizer_state is malformed; {WEIGHTS_ALONE}")
     _check_same_optimizer(bundle, written_with)
     groups = trained_names(bundle)
-    order = released_order(bundle)
+    order = bundle.policy.weight_adapter.released_order()
     saved = [len(group["params"]) for group in state["param_groups"]]
     own = [len(names) for names in groups]
     if saved == own:
@@ -82,7 +81,7 @@ def to_released(state: Mapping[str, Any], bundle: PolicyBundle) -> dict[str, Any
         CheckpointError: the state is not for the tensors that this policy trains, or the released
             network has other ones.
     """
-    order = released_order(bundle)
+    order = bundle.policy.weight_adapter.released_order()
     if [len(group["params"]) for group in state["param_groups"]] == [len(order)]:
         return dict(state)  # a released file
     if not order:
@@ -113,21 +112,14 @@ def to_released(state: Mapping[str, Any], bundle: PolicyBundle) -> dict[str, Any
 
 
 def trained_names(bundle: PolicyBundle) -> list[list[str]]:
-    """Released names of the tensors of each parameter group, in the optimiser's order."""
+    """Names in files of the tensors of each parameter group, in the optimiser's order."""
+    adapter = bundle.policy.weight_adapter
     names = {
-        id(parameter): published_name(name.removeprefix("network."))
+        id(parameter): adapter.parameter_name(name)
         for name, parameter in bundle.policy.named_parameters()
     }
     groups = bundle.policy.parameter_groups()
     return [[names[id(parameter)] for parameter in group["params"]] for group in groups]
-
-
-def released_order(bundle: PolicyBundle) -> list[str]:
-    """All parameters of the released network; empty if this network has no counterpart there."""
-    try:
-        return released_parameters(bundle.model_state())
-    except WeightsError:  # another encoder, or one without adapters
-        return []
 
 
 def _check_same_optimizer(bundle: PolicyBundle, written_with: Mapping[str, Any] | None) -> None:
@@ -220,8 +212,9 @@ def _check_moments(
 ) -> None:
     """Raise `CheckpointError` unless moments have the shapes of their tensors and are finite."""
     names = [name for group in groups for name in group]
+    adapter = bundle.policy.weight_adapter
     shapes = {
-        published_name(name.removeprefix("network.")): parameter.shape
+        adapter.parameter_name(name): parameter.shape
         for name, parameter in bundle.policy.named_parameters()
     }
     values = {

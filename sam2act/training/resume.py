@@ -28,30 +28,23 @@ from sam2act.core.errors import ConfigError
 from sam2act.core.run_folder import RunFolder
 from sam2act.core.tasks import RLBENCH_TASKS, expand_tasks
 from sam2act.core.wording import listing
-from sam2act.policies.sam2act.config import NetworkConfig
+from sam2act.policies.base import policy_class
 from sam2act.training.budget import TrainingBudget
 
-# Keys of the experiment and of the network config that may differ from those of the checkpoint
-# that a run continues from. A key that is not listed must stay: so must every new one.
+# Keys of the experiment config that may differ from those of the checkpoint that a run continues
+# from; a policy names those of its own (`Policy.may_change`). A key that is not listed must stay:
+# so must every new one.
 MAY_CHANGE = (
     *("exp_id", "exp_name", "resume"),  # where the run lies; which file it continues from
     *("data_folder", "store_folder", "replay_folder"),  # the demonstrations are compared themselves
-    *("language.weights_path", "language.cache", "sam2_ckpt"),  # places of files
+    *("language.weights_path", "language.cache"),  # places of files
     *("num_workers", "wandb", "log_every", "validation.every"),  # how it runs and is watched
     "epochs",  # compared with the updates that are done: `_check_epochs`
     *("bs", "peract.grad_accumulation"),  # samples per update are compared: `_check_samples`
     # The same function computed otherwise, up to rounding.
     *("peract.compile", "peract.amp_dtype", "peract.skip_dead_lora"),
-    *("activation_checkpointing", "memory_checkpointing", "attention_backend", "xops"),
-    "renderer.backend",
     "eval.*",  # training does not read them
-    *("agent", "peract_official.*", "decoder_dropout", "final_dim"),  # nothing reads them
-)
-# Keys of the network config that may also differ between the two stages.
-MAY_CHANGE_IN_STAGE_TWO = (
-    *("use_memory", "num_maskmem", "memory_*", "frozen_eval", "stage_two_freeze_skip_convs"),
-    *("attn_dropout", "wpt_img_aug", "st_wpt_loc_*", "img_aug_2", "data.points"),  # noise
-    *("heatmap_half", "target_projection", "skip_convs", "lora_finetune", "encoder_trainable"),
+    *("agent", "peract_official.*"),  # nothing reads them
 )
 # Keys of the experiment config that decide what the network sees.
 SEEN_BY_THE_NETWORK = (
@@ -122,7 +115,7 @@ def recorded(path: Path, content: Mapping[str, Any]) -> Recorded:
     return Recorded(values)
 
 
-def requested(experiment: ExperimentConfig, network: NetworkConfig) -> dict[str, Any]:
+def requested(experiment: ExperimentConfig, network: Any) -> dict[str, Any]:
     """Dotted key -> value of both configs."""
     values = flat(to_dict(experiment)) | flat(to_dict(network))
     return values | {"tasks": _task_text(experiment.tasks)}
@@ -137,7 +130,7 @@ def check_resume(
     path: Path,
     content: Mapping[str, Any],
     experiment: ExperimentConfig,
-    network: NetworkConfig,
+    network: Any,
     *,
     processes: int,
     init_from: str = "",
@@ -160,7 +153,7 @@ def check_resume(
     """
     known = recorded(path, content)
     found = differences(known.values, requested(experiment, network))
-    refused = [item for item in found if not _matches(item.key, MAY_CHANGE)]
+    refused = [item for item in found if not _matches(item.key, _may_change(network))]
     refused += _check_samples(known, experiment, processes)
     if refused:
         raise ConfigError(f"{path}: was trained with other values: {listing(refused)}; {_NEW_RUN}")
@@ -222,11 +215,11 @@ def check_demonstrations(
         )
 
 
-def check_stage_one(
+def check_earlier_stage(
     path: Path,
     content: Mapping[str, Any],
     experiment: ExperimentConfig,
-    network: NetworkConfig,
+    network: Any,
     *,
     same_run: bool,
 ) -> list[Difference]:
@@ -247,7 +240,7 @@ def check_stage_one(
         ConfigError: the network, its inputs or the tasks differ.
     """
     known = recorded(path, content).values
-    free = (*MAY_CHANGE, *MAY_CHANGE_IN_STAGE_TWO)
+    free = (*_may_change(network), *policy_class(network).may_change_between_stages)
     network_keys = flat(to_dict(network))
     found = differences(known, requested(experiment, network))
     refused = [
@@ -271,12 +264,18 @@ def weights_differ_in(
     path: Path,
     content: Mapping[str, Any],
     experiment: ExperimentConfig,
-    network: NetworkConfig,
+    network: Any,
 ) -> list[Difference]:
     """What the network of a checkpoint saw or was otherwise than that of a run starting from it."""
     found = differences(recorded(path, content).values, requested(experiment, network))
     keys = {*flat(to_dict(network)), *SEEN_BY_THE_NETWORK, "tasks", "image_size"}
-    return [item for item in found if item.key in keys and not _matches(item.key, MAY_CHANGE)]
+    free = _may_change(network)
+    return [item for item in found if item.key in keys and not _matches(item.key, free)]
+
+
+def _may_change(network: Any) -> tuple[str, ...]:
+    """Patterns of keys of both configs that may differ from those of a run that is continued."""
+    return (*MAY_CHANGE, *policy_class(network).may_change)
 
 
 def _task_text(tasks: str) -> str:

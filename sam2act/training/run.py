@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-import argparse
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 
 from sam2act.config.experiment import ExperimentConfig
 from sam2act.config.load import load_experiment, load_network, to_dict
+from sam2act.core.run_folder import RunFolder
 from sam2act.policies.base import policy_class
 from sam2act.policies.checkpoint import build_policy, read_checkpoint
-from sam2act.policies.sam2act.config import NetworkConfig
 from sam2act.runtime.allocator import keep_freed_memory
 from sam2act.runtime.distributed import DistributedContext, distributed_context
 from sam2act.training.budget import autocast_dtype
+from sam2act.training.options import TrainingOptions
 from sam2act.training.run_data import build_training_data
 from sam2act.training.run_log import RunLog, configure_console
 from sam2act.training.start import (
-    check_available,
     checkpoint_to_resume,
     describe_run,
+    needs_pretrained,
     read_run_to_resume,
     resume_run,
-    run_folder,
-    start_policy,
+    run_files,
+    start_run,
     write_run_configs,
 )
 from sam2act.training.stores import DataOptions
@@ -35,108 +35,111 @@ from sam2act.training.trainer import Trainer
 LOGGER = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Stage:
-    """What distinguishes the two stages."""
-
-    description: str
-    number: int  # 1 or 2
-    start: Callable[[argparse.Namespace, Trainer], None]  # weights of a run that is not resumed
-    needs_pretrained_encoder: Callable[[argparse.Namespace], bool]
-    checkpoint_prefix: str
-    config_suffix: str
-
-
-def run_stage(stage: Stage, args: argparse.Namespace) -> bool:
-    """One training run from its command line; False if it was interrupted, with its state saved.
+def run_training(stage: int, options: TrainingOptions) -> bool:
+    """One training run of stage 1 or 2; False if it was interrupted, with its state saved.
 
     Raises:
         UserError, OSError: what the user can mend.
     """
-    experiment = load_experiment(args.exp_cfg_path, args.exp_cfg_opts, args.task_cfg_path)
-    network = load_network(args.mvt_cfg_path, args.mvt_cfg_opts, args.task_cfg_path)
-    policy_class(network).check_stage(stage.number, experiment, network)
-    with distributed_context(args.device) as world:
-        return _train(stage, args, experiment, network, world)
+    task = options.task_file
+    experiment = load_experiment(options.experiment_file, options.experiment_opts, task)
+    network = load_network(options.network_file, options.network_opts, task)
+    policy_class(network).check_stage(stage, experiment, network)
+    with distributed_context(options.device) as world:
+        configure_console(world.rank)
+        if world.device.type == "cpu":
+            keep_freed_memory()
+        files = run_files(options.log_dir, experiment, stage)
+        return _train(files, options, experiment, network, world)
 
 
 def _train(
-    stage: Stage,
-    args: argparse.Namespace,
+    files: RunFolder,
+    options: TrainingOptions,
     experiment: ExperimentConfig,
-    network: NetworkConfig,
+    network: Any,
     world: DistributedContext,
 ) -> bool:
     """Build everything and train; False if the run was interrupted."""
-    configure_console(world.rank)
-    if world.device.type == "cpu":
-        keep_freed_memory()
-    folder = run_folder(args.log_dir, experiment)
-    resume_from = checkpoint_to_resume(folder, experiment, stage.checkpoint_prefix)
-    content = None
-    if resume_from is not None:  # compared before anything is written
-        content = read_run_to_resume(
-            *(resume_from, folder, stage.checkpoint_prefix, experiment, network),
-            processes=world.size,
-            init_from=args.init_from,
-        )
-    elif args.init_from:  # looked at before a store is built, which can take hours
-        read_checkpoint(args.init_from)
-    check_available(experiment, network, world.device)
+    resume_from = checkpoint_to_resume(files, experiment)
+    content = _read(resume_from, files, options, experiment, network, world)
+    policy_class(network).check_available(experiment, network, world.device)
     dtype = autocast_dtype(experiment, world.device)
     bundle = build_policy(
         experiment,
         network,
         float16=dtype == torch.float16,
-        pretrained=resume_from is None and stage.needs_pretrained_encoder(args),
+        pretrained=resume_from is None and needs_pretrained(files.stage, options),
         seed=experiment.seed,
     )
-    options = DataOptions(args.refresh_replay, args.skip_bad_episodes)
-    data = build_training_data(experiment, bundle.policy.spec, world, options)
+    data_options = DataOptions(options.refresh_replay, options.skip_bad_episodes)
+    data = build_training_data(experiment, bundle.policy.spec, world, data_options)
     bundle.policy.to(world.device)
-    trainer = Trainer(bundle, data, world, folder, dtype=dtype, prefix=stage.checkpoint_prefix)
+    trainer = Trainer(bundle, data, world, files, dtype=dtype)
     if resume_from is None or content is None:
-        stage.start(args, trainer)
+        start_run(trainer, options)
     else:
         resume_run(trainer, resume_from, content)
         del content
-    start_policy(trainer, fresh=resume_from is None)
-    if trainer.step >= trainer.plan.total_updates:
-        LOGGER.info("nothing to do: %d updates are done already", trainer.step)
+    bundle.policy.on_start(trainer.start_data(), fresh=resume_from is None)
+    if trainer.finished:
+        LOGGER.info("nothing to do: %d updates are done already", trainer.updater.state.step)
         return True
-    _begin(stage, args, trainer, resumed=resume_from is not None)
-    return _run(stage, trainer)
+    _begin(trainer, options, resumed=resume_from is not None)
+    return _run(trainer)
 
 
-def _begin(stage: Stage, args: argparse.Namespace, trainer: Trainer, *, resumed: bool) -> None:
+def _read(
+    resume_from: Path | None,
+    files: RunFolder,
+    options: TrainingOptions,
+    experiment: ExperimentConfig,
+    network: Any,
+    world: DistributedContext,
+) -> dict[str, Any] | None:
+    """The checkpoint to continue from; read before anything is written or built.
+
+    That of `init_from` is looked at, too: to build a store can take hours.
+    """
+    if resume_from is None:
+        if options.init_from:
+            read_checkpoint(options.init_from)
+        return None
+    return read_run_to_resume(
+        *(resume_from, files, experiment, network),
+        processes=world.size,
+        init_from=options.init_from,
+    )
+
+
+def _begin(trainer: Trainer, options: TrainingOptions, *, resumed: bool) -> None:
     """Say what will be trained, and write its configs: beside weights that others made only
     together with the first own ones."""
     if not trainer.world.is_main:
         return
 
     def write_configs() -> None:
-        write_run_configs(trainer.folder, trainer.bundle, vars(args), stage.config_suffix)
-        trainer.after_saving = lambda: None
+        write_run_configs(trainer.files, trainer.bundle, options)
+        trainer.checkpointer.after_saving = lambda: None
 
     if resumed:
-        trainer.after_saving = write_configs
+        trainer.checkpointer.after_saving = write_configs
     else:
         write_configs()
     describe_run(trainer)
 
 
-def _run(stage: Stage, trainer: Trainer) -> bool:
+def _run(trainer: Trainer) -> bool:
     """Train with a log; False if the run was interrupted."""
-    experiment, world = trainer.experiment, trainer.world
+    experiment, step = trainer.experiment, trainer.updater.state.step
     log = RunLog(
-        trainer.folder,
-        rank=world.rank,
-        resume_step=trainer.step + 1 if trainer.step else 0,
+        trainer.files,
+        rank=trainer.world.rank,
+        resume_step=step + 1 if step else 0,
         wandb=experiment.wandb,
         project=experiment.exp_id,
         name=experiment.exp_name,
         config=to_dict(experiment),
-        suffix=stage.config_suffix,
     )
     try:
         return trainer.run(log)

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from sam2act.core.files import naming, replacing
+from sam2act.core.run_folder import RunFolder
 
 LOGGER = logging.getLogger(__name__)
 STEP_COLUMN = "step"
@@ -31,11 +32,6 @@ class _Sink(Protocol):
 
     def close(self) -> None:
         """Ends the recording."""
-
-
-def metrics_name(suffix: str = "") -> str:
-    """Name of the table in the run folder."""
-    return f"metrics{suffix}.csv"
 
 
 def configure_console(rank: int = 0) -> None:
@@ -52,7 +48,7 @@ class RunLog:
     """Writes the figures of one run; on ranks other than 0 every call does nothing.
 
     Args:
-        folder: run folder; `metrics.csv` in it survives a resume, without the rows of steps that
+        files: of the run; the table of figures survives a resume, without the rows of steps that
             will be run again.
         rank: global rank.
         resume_step: first step that this process will log; 0 starts anew.
@@ -60,12 +56,11 @@ class RunLog:
         project: wandb project (`exp_id`).
         name: wandb run name (`exp_name`).
         config: experiment configuration shown by wandb.
-        suffix: appended to the name `metrics` (the two stages share a folder).
     """
 
     def __init__(
         self,
-        folder: Path,
+        files: RunFolder,
         *,
         rank: int = 0,
         resume_step: int = 0,
@@ -73,16 +68,15 @@ class RunLog:
         project: str = "sam2act",
         name: str = "",
         config: Mapping[str, Any] | None = None,
-        suffix: str = "",
     ) -> None:
         self._sinks: list[_Sink] = []
         if rank != 0:
             return
-        folder.mkdir(parents=True, exist_ok=True)
-        self._sinks.append(CsvSink(folder / metrics_name(suffix), resume_step))
-        optional = [_open_tensorboard(folder / suffix.strip("_"), resume_step)]
+        files.folder.mkdir(parents=True, exist_ok=True)
+        self._sinks.append(CsvSink(files.metrics, resume_step))
+        optional = [_open_tensorboard(files.events, resume_step)]
         if wandb:
-            optional.append(_open_wandb(folder, project, name, config))
+            optional.append(_open_wandb(files, project, name, config))
         self._sinks += [sink for sink in optional if sink is not None]
 
     def log(
@@ -233,7 +227,7 @@ def _open_tensorboard(folder: Path, resume_step: int) -> _Sink | None:
 
 
 def _open_wandb(
-    folder: Path, project: str, name: str, config: Mapping[str, Any] | None
+    files: RunFolder, project: str, name: str, config: Mapping[str, Any] | None
 ) -> _Sink | None:
     """A started wandb run, None (after one warning) where wandb cannot be used."""
     try:
@@ -242,19 +236,21 @@ def _open_wandb(
         LOGGER.warning(
             'wandb: True, but the package is missing (pip install -e ".[train]"); '
             "figures go to the console and %s only",
-            metrics_name(),
+            files.metrics.name,
         )
         return None
     try:
         if os.environ.get("WANDB_API_KEY") and os.environ.get("WANDB_MODE") != "offline":
             wandb.login()
-        run = wandb.init(project=project, name=name, config=dict(config or {}), dir=str(folder))
+        run = wandb.init(
+            project=project, name=name, config=dict(config or {}), dir=str(files.folder)
+        )
     except wandb.Error as error:
         LOGGER.warning(
             "wandb did not start (%s); set WANDB_MODE=offline or WANDB_API_KEY, or wandb False; "
             "figures go to the console and %s only",
             error,
-            metrics_name(),
+            files.metrics.name,
         )
         return None
     return _WandbSink(run)

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sam2act.core.types import KeyframeBatch
+from sam2act.core.types import Batch
 from sam2act.policies.base import Policy
-from sam2act.policies.multiview.targets import TrainingNoise
 from sam2act.runtime.distributed import DistributedContext
 from sam2act.training.keyframe_means import KeyframeMeans
 from sam2act.training.seeding import step_generator
@@ -22,9 +21,7 @@ class ValidationData:
     """The held-out samples, numbered from 0 to `count` - 1 over all processes."""
 
     count: int
-    batches: Callable[
-        [], Iterator[tuple[Tensor, KeyframeBatch]]
-    ]  # this process's numbers and samples
+    batches: Callable[[], Iterator[tuple[Tensor, Batch]]]  # this process's numbers and samples
 
 
 @torch.no_grad()
@@ -40,12 +37,12 @@ def validation_losses(
 ) -> dict[str, float]:
     """Mean of every loss term over all held-out samples, without augmentation.
 
-    Every sample always gets the same draws, so values of different epochs are comparable.
+    Every sample always gets the same noise, so values of different epochs are comparable.
 
     Args:
         policy: in evaluation mode afterwards.
         data: held-out samples.
-        language: (instructions, L, lang_dim) on the device.
+        language: (instructions, L, D) on the device.
         world: this process; all processes take part and get the same result.
         seed: seed of the run.
         autocast: makes the context of the forward pass.
@@ -55,13 +52,12 @@ def validation_losses(
     world.copy_from_main(policy.buffers())  # BatchNorm statistics are kept per process
     names = ("total_loss", *policy.term_names)
     sums = torch.zeros(len(names), device=world.device)
-    draws = TrainingNoise.sample(data.count, step_generator(seed, 0, "validation"))
+    noise = policy.sample_noise(data.count, step_generator(seed, 0, "validation"))
     for numbers, batch in data.batches():
         batch = batch.to(world.device)
         with autocast():
-            output = policy.loss(
-                batch, language[batch.instruction], draws.select(numbers).to(world.device)
-            )
+            own = noise.select(numbers).to(world.device)
+            output = policy.loss(batch, language[batch.instruction], own)
         values = {"total_loss": output.total, **output.terms}
         sums += len(batch) * torch.stack([values[name].float() for name in names])
         if by_keyframe is not None:

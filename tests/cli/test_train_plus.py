@@ -17,8 +17,8 @@ from sam2act.policies.base import NoState
 from sam2act.policies.checkpoint import load_policy, read_checkpoint
 from sam2act.policies.sam2act.memory.bank import MemoryBank
 from sam2act.policies.sam2act.policy import SAM2ActPolicy
+from sam2act.policies.sam2act.stages import published_samples
 from sam2act.training.budget import TrainingBudget
-from sam2act.training.start import published_samples
 from tests.golden_files import plain_id
 from tests.training import tiny_run
 

@@ -93,7 +93,7 @@ def test_opts_win_over_yaml() -> None:
         ("bss 3", "unknown key bss; did you mean bs"),
         ("peract.lrr 3", "unknown key peract.lrr; did you mean lr"),
         ("bs", "pairs"),
-        ("bs 1", "BatchNorm"),
+        ("bs 0", "bs must be at least 1"),
         ("bs many", "bs"),
         ("peract 3", "section"),
         ("peract.optimizer_type sgd", "optimizer_type"),

@@ -12,7 +12,9 @@ import torch
 from torch import Tensor
 
 from sam2act.config.load import load_experiment
+from sam2act.core.run_folder import RunFolder
 from sam2act.core.types import LossOutput
+from sam2act.policies.base import Policy
 from sam2act.runtime.distributed import DistributedContext
 from sam2act.training.trainer import Trainer, TrainingData
 
@@ -20,7 +22,7 @@ WORLD = DistributedContext(rank=0, size=1, device=torch.device("cpu"))
 SCALE = 65536.0  # first scale of the gradient scaler, as published
 
 
-class ScriptedPolicy(torch.nn.Module):
+class ScriptedPolicy(Policy):
     """Parameters whose loss in update k is `losses[k]()`."""
 
     def __init__(
@@ -29,15 +31,6 @@ class ScriptedPolicy(torch.nn.Module):
         super().__init__()
         self.trained = torch.nn.ParameterList(parameters)
         self.losses = iter(losses)
-
-    sample_value_names = ()
-
-    def parameter_groups(self) -> list[dict[str, Any]]:
-        """One group, as published."""
-        return [{"params": list(self.trained)}]
-
-    def compile_network(self, _mode: str) -> None:
-        """Nothing to compile."""
 
     def forward(self, *_batch: Any) -> LossOutput:
         """The next loss, in float32 whatever the trainer's precision."""
@@ -63,11 +56,11 @@ class ScriptedTrainer:
         bundle: Any = SimpleNamespace(
             policy=ScriptedPolicy(parameters, losses), experiment=experiment
         )
-        data = TrainingData(lambda *_: iter(()), None, torch.zeros(1, 1, 1), ("a", "b"))
-        self.trainer = Trainer(bundle, data, WORLD, folder, dtype=torch.float16)
+        data = TrainingData(lambda *_: iter(()), None, torch.zeros(1, 1, 1), {"a": "", "b": ""})
+        self.trainer = Trainer(bundle, data, WORLD, RunFolder(folder), dtype=torch.float16)
         self.rates: list[float] = []  # of the updates that moved something
         self.gradients: list[list[np.ndarray]] = []  # of the same, after unscaling
-        self.trainer.optimizer.register_step_pre_hook(self._note)
+        self.trainer.updater.optimizer.register_step_pre_hook(self._note)
 
     def _note(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
         (group,) = optimizer.param_groups
@@ -83,7 +76,7 @@ class ScriptedTrainer:
     @property
     def scale(self) -> float:
         """Of the gradient scaler."""
-        return self.trainer.scaler.get_scale()
+        return self.trainer.updater.scaler.get_scale()
 
 
 def overflowing(loss: Callable[[], Tensor]) -> Callable[[], Tensor]:

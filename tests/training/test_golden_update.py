@@ -65,7 +65,7 @@ def test_updates_with_a_skipped_one_follow_the_stored_trajectory(
         run.update()
         assert_equal_to(parameters, values)
     assert len(run.rates) == len(gradients)
-    assert run.trainer.schedule.next_step == run.trainer.step == len(losses)
+    assert run.trainer.updater.schedule.next_step == run.trainer.updater.state.step == len(losses)
 
 
 def assert_equal_to(parameters: list[Parameter], values: list[np.ndarray]) -> None:
@@ -78,7 +78,7 @@ def test_scale_doubles_after_two_thousand_good_updates(tmp_path: Path) -> None:
     run = ScriptedTrainer(
         [parameter], [parameter.sum] * 3, lr=0.01, opts=CONSTANT_RATE, folder=tmp_path
     )
-    scaler = run.trainer.scaler
+    scaler = run.trainer.updater.scaler
     run.update()
     state = scaler.state_dict()
     assert (state["growth_factor"], state["backoff_factor"]) == (2.0, 0.5)

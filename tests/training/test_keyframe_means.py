@@ -127,9 +127,9 @@ def test_every_micro_batch_is_counted_once(folder: Path) -> None:
     trainer = tiny_run.build_trainer(
         folder, DistributedContext(0, 1, CPU), "peract.grad_accumulation 2"
     )
-    assert trainer.by_keyframe is not None
+    assert trainer.updater.by_keyframe is not None
     added = []
-    trainer.by_keyframe.add = lambda values, identities: added.append(
+    trainer.updater.by_keyframe.add = lambda values, identities: added.append(
         (values["excess"], identities)
     )
     batches = list(trainer.data.training(0, 4))

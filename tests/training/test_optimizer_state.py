@@ -14,7 +14,6 @@ from sam2act.policies.checkpoint import CheckpointError, PolicyBundle, build_pol
 from sam2act.policies.sam2act.published_weights import WeightsError, released_parameters
 from sam2act.training.optimizer import build_optimizer
 from sam2act.training.optimizer_state import (
-    released_order,
     restore_optimizer,
     to_released,
     trained_names,
@@ -42,6 +41,10 @@ def optimizer_of(bundle: PolicyBundle) -> torch.optim.Optimizer:
         lr=1e-3,
         weight_decay=peract.lambda_weight_l2,
     )
+
+
+def released_order(bundle: PolicyBundle) -> list[str]:
+    return bundle.policy.weight_adapter.released_order()
 
 
 def give_gradients(parameters: dict[str, torch.nn.Parameter], seed: int) -> None:

@@ -33,10 +33,10 @@ def folder(tmp_path_factory) -> Path:
 
 def gradients(trainer: Trainer) -> dict[str, torch.Tensor]:
     """Gradients of the first batch with BatchNorm on its running statistics."""
-    trainer.module.train()
+    trainer.updater.module.train()
     trainer.bundle.policy.network.fine.head.norm.eval()
     batch = next(trainer.data.training(0, 1))
-    trainer._loss(batch, 0).total.backward()
+    trainer.updater.loss(batch, 0).total.backward()
     return {n: p.grad for n, p in trainer.bundle.policy.named_parameters() if p.requires_grad}
 
 

@@ -13,12 +13,12 @@ from sam2act.config.load import load_experiment, load_network
 from sam2act.core.errors import ConfigError
 from sam2act.core.tasks import RLBENCH_TASKS
 from sam2act.policies.checkpoint import read_checkpoint
+from sam2act.policies.sam2act.policy import SAM2ActPolicy
 from sam2act.training.resume import (
     MAY_CHANGE,
-    MAY_CHANGE_IN_STAGE_TWO,
     SEEN_BY_THE_NETWORK,
+    check_earlier_stage,
     check_resume,
-    check_stage_one,
     requested,
 )
 from tests.golden_files import plain_id
@@ -102,7 +102,7 @@ def test_config_is_written_with_the_first_own_checkpoint(folder: Path, monkeypat
     def fail(*_args, **_options) -> None:
         raise OSError(28, "No space left on device", "model_1.pth")
 
-    monkeypatch.setattr("sam2act.training.trainer.save_checkpoint", fail)
+    monkeypatch.setattr("sam2act.training.checkpointer.save_checkpoint", fail)
     assert tiny_run.run(folder, "epochs 2") == 2
     assert (run / "exp_cfg.yaml").read_text() == before
 
@@ -179,7 +179,7 @@ def test_stage_two_needs_the_network_and_inputs_of_stage_one(finished: Path) -> 
     content = read_checkpoint(path)
     memory = "use_memory True num_maskmem 3 memory_mask_size 4"
     experiment, network = tiny_run.configs(finished, "epochs 9 bs 8 peract.lr 1e-6", memory)
-    assert check_stage_one(path, content, experiment, network, same_run=True) == []
+    assert check_earlier_stage(path, content, experiment, network, same_run=True) == []
     for more, more_network, said in (
         ("cameras [front]", "", "cameras"),
         ("scene_bounds [0,0,0,1,1,1]", "", "scene_bounds"),
@@ -187,11 +187,11 @@ def test_stage_two_needs_the_network_and_inputs_of_stage_one(finished: Path) -> 
     ):
         configs = tiny_run.configs(finished, more, f"{memory} {more_network}")
         with pytest.raises(ConfigError, match=said):
-            check_stage_one(path, content, *configs, same_run=False)
+            check_earlier_stage(path, content, *configs, same_run=False)
     others = tiny_run.configs(finished, "tasks close_jar", memory)
     with pytest.raises(ConfigError, match="tasks open_drawer -> close_jar"):
-        check_stage_one(path, content, *others, same_run=True)
-    (said,) = check_stage_one(path, content, *others, same_run=False)
+        check_earlier_stage(path, content, *others, same_run=True)
+    (said,) = check_earlier_stage(path, content, *others, same_run=False)
     assert said.key == "tasks"
 
 
@@ -208,7 +208,7 @@ def test_shipped_stage_two_configs_fit_those_of_stage_one() -> None:
         }
         experiment = load_experiment(f"configs/{plus}.yaml")
         network = load_network(f"configs/mvt/{plus}.yaml")
-        found = check_stage_one(Path("x.pth"), content, experiment, network, same_run=True)
+        found = check_earlier_stage(Path("x.pth"), content, experiment, network, same_run=True)
         assert found == [], name
 
 
@@ -222,5 +222,6 @@ def test_tables_name_real_keys() -> None:
     from fnmatch import fnmatch
 
     keys = requested(load_experiment(), load_network("configs/mvt/sam2act.yaml"))
-    for pattern in (*MAY_CHANGE, *MAY_CHANGE_IN_STAGE_TWO, *SEEN_BY_THE_NETWORK):
+    own = (*SAM2ActPolicy.may_change, *SAM2ActPolicy.may_change_between_stages)
+    for pattern in (*MAY_CHANGE, *own, *SEEN_BY_THE_NETWORK):
         assert any(fnmatch(key, pattern) for key in keys), pattern

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 import torch
 
+from sam2act.core.run_folder import RunFolder
 from sam2act.training import run_log
-from sam2act.training.run_log import RunLog, as_numbers, metrics_name
+from sam2act.training.run_log import RunLog, as_numbers
 
 
 @pytest.fixture(autouse=True)
@@ -23,12 +24,12 @@ def no_tensorboard(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def table(folder: Path) -> list[dict[str, str]]:
-    with (folder / metrics_name()).open(newline="") as file:
+    with RunFolder(folder).metrics.open(newline="") as file:
         return list(csv.DictReader(file))
 
 
 def test_rows_carry_step_and_values_and_new_names_extend_the_table(tmp_path: Path) -> None:
-    log = RunLog(tmp_path)
+    log = RunLog(RunFolder(tmp_path))
     log.log(0, {"loss": torch.tensor(0.1, dtype=torch.float64)})
     log.log(100, {"loss": 0.5, "lr": 1e-5})
     log.close()
@@ -39,11 +40,11 @@ def test_rows_carry_step_and_values_and_new_names_extend_the_table(tmp_path: Pat
 
 
 def test_resume_drops_rows_that_will_be_run_again(tmp_path: Path) -> None:
-    log = RunLog(tmp_path)
+    log = RunLog(RunFolder(tmp_path))
     for step in (0, 100, 200, 300):
         log.log(step, {"loss": step})
     log.close()
-    resumed = RunLog(tmp_path, resume_step=200)
+    resumed = RunLog(RunFolder(tmp_path), resume_step=200)
     resumed.log(200, {"loss": -1.0})
     resumed.close()
     assert [(row["step"], row["loss"]) for row in table(tmp_path)] == [
@@ -51,29 +52,29 @@ def test_resume_drops_rows_that_will_be_run_again(tmp_path: Path) -> None:
         ("100", "100.0"),
         ("200", "-1.0"),
     ]
-    RunLog(tmp_path).close()
+    RunLog(RunFolder(tmp_path)).close()
     assert table(tmp_path) == []
 
 
 def test_torn_last_line_is_dropped(tmp_path: Path) -> None:
-    log = RunLog(tmp_path)
+    log = RunLog(RunFolder(tmp_path))
     log.log(1, {"loss": 1.0})
     log.close()
-    with (tmp_path / metrics_name()).open("a") as file:
+    with RunFolder(tmp_path).metrics.open("a") as file:
         file.write("2,0.1")
-    RunLog(tmp_path, resume_step=10).close()
+    RunLog(RunFolder(tmp_path), resume_step=10).close()
     assert [row["step"] for row in table(tmp_path)] == ["1"]
 
 
 def test_foreign_file_is_not_overwritten(tmp_path: Path) -> None:
-    (tmp_path / metrics_name()).write_text("a,b\n1,2\n")
-    with pytest.raises(ValueError, match=metrics_name()):
-        RunLog(tmp_path)
-    assert (tmp_path / metrics_name()).read_text() == "a,b\n1,2\n"
+    RunFolder(tmp_path).metrics.write_text("a,b\n1,2\n")
+    with pytest.raises(ValueError, match="metrics.csv"):
+        RunLog(RunFolder(tmp_path))
+    assert RunFolder(tmp_path).metrics.read_text() == "a,b\n1,2\n"
 
 
 def test_other_ranks_write_nothing(tmp_path: Path) -> None:
-    log = RunLog(tmp_path / "run", rank=1, wandb=True)
+    log = RunLog(RunFolder(tmp_path / "run"), rank=1, wandb=True)
     log.log(0, {"loss": 1.0})
     log.message("text")
     log.close()
@@ -82,7 +83,7 @@ def test_other_ranks_write_nothing(tmp_path: Path) -> None:
 
 def test_console_shows_figures(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, logger="sam2act"):
-        log = RunLog(tmp_path)
+        log = RunLog(RunFolder(tmp_path))
         log.log(7, {"total_loss": torch.tensor(0.25)})
         log.message("epoch 1")
         log.log(8, {"quiet": 1.0}, console=False)
@@ -106,7 +107,7 @@ def test_missing_wandb_gives_one_warning(
 ) -> None:
     monkeypatch.setitem(sys.modules, "wandb", None)
     with caplog.at_level(logging.WARNING):
-        log = RunLog(tmp_path, wandb=True)
+        log = RunLog(RunFolder(tmp_path), wandb=True)
         log.log(0, {"loss": 1.0})
         log.log(1, {"loss": 1.0})
     warnings = [record for record in caplog.records if record.levelno == logging.WARNING]
@@ -147,13 +148,13 @@ def test_wandb_gets_project_name_config_and_figures(
     monkeypatch.setitem(sys.modules, "wandb", fake)
     monkeypatch.setenv("WANDB_API_KEY", "key")
     monkeypatch.setenv("WANDB_MODE", "offline")
-    log = RunLog(tmp_path, wandb=True, project="id", name="name", config={"bs": 8})
+    log = RunLog(RunFolder(tmp_path), wandb=True, project="id", name="name", config={"bs": 8})
     log.log(5, {"loss": torch.tensor(2.0)})
     log.close()
     options = {"project": "id", "name": "name", "config": {"bs": 8}, "dir": str(tmp_path)}
     assert fake.calls == [("init", options), ("log", 5, {"loss": 2.0}), ("finish",)]
     monkeypatch.setenv("WANDB_MODE", "online")
-    RunLog(tmp_path, wandb=True)
+    RunLog(RunFolder(tmp_path), wandb=True)
     assert ("login",) in fake.calls
 
 
@@ -162,7 +163,7 @@ def test_wandb_that_cannot_start_does_not_stop_the_run(
 ) -> None:
     monkeypatch.setitem(sys.modules, "wandb", FakeWandb(fails=True))
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
-    log = RunLog(tmp_path, wandb=True)
+    log = RunLog(RunFolder(tmp_path), wandb=True)
     log.log(0, {"loss": 1.0})
     assert "wandb did not start" in caplog.text
     assert len(table(tmp_path)) == 1
@@ -186,7 +187,7 @@ def test_tensorboard_is_used_where_installed(
     fake = types.ModuleType("torch.utils.tensorboard")
     fake.SummaryWriter = SummaryWriter  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", fake)
-    log = RunLog(tmp_path, resume_step=3)
+    log = RunLog(RunFolder(tmp_path), resume_step=3)
     log.log(3, {"loss": 1.5})
     log.close()
     assert seen == [(str(tmp_path), 3), ("loss", 1.5, 3), "closed"]

@@ -61,16 +61,15 @@ def test_resume_in_mid_epoch_repeats_the_uninterrupted_run(
 ) -> None:
     whole = tiny_run.build_trainer(folder, WORLD, more)
     expected = [float(_update(whole)) for _ in range(5)]
-    part = tiny_run.build_trainer(folder, WORLD, more)
-    part.folder = tmp_path
+    part = tiny_run.build_trainer(folder, WORLD, more, log_dir=tmp_path)
     for _ in range(2):
         _update(part)
     part.save_last(-1)
     resumed = tiny_run.build_trainer(folder, WORLD, more)
-    resumed.resume(read_checkpoint(tmp_path / "model_last.pth"))
-    assert resumed.step == 2
+    resumed.checkpointer.resume(read_checkpoint(part.files.last))
+    assert resumed.updater.state.step == 2
     assert [float(_update(resumed)) for _ in range(3)] == expected[2:]
-    assert resumed.schedule.last_lrs() == whole.schedule.last_lrs()
+    assert resumed.updater.schedule.last_lrs() == whole.updater.schedule.last_lrs()
     for mine, other in zip(
         resumed.bundle.policy.parameters(), whole.bundle.policy.parameters(), strict=True
     ):
@@ -78,23 +77,25 @@ def test_resume_in_mid_epoch_repeats_the_uninterrupted_run(
 
 
 def _update(trainer) -> torch.Tensor:
-    return trainer.update(trainer.data.training(trainer.step, 1)).total
+    return trainer.update(trainer.data.training(trainer.updater.state.step, 1)).total
 
 
 def test_gradient_accumulation_averages_micro_batches(folder: Path) -> None:
     trainer = tiny_run.build_trainer(folder, WORLD, "peract.grad_accumulation 2")
-    assert trainer.plan.samples_per_update == 8
-    assert trainer.plan.learning_rate == pytest.approx(2.5e-4 * 8)
+    assert trainer.updater.budget.samples_per_update == 8
+    assert trainer.updater.budget.learning_rate == pytest.approx(2.5e-4 * 8)
     policy = trainer.bundle.policy.train()
     batches = list(trainer.data.training(0, 2))
     gradients = []
     for number, batch in enumerate(batches):
         policy.zero_grad()
-        trainer._loss(batch, number).total.backward()
+        trainer.updater.loss(batch, number).total.backward()
         gradients.append(policy.network.coarse.transformer.input_projection.weight.grad.clone())
     seen = {}
-    trainer._step_optimizer = lambda: seen.update(
-        gradient=policy.network.coarse.transformer.input_projection.weight.grad.clone()
+    trainer.updater.optimizer.register_step_pre_hook(
+        lambda *_: seen.update(
+            gradient=policy.network.coarse.transformer.input_projection.weight.grad.clone()
+        )
     )
     trainer.update(iter(batches))
     torch.testing.assert_close(seen["gradient"], sum(gradients) / 2)
@@ -128,12 +129,16 @@ def test_validating_on_trained_episodes_is_refused(folder: Path, capsys) -> None
 def test_average_starts_from_the_loaded_weights(folder: Path) -> None:
     content = read_checkpoint(_saved(folder, "without_average"))
     trainer = tiny_run.build_trainer(folder, WORLD, "peract.ema 0.9")
-    trainer.start_from(content)
+    trainer.checkpointer.start_from(content)
     name = "network.coarse.tokenizer.position_encoding"
-    assert torch.equal(trainer.average.average[name], content["model_state"]["mvt1.pos_encoding"])
+    assert torch.equal(
+        trainer.updater.average.average[name], content["model_state"]["mvt1.pos_encoding"]
+    )
     resumed = tiny_run.build_trainer(folder, WORLD, "peract.ema 0.9")
-    resumed.resume(content)  # the file holds no average
-    assert torch.equal(resumed.average.average[name], content["model_state"]["mvt1.pos_encoding"])
+    resumed.checkpointer.resume(content)  # the file holds no average
+    assert torch.equal(
+        resumed.updater.average.average[name], content["model_state"]["mvt1.pos_encoding"]
+    )
 
 
 def test_loaded_policy_has_the_averaged_weights(folder: Path) -> None:
@@ -165,21 +170,21 @@ def test_moments_of_other_parameters_are_refused(folder: Path) -> None:
     content = read_checkpoint(_saved(folder, "moments"))
     content["optimizer_state"]["param_groups"][0]["params"].pop()
     with pytest.raises(CheckpointError, match="--init-from"):
-        tiny_run.build_trainer(folder, WORLD).resume(content)
+        tiny_run.build_trainer(folder, WORLD).checkpointer.resume(content)
 
 
 def test_resuming_keeps_the_hyper_parameters_of_this_run(folder: Path) -> None:
     content = read_checkpoint(_saved(folder, "decay"))
     trainer = tiny_run.build_trainer(folder, WORLD, "peract.lambda_weight_l2 0.25")
-    trainer.resume(content)
-    assert trainer.optimizer.param_groups[0]["weight_decay"] == 0.25
+    trainer.checkpointer.resume(content)
+    assert trainer.updater.optimizer.param_groups[0]["weight_decay"] == 0.25
 
 
 def test_resuming_bare_weights_continues_the_schedule(folder: Path) -> None:
     content = read_checkpoint(_saved(folder, "bare_weights"))
     trainer = tiny_run.build_trainer(folder, WORLD, "epochs 5")
-    trainer.resume({"epoch": 1, "model_state": content["model_state"]})
-    assert trainer.step == 6 and trainer.schedule.next_step == 6
+    trainer.checkpointer.resume({"epoch": 1, "model_state": content["model_state"]})
+    assert trainer.updater.state.step == trainer.updater.schedule.next_step == 6
 
 
 @pytest.mark.parametrize("lamb", [True, False])
@@ -193,15 +198,15 @@ def test_a_released_file_resumes_with_its_optimiser_state(
     whole = tiny_run.build_trainer(folder, WORLD, more, network)
     for _ in range(3):
         _update(whole)
-    content = whole._content(0)
+    content = whole.checkpointer.content(0)
     del content["extra"]
     content["optimizer_state"] = to_released(content["optimizer_state"], whole.bundle)
     count = len(content["optimizer_state"]["param_groups"][0]["params"])
-    assert count > len(whole.optimizer.param_groups[0]["params"])
+    assert count > len(whole.updater.optimizer.param_groups[0]["params"])
     torch.save(content, tmp_path / "model_0.pth")
     resumed = tiny_run.build_trainer(folder, WORLD, more, network)
-    resumed.resume(read_checkpoint(tmp_path / "model_0.pth"))
-    assert resumed.step == resumed.schedule.next_step == 3
+    resumed.checkpointer.resume(read_checkpoint(tmp_path / "model_0.pth"))
+    assert resumed.updater.state.step == resumed.updater.schedule.next_step == 3
     assert float(_update(resumed)) == float(_update(whole))
     for mine, other in zip(
         resumed.bundle.policy.parameters(), whole.bundle.policy.parameters(), strict=True

@@ -39,7 +39,7 @@ def losses(folder: Path, world: DistributedContext) -> dict[str, float]:
         data.language,
         world,
         seed=0,
-        autocast=trainer._autocast,
+        autocast=trainer.updater.autocast,
         by_keyframe=means,
     )
     by_keyframe = keyframe_columns(means.read())
@@ -79,7 +79,7 @@ def test_validation_repeats_itself_and_keeps_no_noise(folder: Path) -> None:
             trainer.data.language,
             world,
             seed=0,
-            autocast=trainer._autocast,
+            autocast=trainer.updater.autocast,
         )
         for _ in range(2)
     ]

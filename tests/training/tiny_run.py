@@ -8,6 +8,7 @@ from pathlib import Path
 from sam2act.cli import train
 from sam2act.config.experiment import ExperimentConfig
 from sam2act.config.load import load_experiment, load_network
+from sam2act.core.run_folder import RunFolder
 from sam2act.policies.checkpoint import PolicyBundle, build_policy
 from sam2act.policies.sam2act.config import NetworkConfig
 from sam2act.runtime.distributed import DistributedContext
@@ -79,10 +80,14 @@ def build_bundle(folder: Path, more: str = "", network: str = "") -> PolicyBundl
 
 
 def build_trainer(
-    folder: Path, world: DistributedContext, more: str = "", network: str = ""
+    folder: Path,
+    world: DistributedContext,
+    more: str = "",
+    network: str = "",
+    log_dir: Path | None = None,
 ) -> Trainer:
-    """A trainer of the tiny run."""
+    """A trainer of the tiny run; its checkpoints go to `log_dir`."""
     bundle = build_bundle(folder, more, network)
     spec = bundle.policy.spec
     data = build_training_data(bundle.experiment, spec, world, DataOptions())
-    return Trainer(bundle, data, world, folder / "runs")
+    return Trainer(bundle, data, world, RunFolder(log_dir or folder / "runs"))

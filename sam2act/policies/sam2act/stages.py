@@ -37,6 +37,11 @@ def check_stage(stage: int, experiment: ExperimentConfig, network: NetworkConfig
     Raises:
         ConfigError: they do not.
     """
+    if experiment.bs < 2:
+        raise ConfigError(
+            f"bs: {experiment.bs} cannot train, because BatchNorm in the action head needs at "
+            "least two samples per process; use bs 2 with peract.grad_accumulation for large images"
+        )
     if stage == 1:
         _check_first(experiment, network)
     else:
