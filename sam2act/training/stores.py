@@ -23,13 +23,12 @@ from sam2act.data.peract_replay.replay import ReplayRequest, import_replay, open
 from sam2act.data.store.bounds_check import keep_points_inside
 from sam2act.data.store.builder import ensure_tasks, open_store, open_tasks
 from sam2act.data.store.checks import keep_targets_inside, warn_of_oddities
-from sam2act.data.store.request import DEMOS, StoreRequest
+from sam2act.data.store.request import DEMOS, REPLAYS, StoreRequest
 from sam2act.data.store.store import FrameStore, KeyframeStore
 from sam2act.data.windows import WindowStore
 from sam2act.runtime.distributed import DistributedContext
 
 LOGGER = logging.getLogger(__name__)
-REPLAYS = "peract_replay"
 
 
 @dataclasses.dataclass(frozen=True)

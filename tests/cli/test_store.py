@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from sam2act.cli import store as command
+from sam2act.core.registry import SOURCES
 from sam2act.data.rlbench.demo_folders import episodes_folder
 from sam2act.data.rlbench.types import dump_published, load_restricted
 from sam2act.data.store.store import KeyframeStore
@@ -102,6 +103,50 @@ def test_build_store_imports_replays(tmp_path: Path) -> None:
     replay = ["--replay-folder", str(tmp_path / "replay"), "--store-folder", str(tmp_path / "new")]
     assert command.main([*replay, *FORM]) == 0
     assert len(KeyframeStore.open(tmp_path / "new" / "replay", "train", ["open"])) == len(original)
+
+
+def test_stores_are_checked_without_building(tmp_path: Path, capsys) -> None:
+    write_synthetic_task(tmp_path / "demos", task="open", episodes=2)
+    folders = ["--data-folder", str(tmp_path / "demos"), "--store-folder", str(tmp_path / "store")]
+    line = [*folders, *FORM, "--demo", "2"]
+    assert command.main([*line, "--check"]) == 2
+    assert re.search(r"open +would be built: there is none yet", capsys.readouterr().out)
+    assert not (tmp_path / "store").exists()
+    assert command.main(line) == 0
+    capsys.readouterr()
+    assert command.main([*line, "--check"]) == 0
+    assert re.search(r"open +up to date\n", capsys.readouterr().out)
+    assert command.main([*line, "--check", "--dense"]) == 2
+
+
+def test_stores_of_all_kinds_are_listed(tmp_path: Path, capsys) -> None:
+    write_synthetic_task(tmp_path / "demos", task="open", episodes=2, images="all")
+    store = ["--store-folder", str(tmp_path / "store")]
+    assert command.main([*store, "--list"]) == 2
+    assert "holds no frame stores" in capsys.readouterr().err
+    demos = ["--data-folder", str(tmp_path / "demos"), *store, *FORM]
+    assert command.main(demos) == 0
+    assert command.main([*demos, "--dense", "--no-depth"]) == 0
+    assert "MB/frame" in capsys.readouterr().out
+    assert command.main([*store, "--list"]) == 0
+    header, dense, sparse = capsys.readouterr().out.splitlines()
+    assert header.split()[:4] == ["store", "demos", "frames", "MB"]
+    assert dense.startswith("dense/train/open ") and "every frame, colour, cameras" in dense
+    assert sparse.startswith("train/open ") and "chains, colour and depth, cameras" in sparse
+
+
+def test_another_source_is_built(tmp_path: Path, capsys, monkeypatch) -> None:
+    monkeypatch.setattr(SOURCES, "_targets", dict(SOURCES._targets))
+    SOURCES.add("toy", "tests.data.toy_source:ToySource")
+    folders = ["--data-folder", str(tmp_path), "--store-folder", str(tmp_path / "store")]
+    toy = [*folders, "--source", "toy", "--dense", "--no-depth"]
+    assert command.main(toy) == 2
+    assert "--tasks: name the tasks of --source toy" in capsys.readouterr().err
+    form = ["--cameras", "front", "--image-size", "16"]
+    assert command.main([*toy, *form, "--tasks", "stack", "--demo", "3"]) == 0
+    assert (tmp_path / "store/toy/dense/train/stack/index.json").is_file()
+    assert command.main([*folders, "--source", "tyo"]) == 2
+    assert "did you mean toy?" in capsys.readouterr().err
 
 
 def test_benchmark_writes_its_figures(tmp_path: Path, monkeypatch) -> None:

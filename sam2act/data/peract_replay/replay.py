@@ -51,6 +51,23 @@ class ReplayRequest:
             )
         )
 
+    def rebuild_reason(self, task: str, fingerprint: str = "") -> str:
+        """Why the replay of `task` must be imported; empty if its store can be used.
+
+        `fingerprint` is that of its files, where it is known already.
+        """
+        try:
+            index = read_index(self.folder(task))
+        except StoreError as error:
+            return str(error)
+        expected = self.settings(task)._asdict() | {"cameras": list(self.cameras)}
+        changed = [name for name, value in expected.items() if index.get(name) != value]
+        if changed:
+            return f"{changed[0]} changed from {index.get(changed[0])} to {expected[changed[0]]}"
+        fingerprint = fingerprint or source_fingerprint(Path(self.replay_folder) / task)
+        same = index["episodes"][0].get("source") == fingerprint
+        return "" if same else f"the files of {self.replay_folder} have changed"
+
     def folder(self, task: str) -> Path:
         """Where the store of `task` lies."""
         return task_folder(Path(self.store_folder) / REPLAY_FOLDER, self.split, task)
@@ -72,7 +89,7 @@ def import_replay(
         target = request.folder(task)
         with building_lock(target):
             clean_leftovers(target)
-            if refresh or not _is_current(request, task, fingerprints[task]):
+            if refresh or request.rebuild_reason(task, fingerprints[task]):
                 logger.info("importing the released replay %s into %s", source, target)
                 with writing_task_store(target, request.settings(task), source) as writer:
                     name = f"{request.split}/{task}"
@@ -102,16 +119,6 @@ def open_replay(
             present = set(store.table["episode"][store.task_index == row].tolist())
             warn_of_absent(request.split, task, len(present), len(set(episodes)))
     return store
-
-
-def _is_current(request: ReplayRequest, task: str, fingerprint: str) -> bool:
-    try:
-        index = read_index(request.folder(task))
-    except StoreError:
-        return False
-    expected = request.settings(task)._asdict() | {"cameras": list(request.cameras)}
-    same_settings = all(index.get(key) == value for key, value in expected.items())
-    return same_settings and index["episodes"][0].get("source") == fingerprint
 
 
 def _import_task(

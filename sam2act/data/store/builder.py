@@ -115,6 +115,16 @@ def ensure_tasks(
             build.list_skipped()
 
 
+def rebuild_reasons(request: StoreRequest, tasks: Sequence[str]) -> dict[str, str]:
+    """Task -> why `ensure_tasks` would build its store; empty where it would use it. Nothing is
+    written.
+
+    Raises:
+        DemoError, StoreError: as `ensure_tasks`, but for broken episodes.
+    """
+    return {task: _TaskBuild(request, task, skip_bad=False).reason() for task in tasks}
+
+
 class _TaskBuild:
     """The store of one task: whether it must be built, and how."""
 

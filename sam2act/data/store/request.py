@@ -11,7 +11,7 @@ from sam2act.data.source import EpisodeSource, SourceRequest
 from sam2act.data.store.task_store import task_folder
 from sam2act.data.store.writer import StoreSettings
 
-DEMOS = "rlbench"
+DEMOS, REPLAYS = "rlbench", "peract_replay"
 _ORIGINS = {DEMOS: "demos"}  # what the index of a store calls a source
 
 
