@@ -34,7 +34,7 @@ GROUPS: dict[str, dict[str, Command]] = {
         "demos": Command("demos", "make scripted demos in the embedded simulator"),
         "play": Command("play", "film a scripted demo or a policy"),
         "replay": Command("replay", "replay scripted demos frame by frame, in closed loop"),
-        "store": Command("store", "build the frame stores that training reads"),
+        "store": Command("store", "build, check and list the frame stores that training reads"),
         "crop-demos": Command("crop_demos", "make recorded images smaller"),
         "compare-recordings": Command(
             "compare_recordings", "compare the embedded simulator with recorded RLBench demos"

@@ -144,6 +144,14 @@ def frame_labels(
     )
 
 
+def joint_positions(episode: Episode) -> np.ndarray | None:
+    """(T, 7) float64, radians; None where a frame has none or an arm of other joints."""
+    try:
+        return _field(episode, "joint_positions", (7,))
+    except DemoError:
+        return None
+
+
 def _low_dim_source(episode: Episode) -> Source:
     return Source.frames(episode.folder / LOW_DIM_FILE, range(len(episode.demo)))
 

@@ -10,7 +10,14 @@ import numpy as np
 import torch
 
 from sam2act.core.actions import DENSE_RATE, EE_DELTA, EE_POSE, KEYFRAME_POSE
-from sam2act.core.specs import FINGER_JOINTS, GRIPPER_OPEN, EnvSpec, square_cameras
+from sam2act.core.specs import (
+    FINGER_JOINTS,
+    GRIPPER_OPEN,
+    GRIPPER_POSE,
+    JOINT_POSITIONS,
+    EnvSpec,
+    square_cameras,
+)
 from sam2act.core.types import Frame
 from sam2act.data.recorded_rules import Source, check_cameras
 from sam2act.data.rlbench.demo_folders import (
@@ -53,7 +60,7 @@ class RLBenchSource:
         request = self.request
         return EnvSpec(
             cameras=square_cameras(request.cameras, request.image_size, depth=True),
-            state=(GRIPPER_OPEN, FINGER_JOINTS),
+            state=(GRIPPER_OPEN, FINGER_JOINTS, GRIPPER_POSE, JOINT_POSITIONS),
             actions=(KEYFRAME_POSE, EE_POSE, EE_DELTA),
         )
 
@@ -87,7 +94,7 @@ class RLBenchSource:
         return self._episode(number).instruction
 
     def states(self, number: int) -> Mapping[str, np.ndarray]:
-        """Gripper and collision flag of every frame, checked."""
+        """Gripper and collision flag of every frame, checked; joints where they were recorded."""
         options = self.request.options
         labels = frame_labels(
             self._episode(number),
@@ -109,7 +116,11 @@ class RLBenchSource:
         states = self.states(number)
         return Frame(
             rgb=self._by_camera(pictures.images[0, 0]),
-            state={part.name: states[part.name][index] for part in self.spec.state},
+            state={
+                part.name: states[part.name][index]
+                for part in self.spec.state
+                if part.name in states
+            },
             depth=self._by_camera(depth),
             intrinsics=self._by_camera(calibration.intrinsics[0]),
             extrinsics=self._by_camera(calibration.extrinsics[0]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -27,6 +28,8 @@ from sam2act.data.store.task_store import (
     StoreError,
 )
 from sam2act.data.transitions import TRANSITION_DTYPE
+
+logger = logging.getLogger(__name__)
 
 
 class StoreSettings(NamedTuple):
@@ -80,17 +83,17 @@ class TaskStoreWriter:
         """Appends one episode.
 
         Raises:
-            StoreError: it has other states or actions than the ones before.
+            StoreError: states or actions have another shape than those of the ones before.
         """
         columns = self._arrays_of(episode)
-        first = self._columns[0] if self._columns else columns
-        shapes = {name: (v.shape[1:], v.dtype) for name, v in columns.items()}
-        if shapes != {name: (v.shape[1:], v.dtype) for name, v in first.items()}:
-            raise StoreError(
-                f"{self.settings.task}: episode {episode.entry['episode']} holds "
-                f"{_listed(columns)}, but earlier ones {_listed(first)}; all episodes of a task "
-                "need the same states and actions"
-            )
+        for name, first in self._columns[0].items() if self._columns else ():
+            mine = columns.get(name, first)
+            if (mine.shape[1:], mine.dtype) != (first.shape[1:], first.dtype):
+                raise StoreError(
+                    f"{self.settings.task}: {name} of episode {episode.entry['episode']} has shape "
+                    f"{mine.shape[1:]} per frame, that of earlier ones {first.shape[1:]}; all "
+                    "episodes of a task need the same"
+                )
         path = self.folder / FRAMES_FILE
         with naming(path), open(path, "ab") as stream:
             stream.write(np.ascontiguousarray(episode.images).data)
@@ -120,9 +123,17 @@ class TaskStoreWriter:
         """Writes arrays and index, and flushes everything to disk."""
         from safetensors.numpy import save_file
 
+        everywhere = set.intersection(*(set(columns) for columns in self._columns))
+        partly = {name for columns in self._columns for name in columns} - everywhere
+        if partly:
+            logger.warning(
+                "%s: not all episodes hold %s, so it is left out",
+                *(self.settings.task, ", ".join(sorted(partly))),
+            )
         arrays = {
             name: np.concatenate([columns[name] for columns in self._columns])
             for name in self._columns[0]
+            if name in everywhere
         }
         with naming(self.folder / ARRAYS_FILE):
             save_file(arrays, self.folder / ARRAYS_FILE)
@@ -141,11 +152,6 @@ class TaskStoreWriter:
         for path in (*self.folder.iterdir(), self.folder):
             with naming(path):
                 flush(path)
-
-
-def _listed(columns: Mapping[str, np.ndarray]) -> str:
-    parts = (f"{name} of {' x '.join(map(str, v.shape[1:]))}" for name, v in columns.items())
-    return ", ".join(parts)
 
 
 @contextmanager

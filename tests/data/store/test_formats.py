@@ -191,12 +191,31 @@ def test_broken_episode_of_a_source_is_skipped(
     assert [e["episode"] for e in TaskStore(toy.folder("t")).index["episodes"]] == [0, 2]
 
 
-def test_episodes_must_record_the_same(toy: StoreRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_actions_of_all_episodes_have_one_form(
+    toy: StoreRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
     actions = ToySource.actions
     monkeypatch.setattr(
         ToySource, "actions", lambda self, number: actions(self, number)[:, : 2 - number]
     )
-    with pytest.raises(
-        StoreError, match="episode 1 holds .*action of 1, but earlier .*action of 2"
-    ):
+    message = r"t: action of episode 1 has shape \(1,\) per frame, that of earlier ones \(2,\)"
+    with pytest.raises(StoreError, match=message):
         ensure_tasks(toy, ["t"], progress=False)
+
+
+def test_state_of_some_episodes_alone_is_left_out(
+    toy: StoreRequest, monkeypatch: pytest.MonkeyPatch, caplog
+) -> None:
+    states = ToySource.states
+
+    def partly(self: ToySource, number: int) -> dict:
+        found = dict(states(self, number))
+        if number == 1:
+            del found["height"]
+        return found
+
+    monkeypatch.setattr(ToySource, "states", partly)
+    ensure_tasks(toy, ["t"], progress=False)
+    assert "t: not all episodes hold state.height" in caplog.text
+    (part,) = open_tasks(toy, ["t"])
+    assert part.has_state("gripper_pose") and not part.has_state("height")
