@@ -12,7 +12,7 @@ from sam2act.evaluation.options import EvaluationOptions
 from sam2act.evaluation.run import evaluate, session_target
 
 
-class StayAtHome:  # a trained one: KeyframePolicy.from_checkpoint("model_last.pth", ...)
+class StayAtHome:  # a trained one: PolicySession.from_checkpoint("model_last.pth", ...)
     spec = PolicySpec(square_cameras(["front", "wrist"], 64, depth=False), language=None)
 
     def reset(self, env_ids: Sequence[int] | None = None) -> None:
