@@ -21,13 +21,13 @@ from sam2act.config.experiment import ExperimentConfig
 from sam2act.config.files import find_config, read_with_bases
 from sam2act.config.values import read_value, unquoted
 from sam2act.core.errors import ConfigError, require
-from sam2act.core.registry import POLICIES
+from sam2act.core.registry import DEFAULT_POLICY, POLICIES
 from sam2act.core.weights import named_beside
 
 # A word of `opts`: spaces may stand inside brackets or quotation marks.
 WORD = re.compile(r"""(?:\[[^][]*\]|\([^()]*\)|'[^']*'|"[^"]*")(?!\S)|\S+""")
 EXPERIMENT, NETWORK = "experiment", "network"  # the two configurations; sections of task files
-POLICY, DEFAULT_POLICY = "policy", "sam2act"  # key of the network file that names the policy
+POLICY = "policy"  # key of the network file that names the policy
 COMMAND_LINE, STORED = "the command line", "the stored configuration"
 Section = TypeVar("Section")
 Layer = tuple[Path | str, Mapping[str, Any]]  # where values stand, and the values

@@ -129,6 +129,7 @@ def _problem(entry_point: EntryPoint, error: Exception) -> str:
     )
 
 
+DEFAULT_POLICY = "sam2act"  # of configurations and results that name none
 POLICIES = Registry("policy", {"sam2act": "sam2act.policies.sam2act.policy:SAM2ActPolicy"})
 ENCODERS = Registry(
     "language.encoder",

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from sam2act.config.experiment import ExperimentConfig
-from sam2act.config.load import DEFAULT_POLICY, POLICY, load_experiment, load_network, to_dict
+from sam2act.config.load import POLICY, load_experiment, load_network, to_dict
 from sam2act.core.files import sha256_of
-from sam2act.core.registry import POLICIES
+from sam2act.core.registry import DEFAULT_POLICY, POLICIES
 from sam2act.core.run_folder import RunFolder
 from sam2act.core.types import Session
 from sam2act.evaluation.actors import (

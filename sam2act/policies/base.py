@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from sam2act.config.experiment import ExperimentConfig
 from sam2act.core.errors import ConfigError
-from sam2act.core.registry import POLICIES
+from sam2act.core.registry import DEFAULT_POLICY, POLICIES
 from sam2act.core.specs import PolicySpec
 from sam2act.core.types import ActionChunk, Batch, LossOutput, Observation
 from sam2act.core.weight_names import (
@@ -27,7 +27,6 @@ from sam2act.core.weight_names import (
     unwrapped,
 )
 
-DEFAULT_POLICY = "sam2act"  # of configurations that name none
 Part = slice | Tensor
 SomeState = TypeVar("SomeState", bound="PolicyState")
 

@@ -27,12 +27,12 @@ from sam2act.config.load import (
 )
 from sam2act.core.errors import ConfigError, UserError
 from sam2act.core.files import replacing
-from sam2act.core.registry import POLICIES
+from sam2act.core.registry import DEFAULT_POLICY, POLICIES
 from sam2act.core.run_folder import RunFolder, epochs_beside, stage_of
 from sam2act.core.weight_files import WeightFileError, read_weight_file
 from sam2act.core.weight_names import WeightsError, misfit, require_finite, unwrapped
 from sam2act.core.wording import listing
-from sam2act.policies.base import DEFAULT_POLICY, BuildOptions, Policy, policy_class
+from sam2act.policies.base import BuildOptions, Policy, policy_class
 
 
 class CheckpointError(UserError):

@@ -12,8 +12,8 @@ from typing import Any
 import yaml
 
 from sam2act.config.load import load_experiment, load_network, to_dict
+from sam2act.core.registry import DEFAULT_POLICY
 from sam2act.evaluation.analysis.methods import (
-    DEFAULT_POLICY,
     GROUND_TRUTH,
     Evaluation,
     Method,

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sam2act.config.files import read_mapping
+from sam2act.core.registry import DEFAULT_POLICY
 from sam2act.core.run_folder import RunFolder
-from sam2act.evaluation.analysis.methods import DEFAULT_POLICY, run_names
+from sam2act.evaluation.analysis.methods import run_names
 from sam2act.reports.charts import Points
 from sam2act.reports.learning_curves import (
     excess_chart,

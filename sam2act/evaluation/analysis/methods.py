@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sam2act.core.registry import DEFAULT_POLICY
 from sam2act.core.run_folder import STAGES, RunFolder
 from sam2act.data.rlbench.demo_folders import lies_hidden
 from sam2act.evaluation.results import (
@@ -26,7 +27,6 @@ from sam2act.evaluation.results import (
 
 STAGE_ONE, PLUS, GROUND_TRUTH = "SAM2Act", "SAM2Act+", "ground truth"
 KINDS = (STAGE_ONE, PLUS, GROUND_TRUTH)  # others are called by the name of their policy
-DEFAULT_POLICY = "sam2act"  # of evaluations that do not say it
 GROUND_TRUTH_STEM = "ground_truth"
 
 

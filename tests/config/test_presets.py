@@ -1,0 +1,47 @@
+"""The shipped yaml files that build upon another one: what they change, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from sam2act.config.load import flat, load_experiment, load_network, to_dict
+
+EXPERIMENTS = {
+    "sam2act_corrected": "exp_id peract.zero_norm_escape peract.collision_label peract.amp_dtype",
+    "sam2act_memorybench": "tasks epochs",
+    "sam2act_plus": "tasks bs epochs sample_distribution_mode peract.lr",
+    "sam2act_plus_paper": "tasks bs epochs sample_distribution_mode",
+    "sam2act_plus_corrected": "tasks bs epochs sample_distribution_mode exp_id "
+    "peract.zero_norm_escape peract.collision_label peract.amp_dtype peract.window_sampling "
+    "peract.sequence_augmentation peract.upsampler_lr_scale",
+}
+CORRECTIONS = "xops img_aug_2 skip_convs lora_cover heatmap_half target_projection"
+MEMORY = "use_memory memory_pos memory_mask memory_init memory_tpos_std frozen_eval"
+NETWORKS = {
+    ("sam2act", "sam2act_corrected"): CORRECTIONS,
+    ("sam2act", "sam2act_plus"): "use_memory",
+    ("sam2act", "sam2act_plus_corrected"): f"{CORRECTIONS} {MEMORY} memory_rule "
+    "stage_two_freeze_skip_convs",
+    ("tiny", "tiny_plus"): f"{MEMORY} memory_dim memory_layers memory_hidden memory_dropout "
+    "memory_mask_size memory_fuser_kernel stage_two_freeze_skip_convs",
+}
+
+
+def differences(load: Callable[[str], Any], first: str, second: str) -> set[str]:
+    """The keys whose values differ."""
+    one, other = (flat(to_dict(load(f"configs/{name}.yaml"))) for name in (first, second))
+    return {key for key in one | other if one[key] != other[key]}
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_experiments_change_these_keys_of_the_published_one(name: str) -> None:
+    assert differences(load_experiment, "sam2act", name) == set(EXPERIMENTS[name].split())
+
+
+@pytest.mark.parametrize("names", NETWORKS, ids="-".join)
+def test_networks_change_these_keys_of_their_base(names: tuple[str, str]) -> None:
+    first, second = (f"mvt/{name}" for name in names)
+    assert differences(load_network, first, second) == set(NETWORKS[names].split())
