@@ -38,8 +38,10 @@ LAYERS: dict[str, tuple[str, ...]] = {
     ),
     "envs": ("core", "data.rlbench", "runtime"),
     # Of the data only the stored state of demos: evaluation reads no images.
+    # Of the policies only how any of them acts.
     "evaluation": (
-        *("core", "config", "geometry", "language", "runtime", "policies", "envs"),
+        *("core", "config", "geometry", "language", "runtime", "envs"),
+        *("policies.base", "policies.session", "policies.executors", "policies.checkpoint"),
         *("data.rlbench.types", "data.rlbench.demos", "data.rlbench.demo_folders"),
     ),
     "reports": ("core", "config", "geometry", "rendering", "evaluation", "policies"),
@@ -225,6 +227,7 @@ FORBIDDEN: Mapping[str, tuple[str, str]] = {
     "envs to networks": ("envs.a", "from sam2act.nn.heads import Head"),
     "envs to data": ("envs.embedded.a", "from sam2act.data.store.store import Store"),
     "evaluation to data": ("evaluation.a", "import sam2act.data.store.store"),
+    "evaluation to a policy": ("evaluation.a", "import sam2act.policies.sam2act.policy"),
     "evaluation to training": ("evaluation.a", "from sam2act.training.trainer import Trainer"),
     "training to a policy": ("training.a", "from sam2act.policies.sam2act import stages"),
     "entry point": ("training.a", "from sam2act.train import main"),

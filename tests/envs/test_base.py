@@ -2,15 +2,42 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
+from sam2act.core.errors import ConfigError
 from sam2act.envs.base import (
     EnvConfig,
     InvalidActionError,
     check_action,
+    filmable,
+    restorable,
+    scripted,
     target_inside,
 )
+from sam2act.envs.registry import make_env
+
+
+class Plain:
+    """An environment without any ability beyond the least."""
+
+
+@pytest.mark.parametrize(
+    ("ability", "message"),
+    [
+        (restorable, "backend x cannot restore recorded scenes; evaluate new ones with --seed"),
+        (scripted, "backend x has no scripted expert"),
+        (filmable, "backend x cannot be filmed; leave --save-video out"),
+    ],
+)
+def test_what_an_environment_cannot_do_is_told(ability: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        ability(Plain(), "backend x")
+    env = make_env(EnvConfig("put_block_back", cameras=()))
+    assert ability(env) is env, "the embedded simulator can do everything"
+
 
 ACTION = np.array([0.2, 0.0, 1.0, 0.0, 1.0, 0.0, 0.0, 1.0, 0.0])
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from sam2act.core.specs import square_cameras
 from sam2act.core.tasks import MEMORYBENCH_TASKS, RLBENCH_TASKS
-from sam2act.envs.base import EnvConfig
+from sam2act.envs.base import CAMERAS, EnvConfig
 from sam2act.envs.registry import (
     MissingSimulatorError,
     check_task,
     choose_tasks,
+    env_spec,
     get_backend,
     make_env,
 )
@@ -56,3 +58,22 @@ def test_task_is_checked_for_its_backend() -> None:
             check_task("embedded", name)
     with pytest.raises(ValueError, match="backend: 'gazebo'"):
         check_task("gazebo", "put_block_back")
+
+
+def test_specs_say_what_is_there_without_a_simulator(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = env_spec(EnvConfig("put_block_back", cameras=("wrist", "overhead"), image_size=64))
+    assert spec.cameras == square_cameras(("wrist", "overhead"), 64, depth=True)
+    assert [action.mode for action in spec.actions] == ["keyframe_pose", "ee_pose", "ee_delta"]
+    assert spec.success_threshold == 1.0 and spec.episode_length is None
+    monkeypatch.setattr(versions, "find_spec", lambda name: None)
+    theirs = env_spec(EnvConfig("open_drawer", "rlbench", cameras=("ceiling",)))
+    assert [camera.name for camera in theirs.cameras] == list(CAMERAS), "those that there are"
+    assert [action.mode for action in theirs.actions] == ["keyframe_pose"]
+
+
+def test_backends_say_why_they_cannot_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert EMBEDDED.problem() == ""
+    monkeypatch.setattr(EMBEDDED, "find_spec", lambda name: None)
+    assert "pip install" in EMBEDDED.problem()
+    monkeypatch.setattr(versions, "find_spec", lambda name: None)
+    assert "package rlbench, which is not installed" in get_backend("rlbench").problem()

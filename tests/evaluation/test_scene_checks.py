@@ -187,3 +187,11 @@ def test_frames_without_misc_are_of_rlbench() -> None:
     from sam2act.envs.recorded import recorded_origin
 
     assert recorded_origin(Demo([RecordedObservation()])) == {"backend": "rlbench"}
+
+
+def test_where_no_demo_is_sound_leaving_them_out_is_no_remedy(demos: Path) -> None:
+    for number in range(COUNT):
+        set_origin(perturbations=["light_color"])(episode(demos, number))
+    with pytest.raises(SceneError, match="4 of 4 demos cannot be used") as found:
+        usable(scenes_of(demos))
+    assert "--skip-bad-episodes" not in str(found.value)
