@@ -1,0 +1,109 @@
+"""Evaluation under dense control modes of the embedded simulator; how often policies are loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+
+from sam2act.core.actions import EE_DELTA, EE_POSE, ActionSpec
+from sam2act.core.specs import ROBOT_STATE, LanguageSpec, PolicySpec, square_cameras
+from sam2act.core.types import ActionChunk, Instruction, Observation
+from sam2act.envs.base import EnvConfig, scripted
+from sam2act.envs.recording.dense_demos import dense_actions
+from sam2act.envs.registry import make_env
+from sam2act.envs.seeding import episode_seed, episode_variation
+from sam2act.evaluation import run as program
+from sam2act.evaluation.options import EvaluationOptions
+from sam2act.evaluation.results import read_description, read_rows
+from sam2act.evaluation.run import Target, evaluate, session_target
+
+TASK, SEED, HELD = "open_drawer", 5, 10
+
+
+class Replayer:
+    """Gives the dense actions of the demonstration of the first episode, then holds still."""
+
+    def __init__(self, action: ActionSpec) -> None:
+        self.spec = PolicySpec(
+            cameras=square_cameras(("front",), 32, depth=False),
+            language=LanguageSpec("none", 1, 1),
+            state=ROBOT_STATE,
+            action=action,
+        )
+        env = make_env(EnvConfig(TASK, cameras=()))
+        variation = episode_variation(SEED, TASK, 0, env.variation_count())
+        demo = scripted(env).get_demo(variation, episode_seed(SEED, TASK, 0), images="none")
+        self.actions = torch.from_numpy(dense_actions(demo, action.mode))
+        self.step = 0
+
+    def reset(self, env_ids: Sequence[int] | None = None) -> None:
+        self.step = 0
+
+    def act(
+        self,
+        observation: Observation,
+        language: Instruction,
+        env_ids: Sequence[int] | None = None,
+    ) -> ActionChunk:
+        assert observation.rgb.shape == (1, 1, 32, 32, 3) and observation.depth is None
+        values = self.actions[min(self.step, len(self.actions) - 1)].clone()
+        if self.step >= len(self.actions) and self.spec.action.mode == EE_DELTA.mode:
+            values[:-1] = 0.0
+        self.step += 1
+        valid = torch.ones(1, 1, dtype=torch.bool)
+        return ActionChunk(values[None, None], valid, self.spec.action.mode)
+
+
+@pytest.mark.parametrize("action", [EE_POSE, EE_DELTA], ids=lambda action: action.mode)
+def test_dense_actions_solve_their_episode_and_are_filmed(
+    tmp_path: Path, action: ActionSpec
+) -> None:
+    session = Replayer(action)
+    options = EvaluationOptions(
+        tmp_path,
+        tasks=(TASK,),
+        backend="embedded",
+        seed=SEED,
+        eval_episodes=1,
+        save_video=1,
+        device="cpu",
+    )
+    outcome = evaluate(options, targets=[session_target("replayer", session)])
+    folder = tmp_path / "eval/none/replayer"
+    (row,) = read_rows(folder)
+    assert outcome.rates == {"replayer": [100.0]} and row.success == 1
+    assert 25 < row.steps <= len(session.actions) + HELD
+    assert (folder / row.video).stat().st_size > 1000
+    settings = read_description(folder)["settings"]
+    assert settings["control"] == action.mode and settings["episode_length"] == 400
+
+
+def test_each_checkpoint_is_loaded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[str] = []
+
+    def target(name: str) -> Target:
+        inner = session_target(name, Replayer(EE_POSE))
+
+        def load():  # type: ignore[no-untyped-def]
+            loaded.append(name)
+            return inner.load()
+
+        return Target(name, load, {"name": name})
+
+    names = [f"model_{number}" for number in range(program.KEPT)]
+    monkeypatch.setattr(program, "find_targets", lambda *_: [target(name) for name in names])
+    options = EvaluationOptions(
+        tmp_path,
+        tasks=(TASK,),
+        backend="embedded",
+        seed=SEED,
+        eval_episodes=1,
+        episode_length=1,
+        workers=1,
+        device="cpu",
+    )
+    assert list(evaluate(options).rates) == names
+    assert sorted(loaded) == names, "checked and then used, but read once"
