@@ -80,9 +80,12 @@ class EvaluationOptions:
     save_video: int | None = 0
 
     def __post_init__(self) -> None:
-        """Make paths of texts, and raise `OptionError` where options contradict each other."""
+        """Tuples and paths in place of texts; `OptionError` where options contradict each other."""
         for name in ("model_folder", "eval_datafolder"):
             object.__setattr__(self, name, Path(getattr(self, name)))
+        for name in ("model_name", "tasks"):
+            value = getattr(self, name)
+            object.__setattr__(self, name, (value,) if isinstance(value, str) else tuple(value))
         log_name = Path(self.log_name)
         if log_name.is_absolute() or not log_name.parts or ".." in log_name.parts:
             raise OptionError(

@@ -213,7 +213,7 @@ def _ground_truth_configs(
 
 def policy_name(network: Any) -> str:
     """The name of the policy that a network config describes."""
-    return getattr(network, "policy", "sam2act")
+    return str(getattr(network, POLICY, DEFAULT_POLICY))
 
 
 def config_digest(experiment: Any, network: Any) -> str:
@@ -222,7 +222,7 @@ def config_digest(experiment: Any, network: Any) -> str:
     The name of the default policy is left out: older folders of results know no other policy.
     """
     of_network = to_dict(network)
-    if of_network[POLICY] == DEFAULT_POLICY:
+    if of_network.get(POLICY) == DEFAULT_POLICY:
         del of_network[POLICY]
     text = json.dumps([to_dict(experiment), of_network], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
