@@ -38,7 +38,7 @@ DEFAULTS: dict[str, Any] = {"perturbations": (), "headless": False} | {
 HARMLESS = ("headless",)  # may be asked of backends that never open a window
 UNREAD = ("masks", "point_clouds")  # images that nobody who acts in evaluations reads
 _SETTING_NAMES = {"perturbations": "perturb"}  # as the flag is called
-IMAGE_SIZE = 128  # pixels per side, where nobody looks
+IMAGE_SIZE = 128  # pixels per side, where any size will do
 
 
 def switch_arguments(settings: Mapping[str, Any]) -> dict[str, bool]:
@@ -91,6 +91,7 @@ def environment_of(
             every mismatch is told.
         ConfigError: there is no such environment.
     """
+    spec = spec.sized(IMAGE_SIZE)
     sides = [side for camera in spec.cameras for side in (camera.height, camera.width)]
     config = EnvConfig(
         task=task,
