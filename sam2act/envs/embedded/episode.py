@@ -1,4 +1,4 @@
-"""Episodes of a task: building its scene, executing actions, looking (spec section 4)."""
+"""Episodes of a task: building its scene, executing actions, looking."""
 
 from __future__ import annotations
 
