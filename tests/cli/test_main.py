@@ -11,6 +11,7 @@ import pytest
 from sam2act import __version__
 from sam2act.cli import main as program
 from sam2act.cli.main import COMMANDS, EXAMPLES, main
+from tests.in_process import run_main
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 BLOCK = """
@@ -128,13 +129,17 @@ def test_the_installed_command_is_this_one() -> None:
     ],
     ids=" ".join,
 )
-def test_published_entry_points_are_the_same_commands(start_of: list[str]) -> None:
+def test_published_entry_points_are_the_same_commands(
+    start_of: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["sam2act"])
+    monkeypatch.setenv("COLUMNS", "100")
     stem = Path(start_of[-1].rpartition("sam2act.")[2] if "-m" in start_of else start_of[-1]).stem
     command = COMMANDS[stem.replace("_", "-")]
     done = subprocess.run(
         [sys.executable, *start_of, "--help"], cwd=REPOSITORY, capture_output=True, text=True
     )
-    same = start(stem, "--help")
+    same = run_main(program.main, stem, "--help")
     assert done.returncode == same.returncode == 0, done.stderr
     assert done.stdout.partition("\n\n")[2] == same.stdout.partition("\n\n")[2]
     assert command.module in ("train", "train_plus", "evaluate", "doctor")
