@@ -57,10 +57,10 @@ fingerprint() {
     } | "$python" -c 'import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest())'
 }
 
-# prepare_environment EXTRAS: installs the checkout, for example with EXTRAS "" or "dev". An
-# environment that already holds these extras is reused; others are added to it.
+# prepare_environment EXTRAS [PIP OPTIONS]: installs the checkout, for example with EXTRAS "" or
+# "dev". An environment that already holds these extras is reused; others are added to it.
 prepare_environment() {
-    local extras="$1" stamp="$venv/installed.${1:-core}" wanted
+    local extras="$1" options=("${@:2}") stamp="$venv/installed.${1:-core}" wanted
     wanted="$(fingerprint)"
     if [ -x "$venv/bin/python" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]; then
         echo "== Using the environment in $venv"
@@ -73,7 +73,7 @@ prepare_environment() {
     local constraints=()
     if [ "$torch_build" = cpu ]; then constraints=(-c requirements/constraints-cpu.txt); fi
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
-        -e ".${extras:+[$extras]}" "${constraints[@]}"
+        "${options[@]}" -e ".${extras:+[$extras]}" "${constraints[@]}"
     echo "$wanted" >"$stamp"
     rm -f "$venv/installed.unfinished"
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ["WANDB_MODE"] = "disabled"
@@ -22,6 +23,18 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     torch.set_num_threads(1)
 
 
+# Files that take longest. They come first: with several workers, the last file to end decides.
+LONG_FILES = (
+    "test_benchmarks.py",
+    "cli/test_eval.py",
+    "envs/embedded/test_tasks.py",
+    "policies/sam2act/memory/test_puzzle.py",
+    "policies/multiview/test_two_stage.py",
+    "cli/test_demos.py",
+    "cli/test_released_commands.py",
+)
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Adds `--runslow`."""
     parser.addoption(
@@ -30,7 +43,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skips tests marked slow or gpu where they cannot or should not run."""
+    """Long files first; skips tests marked slow or gpu where they cannot or should not run."""
+    folder = Path(__file__).parent
+    order = {folder / name: place for place, name in enumerate(LONG_FILES)}
+    items.sort(key=lambda item: order.get(item.path, len(order)))
     skips = {}
     if not config.getoption("--runslow"):
         skips["slow"] = pytest.mark.skip(reason="slow; run with --runslow")

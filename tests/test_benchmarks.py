@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.in_process import run_main
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SCRIPTS = sorted((REPOSITORY / "scripts" / "benchmarks").glob("benchmark_*.py"))
@@ -23,8 +26,8 @@ def parameter(script: Path):
     return pytest.param(script, id=script.stem, marks=marks)
 
 
-def run(script: Path, *flags: str) -> str:
-    """What the script prints; it must run from a checkout that is not installed, too."""
+def run(script: Path, folder: Path, *flags: str) -> str:
+    """What the script prints; it must run in any folder, and from a checkout alone, too."""
     paths = [str(REPOSITORY), os.environ.get("PYTHONPATH", "")]
     environment = {
         **os.environ,
@@ -33,7 +36,7 @@ def run(script: Path, *flags: str) -> str:
     }
     done = subprocess.run(
         [sys.executable, str(script), *flags],
-        cwd=REPOSITORY,
+        cwd=folder,
         env=environment,
         capture_output=True,
         text=True,
@@ -48,16 +51,20 @@ def test_there_are_benchmarks() -> None:
 
 
 @pytest.mark.parametrize("script", [pytest.param(s, id=s.stem) for s in SCRIPTS])
-def test_help_names_the_common_flags(script: Path) -> None:
-    printed = run(script, "--help")
+def test_help_names_the_common_flags(script: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(script.parent))  # as if it were started
+    done = run_main(runpy.run_path(str(script))["main"], "--help")
+    assert done.returncode == 0
+    printed = done.stdout
     assert "--json" in printed and "--quick" in printed
     assert "aseline" in printed  # says what it compares with
+    assert ("--data-folder" in printed) == (script.stem == "benchmark_loader")
 
 
 @pytest.mark.parametrize("script", [parameter(script) for script in SCRIPTS])
 def test_quick_run_writes_rows_with_baselines(script: Path, tmp_path: Path) -> None:
     path = tmp_path / "figures.json"
-    printed = run(script, "--quick", "--json", str(path))
+    printed = run(script, tmp_path, "--quick", "--json", str(path))
     content = json.loads(path.read_text())
     assert set(content) == {"title", "machine", "rows"}
     assert content["machine"].keys() >= MACHINE_KEYS
@@ -70,6 +77,18 @@ def test_quick_run_writes_rows_with_baselines(script: Path, tmp_path: Path) -> N
         check_ratio(row)
     assert any(row["ratio"] for row in content["rows"])
     assert [file.name for file in tmp_path.iterdir()] == ["figures.json"]
+    if script.stem == "benchmark_loader":
+        check_loader({row["name"]: row for row in content["rows"]})
+
+
+def check_loader(rows: dict[str, dict]) -> None:
+    """What the data path must reach on any machine."""
+    assert len(rows) == 11
+    assert rows["store"]["value"] < 0.35
+    assert rows["batch() alone"]["ratio"] > 1  # gathering beats decoding by far
+    in_process = rows["loader, in process"]["value"]
+    assert rows["loader, workers: 1"]["baseline"] == in_process
+    assert rows["loader, workers: 2"]["baseline"] == rows["loader, workers: 1"]["value"]
 
 
 def check_ratio(row: dict) -> None:

@@ -29,13 +29,16 @@ from tests.released_stand_in import (
     read_configs,
     released_network,
 )
+from tests.small_encoder import SMALL_ENCODER
 
 EXPERIMENT = load_experiment("configs/tiny.yaml", "seed 7")
 SIZES = "depth 2 img_size 32 attn_dim 16 attn_heads 2 attn_dim_head 8 im_channels 16 lang_len 4 "
 SIZES += "lang_dim 8 data.points 0 head_hidden [16,16] memory_mask_size 32 "
 # The released structure with its SAM2 tensors, but narrow.
 NARROW = "sam2_ckpt '' depth 2 attn_dim 32 attn_heads 2 attn_dim_head 16 im_channels 16 "
-NARROW += "sam2_config sam2.1_hiera_t.yaml memory_hidden 32 num_maskmem 5"
+NARROW += f"{SMALL_ENCODER}memory_hidden 32 num_maskmem 5 "
+# What the released code knows no option for.
+RELEASED_SIZES = "sam2_config sam2.1_hiera_t.yaml upsampler_channels [64,32] memory_hidden 2048"
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +114,7 @@ def trained_run(request, tmp_path_factory) -> tuple[PolicyBundle, Path, str]:
     """A checkpoint of the released architecture with the state of two updates."""
     stage = request.param
     experiment = load_experiment(f"configs/sam2act{stage}.yaml", "seed 7 peract.warmup_steps 1")
-    network = load_network(f"configs/mvt/sam2act{stage}.yaml", f"{NARROW} memory_hidden 2048")
+    network = load_network(f"configs/mvt/sam2act{stage}.yaml", NARROW + RELEASED_SIZES)
     bundle = build_policy(experiment, network, seed=3)
     groups = bundle.policy.parameter_groups()
     optimizer = build_optimizer(groups, optimizer_type="lamb", bnb=True, lr=1e-3)

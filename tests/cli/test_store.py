@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
 import sys
 from pathlib import Path
-
-import pytest
 
 from sam2act.cli import store as command
 from sam2act.core.registry import SOURCES
@@ -22,10 +19,9 @@ SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 FORM = ["--cameras", ",".join(CAMERAS), "--image-size", str(IMAGE_SIZE)]
 
 
-@pytest.mark.parametrize("name", ["build_store", "benchmarks/benchmark_loader"])
-def test_help(name: str, monkeypatch, tmp_path: Path) -> None:
+def test_help(monkeypatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PYTHONPATH", str(SCRIPTS.parent))
-    command_line = [sys.executable, str(SCRIPTS / f"{name}.py"), "--help"]
+    command_line = [sys.executable, str(SCRIPTS / "build_store.py"), "--help"]
     printed = subprocess.run(command_line, cwd=tmp_path, check=True, capture_output=True, text=True)
     assert "--data-folder" in printed.stdout
 
@@ -147,18 +143,3 @@ def test_another_source_is_built(tmp_path: Path, capsys, monkeypatch) -> None:
     assert (tmp_path / "store/toy/dense/train/stack/index.json").is_file()
     assert command.main([*folders, "--source", "tyo"]) == 2
     assert "did you mean toy?" in capsys.readouterr().err
-
-
-def test_benchmark_writes_its_figures(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(SCRIPTS.parent))
-    path = tmp_path / "loader.json"
-    program = SCRIPTS / "benchmarks" / "benchmark_loader.py"
-    command_line = [sys.executable, str(program), "--quick", "--json", str(path)]
-    subprocess.run(command_line, cwd=tmp_path, check=True, capture_output=True)
-    rows = {row["name"]: row for row in json.loads(path.read_text())["rows"]}
-    assert len(rows) == 11 and all(row["value"] > 0 for row in rows.values())
-    assert rows["store"]["value"] < 0.35
-    assert rows["batch() alone"]["ratio"] > 1  # gathering beats decoding by far
-    in_process = rows["loader, in process"]["value"]
-    assert rows["loader, workers: 1"]["baseline"] == in_process
-    assert rows["loader, workers: 2"]["baseline"] == rows["loader, workers: 1"]["value"]

@@ -11,6 +11,7 @@ import pytest
 from sam2act.cli import train
 from sam2act.policies.checkpoint import read_checkpoint
 from tests.golden_files import plain_id
+from tests.small_encoder import SMALL_ENCODER
 from tests.training import tiny_run
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -66,7 +67,7 @@ def test_published_structure_takes_two_steps_with_released_keys(tmp_path, caplog
         f"--exp_cfg_opts={tiny_run.experiment_opts(tmp_path)} bs 2 train_iter 4 epochs 1 "
         "tasks open_drawer num_workers 0 language.encoder hashed",
         "--mvt_cfg_opts=sam2_ckpt '' depth 2 attn_dim 32 attn_heads 2 attn_dim_head 16 "
-        "im_channels 16 sam2_config sam2.1_hiera_t.yaml",
+        f"im_channels 16 {SMALL_ENCODER}",
         f"--log-dir={tmp_path}/runs",
         "--device=cpu",
     ]

@@ -26,6 +26,7 @@ from sam2act.policies.checkpoint import (
 from sam2act.policies.sam2act.published_weights import MEMORY_TABLE, WeightsError
 from sam2act.policies.sam2act.settings import check_compatible
 from sam2act.training.ema import WeightAverage
+from tests.small_encoder import SMALL_ENCODER
 
 TINY_EXPERIMENT = load_experiment("configs/tiny.yaml", "seed 7 image_size 64")
 TINY = load_network(
@@ -35,7 +36,7 @@ TINY = load_network(
 )
 # The released structure with its SAM2 tensors, but narrow.
 NARROW_OPTS = "sam2_ckpt '' depth 2 attn_dim 32 attn_heads 2 attn_dim_head 16 im_channels 16 "
-NARROW_OPTS += "sam2_config sam2.1_hiera_t.yaml num_maskmem 5"
+NARROW_OPTS += f"{SMALL_ENCODER}num_maskmem 5"
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,7 @@ from sam2act.policies.checkpoint import PolicyBundle, build_policy
 from sam2act.policies.multiview.targets import TrainingNoise
 from sam2act.training.optimizer import build_optimizer
 from tests.policies.noise import batch
+from tests.small_encoder import SMALL_ENCODER
 
 SIDE = 16
 SMALL = (
@@ -28,7 +29,7 @@ SMALL = (
 )
 LORA = (
     "encoder sam2 encoder_trainable lora lora_finetune True sam2_ckpt '' "
-    "sam2_config sam2.1_hiera_t.yaml upsampler_channels [64,32] img_size 64 data.points 128 "
+    f"{SMALL_ENCODER}img_size 64 data.points 128 "
 )
 MEMORY = (
     "use_memory True num_maskmem 2 memory_layers 1 memory_hidden 16 memory_dim 16 "

@@ -20,10 +20,11 @@ from sam2act.training.optimizer_state import (
 )
 from tests.golden_files import published_list
 from tests.released_stand_in import ReleasedLamb, ReleasedNetwork, released_network
+from tests.small_encoder import SMALL_ENCODER
 
 # The released structure with its SAM2 tensors, but narrow.
 NARROW = "sam2_ckpt '' depth 2 attn_dim 32 attn_heads 2 attn_dim_head 16 im_channels 16 "
-NARROW += "sam2_config sam2.1_hiera_t.yaml memory_hidden 32 num_maskmem 5"
+NARROW += f"{SMALL_ENCODER}memory_hidden 32 num_maskmem 5"
 
 
 def build(stage: str = "", opts: str = "", network: str = "") -> PolicyBundle:

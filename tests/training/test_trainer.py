@@ -15,6 +15,7 @@ from sam2act.runtime.distributed import DistributedContext
 from sam2act.training.budget import TrainingBudget, autocast_dtype
 from sam2act.training.interrupts import NonFiniteGuard, NonFiniteLossError
 from sam2act.training.optimizer_state import to_released
+from tests.small_encoder import SMALL_ENCODER
 from tests.training import tiny_run
 
 CPU = torch.device("cpu")
@@ -194,7 +195,7 @@ def test_a_released_file_resumes_with_its_optimiser_state(
     """In the released layout, over all parameters there and without entries of ours."""
     more = "epochs 3 peract.optimizer_type " + ("lamb peract.bnb True" if lamb else "adam")
     network = "encoder sam2 encoder_trainable lora lora_finetune True lora_r 2 sam2_ckpt '' "
-    network += "sam2_config sam2.1_hiera_t.yaml upsampler_channels [64,32]"
+    network += SMALL_ENCODER
     whole = tiny_run.build_trainer(folder, WORLD, more, network)
     for _ in range(3):
         _update(whole)

@@ -16,12 +16,13 @@ from sam2act.policies.multiview.two_stage import Cloud, TwoStageNetwork
 from sam2act.policies.sam2act.config import NetworkConfig
 from sam2act.rendering.views import project
 from tests.policies.inputs import random_cloud, random_guidance
+from tests.small_encoder import SMALL_ENCODER
 
 TINY = load_network("configs/mvt/tiny.yaml")
 PUBLISHED_STRUCTURE = load_network(
     "configs/mvt/sam2act.yaml",
     "sam2_ckpt '' depth 2 attn_dim 32 attn_heads 2 attn_dim_head 16 im_channels 16 "
-    "sam2_config sam2.1_hiera_t.yaml",
+    f"{SMALL_ENCODER}",
 )
 
 
@@ -56,9 +57,9 @@ def test_samples_of_a_batch_do_not_influence_each_other(network: TwoStageNetwork
     together = network(cloud, proprio, language)
     one = Cloud(cloud.points[1:], cloud.rgb[1:], cloud.valid[1:])
     alone = network(one, proprio[1:], language[1:])
-    torch.testing.assert_close(
-        alone.coarse.heatmaps, together.coarse.heatmaps[1:], atol=1e-4, rtol=0
-    )
+    expected = together.coarse.heatmaps[1:]
+    tolerance = torch.finfo(torch.half).eps * float(expected.abs().max())  # parts round to half
+    torch.testing.assert_close(alone.coarse.heatmaps, expected, atol=tolerance, rtol=0)
     assert torch.equal(alone.zoom_center, together.zoom_center[1:])
 
 

@@ -13,6 +13,7 @@ from sam2act.policies.sam2act.memory.bank import MemoryBank
 from sam2act.policies.sam2act.memory.encoder import mask_from_heatmap
 from sam2act.policies.sam2act.memory.memory import Memory
 from sam2act.policies.sam2act.network import SAM2ActNetwork
+from tests.small_encoder import SMALL_ENCODER
 
 SIZES = (
     "use_memory True num_maskmem 2 img_size 32 depth 2 attn_dim 16 attn_heads 2 attn_dim_head 8 "
@@ -203,7 +204,7 @@ def test_dropout_of_frozen_layers_acts_unless_they_are_in_evaluation() -> None:
 
 
 def test_skip_convolutions_are_trained_unless_frozen() -> None:
-    narrow = "sam2_ckpt '' sam2_config sam2.1_hiera_t.yaml depth 2 attn_dim 32 attn_heads 2 "
+    narrow = f"sam2_ckpt '' {SMALL_ENCODER}depth 2 attn_dim 32 attn_heads 2 "
     narrow += "attn_dim_head 16 im_channels 16 memory_hidden 32 "
     names = {}
     for freeze in (False, True):

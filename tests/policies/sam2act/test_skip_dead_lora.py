@@ -10,11 +10,12 @@ import torch
 from sam2act.config.load import load_experiment
 from sam2act.core.errors import ConfigError
 from sam2act.policies.checkpoint import read_checkpoint, save_checkpoint
+from tests.small_encoder import SMALL_ENCODER
 from tests.training import tiny_run
 
 PUBLISHED = "peract.optimizer_type lamb peract.bnb True peract.lr 2e-3 peract.lambda_weight_l2 0.1 "
 ADAPTED = "encoder sam2 encoder_trainable lora lora_finetune True sam2_ckpt '' "
-ADAPTED += "sam2_config sam2.1_hiera_t.yaml upsampler_channels [64,32]"
+ADAPTED += SMALL_ENCODER
 
 
 @pytest.fixture(scope="module")
