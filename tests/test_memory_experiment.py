@@ -13,9 +13,9 @@ import pytest
 
 from sam2act.cli import train, train_plus
 from sam2act.cli.evaluate import build_parser as eval_parser
+from sam2act.cli.evaluate import options_from
 from sam2act.cli.training import build_parser as train_parser
 from sam2act.config.load import load_experiment, load_network
-from sam2act.evaluation.run import check_options
 from sam2act.policies.sam2act.policy import SAM2ActPolicy
 from sam2act.training.start import run_files
 
@@ -75,7 +75,7 @@ def test_evaluations_are_possible_and_on_scenes_of_their_own(
         plain, plus = (step for step in steps if "sam2act.eval" in step.command)
         for step, checkpoint in ((plain, "model_last.pth"), (plus, "model_plus_last.pth")):
             args = eval_parser().parse_args(list(step.command[3:]))
-            check_options(args)
+            options_from(args)
             assert args.model_name == [checkpoint]
             assert args.model_folder.name.endswith(f"put_block_back_seed{seed}")
             seeds |= {args.seed + repeat for repeat in range(args.repeats)}

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from sam2act.cli.evaluate import build_parser
+from sam2act.cli.evaluate import build_parser, options_from
 from sam2act.evaluation.analysis.methods import Source, collect_methods
-from sam2act.evaluation.run import check_options
 from tests.evaluation.evaluated_runs import write_evaluation
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
@@ -32,7 +31,7 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> Commands:
         assert all(words[:3] == ["python", "-m", "sam2act.eval"] for words in lines)
         found = [build_parser().parse_args(words[3:]) for words in lines]
         for args in found:
-            check_options(args)
+            options_from(args)
         return found
 
     return parsed
