@@ -48,7 +48,8 @@ from sam2act.evaluation.analysis.open_loop import (
 )
 from sam2act.policies.checkpoint import PolicyBundle, load_policy
 from sam2act.policies.multiview.branch import BranchOutput
-from sam2act.policies.sam2act.policy import Prediction, SAM2ActPolicy
+from sam2act.policies.sam2act.policy import SAM2ActPolicy
+from sam2act.policies.sam2act.prediction import Prediction
 from sam2act.rendering.views import project
 from sam2act.reports.images import data_uri, enlarge_and_mark, overlay_heatmap, side_by_side
 from sam2act.reports.learning_curves import loss_charts, read_curves

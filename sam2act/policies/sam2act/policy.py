@@ -6,10 +6,7 @@ keyframes of a training window (num_maskmem + 1).
 
 from __future__ import annotations
 
-import dataclasses
-import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar, cast
 
 import torch
@@ -19,15 +16,8 @@ from sam2act.config.experiment import GRAPH_MODES, ExperimentConfig
 from sam2act.core.errors import ConfigError
 from sam2act.core.specs import PolicySpec
 from sam2act.core.types import ActionChunk, KeyframeBatch, LossOutput, Observation
-from sam2act.geometry.augmentation import AugmentationNoise, apply_se3
-from sam2act.geometry.rotations import (
-    bins_from_quaternion,
-    canonical_quaternion,
-    quaternion_from_bins,
-)
-from sam2act.geometry.scene_bounds import CubeFrame
 from sam2act.nn.image_encoder import FeaturePyramid
-from sam2act.nn.lora import adapter_parameters, adapters
+from sam2act.nn.lora import adapters
 from sam2act.policies.base import AssumedConfigs, BuildOptions, NoState, Policy, StartData
 from sam2act.policies.multiview.losses import (
     ACTION_TERMS,
@@ -37,7 +27,7 @@ from sam2act.policies.multiview.losses import (
     excess_loss,
     heatmap_cross_entropy,
 )
-from sam2act.policies.multiview.preprocessing import WorldCloud, place_in_cube, world_cloud
+from sam2act.policies.multiview.preprocessing import world_cloud
 from sam2act.policies.multiview.quantisation_bound import QuantisedDecoder
 from sam2act.policies.multiview.targets import TrainingNoise, position_heatmaps
 from sam2act.policies.multiview.two_stage import Cloud, TeacherForcing, TwoStageOutput
@@ -46,45 +36,18 @@ from sam2act.policies.sam2act.config import NetworkConfig
 from sam2act.policies.sam2act.feature_cache import FeatureCache
 from sam2act.policies.sam2act.memory.bank import MemoryBank
 from sam2act.policies.sam2act.network import SAM2ActNetwork
-from sam2act.policies.sam2act.published_weights import MEMORY_TABLE, unused_tensors
+from sam2act.policies.sam2act.prediction import Prediction, decoded
+from sam2act.policies.sam2act.published_weights import unused_tensors
+from sam2act.policies.sam2act.samples import Targets, placed, prepared
 from sam2act.policies.sam2act.settings import (
     PolicySettings,
     check_compatible,
     policy_spec,
 )
 from sam2act.policies.sam2act.weight_adapter import ReleasedWeights
-from sam2act.processing.color_jitter import jitter_colors
 
-LOGGER = logging.getLogger(__name__)
 CALIBRATION_BATCHES = 2  # of training data, for a fresh memory
 State = MemoryBank | NoState
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """Everything a forward pass without ground truth gives; `act` keeps the action only."""
-
-    action: ActionChunk
-    output: TwoStageOutput
-    frame: CubeFrame
-
-
-@dataclass(frozen=True)
-class Targets:
-    """Ground truth in the frames of the network."""
-
-    waypoint: Tensor  # (B, 3) cube
-    bins: Tensor  # (B, 3)
-
-
-def noisy_colors(rgb: Tensor, strength: float) -> Tensor:
-    """(B, N, 3) colours with what the released option `img_aug_2` is meant to add.
-
-    Each cloud draws its own bound s = strength * U[0, 1) and adds U[-s, s) to every value; the sum
-    is not clamped.
-    """
-    bound = strength * torch.rand(len(rgb), 1, 1, device=rgb.device, dtype=rgb.dtype)
-    return rgb + bound * (2 * torch.rand_like(rgb) - 1)
 
 
 class SAM2ActPolicy(Policy):
@@ -153,10 +116,7 @@ class SAM2ActPolicy(Policy):
     @classmethod
     def assumed_configs(cls, stage: int, state: Mapping[str, Tensor]) -> AssumedConfigs:
         """The published ones, with as many remembered keyframes as `state` has room for."""
-        preset = "sam2act_plus" if stage == 2 else "sam2act"
-        table = state.get(MEMORY_TABLE)
-        opts = "" if table is None else f"num_maskmem {len(table)}"
-        return AssumedConfigs(f"configs/{preset}.yaml", f"configs/mvt/{preset}.yaml", opts)
+        return stages.assumed_configs(stage, state)
 
     @classmethod
     def ground_truth(cls, experiment: ExperimentConfig, config: NetworkConfig) -> QuantisedDecoder:
@@ -256,16 +216,9 @@ class SAM2ActPolicy(Policy):
             )
         total = torch.stack(list(terms.values())).sum()
         if self.settings.skip_dead_lora:
-            total = total + self._nothing_of_adapters()
+            total = total + stages.nothing_of_adapters(self.network.encoders)
         logged = {name: value.detach() for name, value in terms.items()}
         return LossOutput(total, logged, {EXCESS: excess})
-
-    def _nothing_of_adapters(self) -> Tensor:
-        """Zero, which gives the adapters that are not computed the gradient zero.
-
-        Their down projections have that gradient anyway, and must decay like everything else.
-        """
-        return 0 * torch.stack([p.sum() for p in adapter_parameters(self.network.encoders)]).sum()
 
     def _window_loss(
         self, batch: KeyframeBatch, language: Tensor, noise: TrainingNoise
@@ -318,10 +271,7 @@ class SAM2ActPolicy(Policy):
             ConfigError: see `check_weights`.
         """
         config, memory = self.network.config, self.network.memory
-        if config.xops and config.attention_backend == "sdpa":
-            LOGGER.info(
-                "xops: True is served by scaled_dot_product_attention, which computes the same"
-            )
+        stages.tell_substitutes(config)
         if fresh and memory is not None and config.memory_init == "local":
             tokens = []
             for batch in data.batches(0, CALIBRATION_BATCHES):
@@ -333,70 +283,13 @@ class SAM2ActPolicy(Policy):
 
     def check_weights(self) -> None:
         """Raise `ConfigError` if `peract.skip_dead_lora` would leave out adapters that act."""
-        if not self.settings.skip_dead_lora:
-            return
-        found = adapters(self.network.encoders)
-        if not found:
-            raise ConfigError(
-                "peract.skip_dead_lora: True is for encoders with LoRA adapters, and this network "
-                "has none; set it to False, or encoder_trainable to lora"
-            )
-        if any(adapter.moved for adapter in found):
-            raise ConfigError(
-                "peract.skip_dead_lora: True needs LoRA up projections that are zero, but those of "
-                "this checkpoint have been trained; set it to False"
-            )
+        if self.settings.skip_dead_lora:
+            stages.check_dead_lora(self.network.encoders)
 
     @torch.no_grad()
     def prepare(self, batch: KeyframeBatch, noise: TrainingNoise) -> tuple[Cloud, Targets]:
         """Augment, crop and place a batch in the cube; targets move with it."""
-        settings = self.settings
-        with torch.autocast(batch.rgb.device.type, enabled=False):
-            cloud = self._colored_cloud(batch, noise)
-            pose = batch.target_pose
-            if settings.augment and self.training:
-                points, pose = self._augmented(cloud.points, pose, noise.augmentation)
-                cloud = WorldCloud(points, cloud.rgb)
-            placed, frame = self._place(cloud, noise.subset_seed)
-            bins = bins_from_quaternion(canonical_quaternion(pose[:, 3:]), settings.bins)
-            return placed, Targets(frame.to_cube(pose[:, :3]), bins)
-
-    def _augmented(
-        self, points: Tensor, pose: Tensor, noise: AugmentationNoise
-    ) -> tuple[Tensor, Tensor]:
-        """Moved points (B, N, 3) and poses (B, 7); see `peract.sequence_augmentation`."""
-        settings = self.settings
-        if settings.sequence_augmentation == "shared_draws":
-            noise = noise.shared_within(settings.window)
-        return apply_se3(
-            points,
-            pose,
-            noise,
-            settings.bounds,
-            settings.translation_range,
-            settings.rotation_range,
-            rigid_window=settings.window if settings.sequence_augmentation == "rigid" else 1,
-        )
-
-    def _colored_cloud(self, batch: KeyframeBatch, noise: TrainingNoise) -> WorldCloud:
-        observation = batch.observation()
-        if self.settings.color_jitter and self.training:
-            rgb = jitter_colors(batch.rgb, self.settings.color_jitter, noise.color)
-            observation = dataclasses.replace(observation, rgb=rgb)
-        cloud = world_cloud(observation)
-        if self.settings.color_noise and self.training:
-            cloud = WorldCloud(cloud.points, noisy_colors(cloud.rgb, self.settings.color_noise))
-        return cloud
-
-    def _place(self, cloud: WorldCloud, seed: Tensor | None = None) -> tuple[Cloud, CubeFrame]:
-        return place_in_cube(
-            cloud,
-            self.settings.bounds,
-            crop=self.settings.crop,
-            center_on_cloud=self.settings.center_on_cloud,
-            subset=self.settings.points,
-            subset_seed=seed,
-        )
+        return prepared(batch, noise, self.settings, training=self.training)
 
     def _heatmap_loss(self, output: TwoStageOutput, waypoint: Tensor) -> tuple[Tensor, Tensor]:
         """Mean over the views of both branches, and the excess (B,) of the coarse branch."""
@@ -493,7 +386,7 @@ class SAM2ActPolicy(Policy):
         was_training = self.training
         self.eval()
         try:
-            cloud, frame = self._place(world_cloud(observation))
+            cloud, frame = placed(world_cloud(observation), self.settings)
             inputs = cloud, observation.proprioception, language
             if isinstance(state, MemoryBank):
                 output, state = self.network.step(*inputs, state)
@@ -501,19 +394,4 @@ class SAM2ActPolicy(Policy):
                 output = self.network(*inputs)
         finally:
             self.train(was_training)
-        return Prediction(self._decode(output, frame, cloud), output, frame), state
-
-    def _decode(self, output: TwoStageOutput, frame: CubeFrame, cloud: Cloud) -> ActionChunk:
-        """Actions in the world frame; not valid where `cloud` has no point to act on."""
-        action = output.fine.action
-        assert action is not None
-        position = frame.to_world(output.waypoint)
-        quaternion = quaternion_from_bins(action.rotation.argmax(-1), self.settings.bins)
-        gripper, ignore = (
-            scores.argmax(-1, keepdim=True).to(position)
-            for scores in (action.gripper, action.collision)
-        )
-        if self.settings.force_ignore_collisions is not None:
-            ignore = torch.full_like(ignore, float(self.settings.force_ignore_collisions))
-        values = torch.cat([position, quaternion.to(position), gripper, ignore], dim=1)
-        return ActionChunk(values[:, None], cloud.valid.any(dim=1, keepdim=True))
+        return Prediction(decoded(output, frame, cloud, self.settings), output, frame), state

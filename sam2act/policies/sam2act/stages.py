@@ -5,13 +5,22 @@ Stage 1 trains all but the memory, stage 2 the memory and what it needs to be re
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
+
 import torch
+from torch import Tensor, nn
 
 from sam2act.config.experiment import ExperimentConfig
 from sam2act.core.errors import ConfigError
 from sam2act.nn.attention import xformers_attention
+from sam2act.nn.lora import adapter_parameters, adapters
+from sam2act.policies.base import AssumedConfigs
 from sam2act.policies.sam2act.config import NetworkConfig
+from sam2act.policies.sam2act.published_weights import MEMORY_TABLE
 from sam2act.processing.color_jitter import torchvision_functional
+
+LOGGER = logging.getLogger(__name__)
 
 # Keys of the network config that may differ from those of the run that is continued.
 MAY_CHANGE = (
@@ -98,6 +107,46 @@ def check_available(
             )
     if experiment.peract.color_jitter:
         torchvision_functional()
+
+
+def assumed_configs(stage: int, state: Mapping[str, Tensor]) -> AssumedConfigs:
+    """The published configurations of a stage, for a released file, which tells none.
+
+    Of the file itself only the number of remembered keyframes can be seen.
+    """
+    preset = "sam2act_plus" if stage == 2 else "sam2act"
+    table = state.get(MEMORY_TABLE)
+    opts = "" if table is None else f"num_maskmem {len(table)}"
+    return AssumedConfigs(f"configs/{preset}.yaml", f"configs/mvt/{preset}.yaml", opts)
+
+
+def tell_substitutes(network: NetworkConfig) -> None:
+    """Log which released options something else serves."""
+    if network.xops and network.attention_backend == "sdpa":
+        LOGGER.info("xops: True is served by scaled_dot_product_attention, which computes the same")
+
+
+def nothing_of_adapters(encoders: nn.Module) -> Tensor:
+    """Zero, which gives adapters that are not computed (`peract.skip_dead_lora`) the gradient zero.
+
+    Their down projections have that gradient anyway, and must decay like everything else.
+    """
+    return 0 * torch.stack([p.sum() for p in adapter_parameters(encoders)]).sum()
+
+
+def check_dead_lora(encoders: nn.Module) -> None:
+    """Raise `ConfigError` if `peract.skip_dead_lora` would leave out adapters that act."""
+    found = adapters(encoders)
+    if not found:
+        raise ConfigError(
+            "peract.skip_dead_lora: True is for encoders with LoRA adapters, and this network "
+            "has none; set it to False, or encoder_trainable to lora"
+        )
+    if any(adapter.moved for adapter in found):
+        raise ConfigError(
+            "peract.skip_dead_lora: True needs LoRA up projections that are zero, but those of "
+            "this checkpoint have been trained; set it to False"
+        )
 
 
 def published_samples(network: NetworkConfig) -> int:
