@@ -56,11 +56,9 @@ ANYWHERE = ("torch", "numpy", "scipy", "einops")
 # Third-party package -> modules or packages that may import it.
 THIRD_PARTY: dict[str, tuple[str, ...]] = {
     "yacs": ("config.load",),
-    "yaml": ("config.load", "config.files", "policies.checkpoint", "reports.reproduction"),
+    "yaml": ("config.load", "config.files", "policies.checkpoint_configs", "reports.reproduction"),
     "PIL": ("data", "envs", "evaluation", "reports", "cli"),
-    "safetensors": (
-        *("data", "language", "core.weight_files", "nn.peft_exchange", "policies.checkpoint"),
-    ),
+    "safetensors": (*("data", "language", "core.weight_files", "nn.peft_exchange"),),
     "tqdm": ("data", "training", "evaluation", "envs.recording", "cli"),
     "torchvision": ("processing.color_jitter", "core.torchvision_cpu", "cli.diagnosis"),
     "hydra": ("nn.sam2_sizes",),

@@ -9,6 +9,7 @@ from sam2act.core.actions import KEYFRAME_POSE, ActionSpec, Component
 from sam2act.core.errors import UserError
 from sam2act.geometry.scene_bounds import SceneBounds
 
+NO_LANGUAGE = (1, 1)  # (L, D) of the zeros that a policy without instructions gets
 TIME_FEATURE_LENGTH = 25  # episode length in the time feature of training data
 
 GRIPPER_OPEN = Component("gripper_open", 1, "1 open, 0 closed", "", 0.0, 1.0)
@@ -113,6 +114,11 @@ class PolicySpec:
         if self.language is None:
             raise SpecError("language: the policy takes no instruction")
         return self.language.length, self.language.width
+
+    @property
+    def token_shape(self) -> tuple[int, int]:
+        """(L, D) of what stands for an instruction: its features, or zeros that say nothing."""
+        return NO_LANGUAGE if self.language is None else self.language_shape
 
     @property
     def needs_depth(self) -> bool:

@@ -196,7 +196,7 @@ class PolicySession:
         """
         batch = batch or self.batch_size or 1
         observation = random_observation(self.spec, batch, torch.Generator().manual_seed(0))
-        tokens = torch.zeros(batch, *self.spec.language_shape)
+        tokens = torch.zeros(batch, *self.spec.token_shape)
         states, passes = self._states, self.forward_passes
         self.reset()
         try:
@@ -308,11 +308,13 @@ class InstructionCache:
         return "" if self.spec.language is None else self.spec.language.encoder
 
     def features(self, language: Instruction) -> Tensor:
-        """(B, L, D) on the policy's device.
+        """(B, L, D) on the policy's device; zeros for a policy that takes no instruction.
 
         Raises:
             ContractError: texts without an encoder, or an encoder of other sizes.
         """
+        if self.spec.language is None:
+            return torch.zeros(len(language), *self.spec.token_shape, device=self.device)
         if isinstance(language, Tensor):
             return language.to(self.device, torch.float32)
         new = [text for text in dict.fromkeys(language) if text not in self._features]

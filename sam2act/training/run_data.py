@@ -33,8 +33,6 @@ from sam2act.training.stores import DataOptions, open_stores
 from sam2act.training.trainer import TrainingData
 from sam2act.training.validation import ValidationData
 
-NO_LANGUAGE = (1, 1)  # (L, D) of the tokens that a policy without instructions gets, all 0
-
 
 def language_table(
     instructions: list[str],
@@ -47,7 +45,7 @@ def language_table(
     A policy that takes no instruction gets zeros.
     """
     if spec.language is None:
-        return torch.zeros(len(instructions), *NO_LANGUAGE, device=world.device)
+        return torch.zeros(len(instructions), *spec.token_shape, device=world.device)
     settings = experiment.language
     path = settings.cache or f"{store_folder(experiment)}/language_{settings.encoder}.safetensors"
     encoder = build_text_encoder(settings, *spec.language_shape)

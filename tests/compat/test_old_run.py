@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from sam2act.core.types import Observation
+from sam2act.policies.checkpoint import load_policy, read_checkpoint, save_checkpoint
 from sam2act.policies.session import KeyframePolicy
 
 HERE = Path(__file__).parent
@@ -82,3 +83,18 @@ def test_the_second_stage_remembers(folder: Path) -> None:
     remembering, forgetting = torch.tensor(actions(path)), torch.tensor(actions(path, forget=True))
     assert torch.equal(remembering[0], forgetting[0])
     assert not torch.equal(remembering[1:], forgetting[1:])
+
+
+@pytest.mark.parametrize(("name", "stage"), zip(FILES, (1, 2), strict=True))
+def test_files_without_entries_of_ours_use_the_yaml_beside_them(
+    folder: Path, name: str, stage: int
+) -> None:
+    content = read_checkpoint(folder / name)
+    assert "stage" not in content["extra"]
+    bare = folder / name.replace("last", "0")
+    save_checkpoint(bare, {"epoch": 0, "model_state": content["model_state"]})
+    whole, loaded = load_policy(folder / name), load_policy(bare)
+    assert loaded.stage == whole.stage == stage
+    assert loaded.network == whole.network and loaded.experiment == whole.experiment
+    states = [bundle.policy.state_dict() for bundle in (whole, loaded)]
+    assert all(torch.equal(value, states[1][key]) for key, value in states[0].items())
