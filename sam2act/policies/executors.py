@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -36,14 +36,20 @@ class EpisodeState:
     forward_passes: int = 0  # predictions made for it
 
 
-class Executor(Protocol):
-    """One action per call and environment; environments are named by ids."""
+class Executor:
+    """One action per call and environment; environments are named by ids.
 
-    forward_passes: int  # predictions since construction, one per environment and call
+    It counts actions and predictions; a subclass says in `_actions` what is executed.
 
-    def reset(self, env_ids: Sequence[int] | None = None) -> None:
-        """Start new episodes in `env_ids` (None: in all), for the policy too."""
-        ...
+    Attributes:
+        policy: who predicts.
+        forward_passes: predictions since construction, one per environment and call.
+    """
+
+    def __init__(self, policy: Session) -> None:
+        self.policy = policy
+        self.forward_passes = 0
+        self._episodes: dict[int, EpisodeState] = {}
 
     def act(
         self,
@@ -51,21 +57,18 @@ class Executor(Protocol):
         language: Instruction,
         env_ids: Sequence[int] | None = None,
     ) -> ActionChunk:
-        """The action (B, 1, A) to execute now in each of `env_ids` (None: 0, 1, ..., B - 1)."""
-        ...
+        """The action (B, 1, A) to execute now in each of `env_ids` (None: 0, 1, ..., B - 1).
 
-    def episode(self, env_id: int) -> EpisodeState:
-        """Counts of the running episode of an environment."""
-        ...
+        Raises:
+            ContractError: invalid input.
+            ConfigError: the executor needs longer chunks than the policy predicts.
+        """
+        return self._actions(observation, language, environment_ids(env_ids, len(observation)))
 
-
-class EpisodeCounter:
-    """Counts of the running episodes, and their start; the common part of all executors."""
-
-    def __init__(self, policy: Session) -> None:
-        self.policy = policy
-        self.forward_passes = 0
-        self._episodes: dict[int, EpisodeState] = {}
+    def _actions(
+        self, observation: Observation, language: Instruction, ids: list[int]
+    ) -> ActionChunk:
+        raise NotImplementedError
 
     def reset(self, env_ids: Sequence[int] | None = None) -> None:
         """Start new episodes in `env_ids` (None: in all), for the policy too."""
@@ -90,21 +93,12 @@ class EpisodeCounter:
         self.forward_passes += len(predicted)
 
 
-class SingleExecutor(EpisodeCounter):
+class SingleExecutor(Executor):
     """Predicts at every step and executes the first action of the chunk (keyframe policies)."""
 
-    def act(
-        self,
-        observation: Observation,
-        language: Instruction,
-        env_ids: Sequence[int] | None = None,
+    def _actions(
+        self, observation: Observation, language: Instruction, ids: list[int]
     ) -> ActionChunk:
-        """The action (B, 1, A) to execute now in each of `env_ids` (None: 0, 1, ..., B - 1).
-
-        Raises:
-            ContractError: invalid input.
-        """
-        ids = environment_ids(env_ids, len(observation))
         chunk = self.policy.act(observation, language, ids)
         self._count(ids, ids)
         return ActionChunk(chunk.values[:, :1], chunk.valid[:, :1], chunk.space)
@@ -118,25 +112,15 @@ class Prediction(NamedTuple):
     space: str
 
 
-class ChunkExecutor(EpisodeCounter):
+class ChunkExecutor(Executor):
     """Keeps predictions per environment; those that need a new one share a call of the policy.
 
     A subclass says which environments need one, what it keeps, and what is executed.
     """
 
-    def act(
-        self,
-        observation: Observation,
-        language: Instruction,
-        env_ids: Sequence[int] | None = None,
+    def _actions(
+        self, observation: Observation, language: Instruction, ids: list[int]
     ) -> ActionChunk:
-        """The action (B, 1, A) to execute now in each of `env_ids` (None: 0, 1, ..., B - 1).
-
-        Raises:
-            ContractError: invalid input.
-            ConfigError: the executor needs longer chunks than the policy predicts.
-        """
-        ids = environment_ids(env_ids, len(observation))
         rows = [row for row, env_id in enumerate(ids) if self._needs_prediction(env_id)]
         if rows:
             self._predict(observation, language, ids, rows)
