@@ -24,7 +24,6 @@ from sam2act.core.errors import ConfigError
 
 LOGGER = logging.getLogger(__name__)
 PLUGIN_GROUP = "sam2act.plugins"
-DEFAULT_POLICY = "sam2act"  # of configurations and evaluations that name none
 
 
 class Plugins:
