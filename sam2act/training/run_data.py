@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -87,7 +86,7 @@ def build_training_data(
     )
     dataset = _dataset(training, sampler, experiment, world, transform)
 
-    def training_batches(start: int, count: int) -> Iterator[Any]:
+    def training_batches(start: int, count: int) -> Iterator[Batch]:
         loader = make_loader(
             dataset,
             start,
@@ -161,7 +160,7 @@ def _validation_data(
     records, window, gather = _held_out(store, experiment, spec)
     numbers = torch.arange(len(records)).view(-1, window)[world.rank :: world.size].flatten()
 
-    def batches() -> Iterator[tuple[Tensor, Any]]:
+    def batches() -> Iterator[tuple[Tensor, Batch]]:
         for part in numbers.split(experiment.bs) if len(numbers) else ():
             batch = gather(records[part.numpy()])
             batch = dataclasses.replace(batch, instruction=rows[batch.instruction])

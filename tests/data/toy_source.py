@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -28,7 +29,7 @@ class ToySource:
         return EnvSpec(
             cameras=square_cameras(("front", "wrist"), SIDE, depth=False),
             state=(HEIGHT,),
-            actions=(RAW, EE_POSE, EE_DELTA),
+            actions=(RAW, *(replace(action, rate=10.0) for action in (EE_POSE, EE_DELTA))),
         )
 
     @property

@@ -34,6 +34,7 @@ from sam2act.data.rlbench.demos import (
     camera_arrays,
     episode_keyframes,
     frame_labels,
+    joint_positions,
     read_episode,
 )
 from sam2act.data.rlbench.types import DemoError
@@ -101,7 +102,9 @@ class RLBenchSource:
             options.get("gripper_threshold"),
             options.get("assume_ignore_collisions"),
         )
-        return {name: values.reshape(len(values), -1) for name, values in labels._asdict().items()}
+        states = {n: values.reshape(len(values), -1) for n, values in labels._asdict().items()}
+        joints = joint_positions(self._episode(number))
+        return states if joints is None else {**states, JOINT_POSITIONS.name: joints}
 
     def actions(self, number: int) -> None:
         """None: RLBench records poses and no commands."""
