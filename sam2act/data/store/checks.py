@@ -1,6 +1,6 @@
 """Checks of opened stores: targets against the bounds, and what is odd but can be used.
 
-Whether clouds lie inside the bounds is the matter of `frame_clouds.py`.
+Whether clouds lie inside the bounds is the matter of `bounds_check.py`.
 """
 
 from __future__ import annotations
