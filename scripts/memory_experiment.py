@@ -29,6 +29,7 @@ from experiment_steps import Step, run_steps
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # it runs without an installation
 
 from sam2act.cli.arguments import ArgumentParser  # noqa: E402
+from sam2act.core.run_folder import RunFolder  # noqa: E402
 from sam2act.runtime.console import make_output_safe  # noqa: E402
 
 # What is imported needs the standard library only: quickstart.sh asks this script before anything
@@ -125,8 +126,8 @@ class Experiment:
             Step(
                 "training of SAM2Act+ (stage 2)", self._training("train_plus", self.size.stage_two)
             ),
-            Step("evaluation of SAM2Act", self._evaluation("model_last.pth")),
-            Step("evaluation of SAM2Act+", self._evaluation("model_plus_last.pth")),
+            Step("evaluation of SAM2Act", self._evaluation(RunFolder(self.run, 1).last.name)),
+            Step("evaluation of SAM2Act+", self._evaluation(RunFolder(self.run, 2).last.name)),
             Step("report", self._report()),
         ]
 

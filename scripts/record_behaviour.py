@@ -125,15 +125,16 @@ def record_store(work: Path) -> dict[str, Any]:
 
 def _train(work: Path, program: str, name: str, flags: Sequence[str], opts: str) -> dict[str, Any]:
     """Losses of every update and the final weights of one run."""
+    from sam2act.core.run_folder import RunFolder
+
     data = f"data_folder {DEMOS} store_folder {work}/store tasks open_drawer demo 3"
     schedule = "epochs 1 log_every 1 peract.warmup_steps 5 exp_name frozen seed 3"
     every = f"{data} {schedule} {opts}"
     run(program, *flags, "--exp_cfg_opts", every, "--log-dir", str(work / "runs"))
-    folder = work / "runs" / "tiny_frozen"
-    suffix = "_plus" if "plus" in program else ""
-    stored = torch.load(folder / f"model{suffix}_last.pth", weights_only=True)
+    files = RunFolder(work / "runs" / "tiny_frozen", 2 if "plus" in program else 1)
+    stored = torch.load(files.last, weights_only=True)
     weights = {key: tensor_digest(value) for key, value in stored["model_state"].items()}
-    return {"rows": _rows(folder / f"metrics{suffix}.csv"), "weights": weights}
+    return {"rows": _rows(files.metrics), "weights": weights}
 
 
 def _rows(path: Path) -> list[dict[str, str]]:

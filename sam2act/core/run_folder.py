@@ -5,7 +5,7 @@
     eval/                                                      evaluations
 
 The files of stage 2 have `_plus` in their names. Which stage a checkpoint is of stands in the file
-itself, under `extra.stage`; the name tells it of files that lack the entry, such as released ones.
+itself, under `extra.stage`; of files that lack the entry, such as released ones, the name tells it.
 """
 
 from __future__ import annotations

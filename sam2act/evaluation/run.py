@@ -171,8 +171,8 @@ def _checkpoint_target(options: EvaluationOptions, world: DistributedContext, pa
         session = PolicySession(bundle, batch_size=batch_size(options, world), text_encoder=encoder)
         digest = config_digest(bundle.experiment, network)
         actor = PolicyActor(build_executor(options.executor, session), session.spec)
-        identity = {"policy": policy_name(network), "step": bundle.step, "config": digest}
-        return actor, known | identity
+        identity = {"policy": policy_name(network), "stage": bundle.stage, "step": bundle.step}
+        return actor, known | identity | {"config": digest}
 
     return Target(path.stem, load, known)
 

@@ -12,7 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from sam2act.config.load import load_experiment
+from sam2act.core.actions import Component
 from sam2act.core.run_folder import RunFolder
+from sam2act.core.specs import PolicySpec, square_cameras
 from sam2act.core.types import LossOutput, Observation, SampleIdentity, WindowBatch
 from sam2act.policies.base import Policy, Seeds, StartData
 from sam2act.policies.checkpoint import PolicyBundle, read_checkpoint
@@ -50,6 +52,11 @@ class ToyPolicy(Policy):
 
     term_names = ("action_loss",)
     sample_value_names = ("error",)
+
+    @property
+    def spec(self) -> PolicySpec:
+        cameras = square_cameras(("front",), SIDE, depth=False)
+        return PolicySpec(cameras, None, state=(Component("position", NUMBERS, "m"),))
 
     def on_start(self, data: StartData, *, fresh: bool) -> None:
         assert len(next(data.batches(0, 1))) == ROWS

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sam2act.core.registry import DEFAULT_POLICY
-from sam2act.core.run_folder import STAGES, RunFolder
+from sam2act.core.run_folder import STAGES, RunFolder, stage_of
 from sam2act.data.rlbench.demo_folders import lies_hidden
 from sam2act.evaluation.results import (
     DESCRIPTION_FILE,
@@ -63,10 +63,12 @@ class Evaluation:
         """What was evaluated: one of `KINDS`, or the name of another policy."""
         if self.stem == GROUND_TRUTH_STEM:
             return GROUND_TRUTH
-        policy = self.section("checkpoint").get("policy", DEFAULT_POLICY)
+        checkpoint = self.section("checkpoint")
+        policy = checkpoint.get("policy", DEFAULT_POLICY)
         if policy != DEFAULT_POLICY:
             return str(policy)
-        return PLUS if "plus" in self.stem else STAGE_ONE
+        stage = stage_of(Path(self.stem), {"extra": checkpoint})
+        return PLUS if stage == 2 else STAGE_ONE
 
     @property
     def series(self) -> str:

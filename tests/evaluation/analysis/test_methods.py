@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -56,6 +57,15 @@ def test_kind_follows_from_the_checkpoint(tmp_path: Path, stem: str, kind: str) 
     run = tmp_path / "my_plus_run"  # the name of the folder says nothing
     write_evaluation(run, stem, "1")
     assert find_evaluations(run)[0].kind == kind
+
+
+def test_stage_that_is_recorded_counts_more_than_the_name(tmp_path: Path) -> None:
+    folder = write_evaluation(tmp_path, "renamed", "1")
+    path = folder / "evaluation.json"
+    description = json.loads(path.read_text())
+    description["checkpoint"] = {**description.get("checkpoint", {}), "stage": 2}
+    path.write_text(json.dumps(description))
+    assert find_evaluations(tmp_path)[0].kind == "SAM2Act+"
 
 
 def test_absent_folder_is_named(tmp_path: Path) -> None:
