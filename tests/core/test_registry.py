@@ -99,6 +99,9 @@ class LastExecutor:
         self.policy, self.back = policy, back
 
 class Table:
+    def tasks():
+        return ["lay"]
+
     def make_env(config):
         return "an environment of " + config.task
 
@@ -146,7 +149,7 @@ def test_components_of_another_distribution_are_used_by_name(outside: Path) -> N
         """
         from sam2act.config.experiment import LanguageConfig
         from sam2act.envs.base import EnvConfig
-        from sam2act.envs.registry import check_task, make_env, variation_count
+        from sam2act.envs.registry import check_task, get_backend, make_env
         from sam2act.cli.evaluate import build_parser
         from sam2act.language.text_encoder import build_text_encoder
         from sam2act.policies.executors import build_executor
@@ -157,7 +160,8 @@ def test_components_of_another_distribution_are_used_by_name(outside: Path) -> N
         executor = build_executor("last(back=2)", "policy")
         print(type(executor).__name__, executor.policy, executor.back)
         check_task("table", "lay")
-        print(make_env(EnvConfig("lay", backend="table")), variation_count("table", "lay"))
+        variations = get_backend("table").variation_count("lay")
+        print(make_env(EnvConfig("lay", backend="table")), variations)
         print(build_parser().parse_args(["--backend", "table"]).backend)
         import torch
         print(backend_names()[-1], select_backend("slow", torch.zeros(1, 1, 3)).__name__)
