@@ -14,7 +14,6 @@ from sam2act.cli.arguments import DEVICE_HELP, ArgumentParser, add_device
 from sam2act.cli.evaluate import build_parser as eval_parser
 from sam2act.cli.main import COMMANDS
 from sam2act.cli.status import run_command
-from sam2act.cli.train import STAGE
 from sam2act.cli.training import build_parser as training_parser
 from sam2act.core.errors import ConfigError
 
@@ -25,7 +24,7 @@ CLI = Path(status.__file__).parent
 @pytest.mark.parametrize("joined", [True, False])
 def test_published_options_take_dashes(spelling: str, joined: bool) -> None:
     given = [f"{spelling}=a_b-c.yaml"] if joined else [spelling, "a_b-c.yaml"]
-    for parser in (training_parser(STAGE), eval_parser()):
+    for parser in (training_parser(""), eval_parser()):
         assert parser.parse_args(given).exp_cfg_path == "a_b-c.yaml"
 
 
@@ -38,7 +37,7 @@ def test_our_options_take_underscores() -> None:
 
 
 def test_abbreviations_take_both_spellings() -> None:
-    parser = training_parser(STAGE)
+    parser = training_parser("")
     assert parser.parse_args(["--refresh-rep"]).refresh_replay
     assert parser.parse_args(["--log_d", "x"]).log_dir == "x"
 
@@ -68,7 +67,7 @@ def test_values_and_what_follows_two_dashes_stay() -> None:
 
 
 def test_help_keeps_the_published_spelling() -> None:
-    text = training_parser(STAGE).format_help()
+    text = training_parser("").format_help()
     assert "--exp_cfg_path" in text and "--exp-cfg-path EXP" not in text
     assert "--log-dir" in text and "--log_dir" not in text
 
@@ -86,7 +85,7 @@ def test_every_command_uses_the_shared_parser() -> None:
 def test_every_device_option_says_the_same() -> None:
     found = [
         action
-        for parser in (training_parser(STAGE), eval_parser(), _predict_parser())
+        for parser in (training_parser(""), eval_parser(), _predict_parser())
         for action in parser._actions
         if action.dest == "device"
     ]

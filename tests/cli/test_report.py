@@ -14,7 +14,6 @@ from types import ModuleType
 import pytest
 import yaml
 
-from sam2act.cli.train import STAGE
 from sam2act.cli.training import build_parser as training_parser
 from sam2act.config.load import dump, load_experiment, load_network
 from sam2act.evaluation.analysis.methods import Source
@@ -369,7 +368,7 @@ def commands(page: Reader) -> list[list[str]]:
 def test_training_commands_are_those_of_the_run(report, run: Path) -> None:
     first, second = commands(report(run))[:2]
     assert first[2] == "sam2act.train" and second[2] == "sam2act.train_plus"
-    args = training_parser(STAGE).parse_args(first[3:])
+    args = training_parser("").parse_args(first[3:])
     assert (args.exp_cfg_path, args.exp_cfg_opts) == ("configs/tiny.yaml", "bs 4 seed 0")
     assert args.refresh_replay and (args.log_dir, args.device) == ("runs", "0")
 
