@@ -1,0 +1,1 @@
+"""Reaching in the plane: a policy, recorded episodes and an environment."""
