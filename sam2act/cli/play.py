@@ -37,9 +37,8 @@ from sam2act.envs.recorded import recorded_origin
 from sam2act.envs.registry import make_env
 from sam2act.envs.video import check_video_path, write_video
 from sam2act.evaluation.environment import environment_of
-from sam2act.language.text_encoder import build_text_encoder
 from sam2act.policies.checkpoint import load_policy
-from sam2act.policies.session import PolicySession
+from sam2act.policies.session import PolicySession, trained_encoder
 from sam2act.reports.film import film_frame
 
 if TYPE_CHECKING:
@@ -101,9 +100,7 @@ class Camera:
 def load_session(checkpoint: Path) -> PolicySession:
     """The policy of a checkpoint, with its text encoder."""
     bundle = load_policy(checkpoint)
-    network = bundle.network
-    encoder = build_text_encoder(bundle.experiment.language, network.lang_len, network.lang_dim)
-    return PolicySession(bundle, text_encoder=encoder)
+    return PolicySession(bundle, text_encoder=trained_encoder(bundle))
 
 
 def script_actions(env: EmbeddedEnv) -> Iterator[np.ndarray]:

@@ -29,10 +29,9 @@ from sam2act.evaluation.checkpoints import find_checkpoints
 from sam2act.evaluation.folder import EvaluationFolder, batch_size
 from sam2act.evaluation.options import EvaluationOptions, OptionError
 from sam2act.evaluation.results import EpisodeRow
-from sam2act.language.text_encoder import build_text_encoder
 from sam2act.policies.checkpoint import load_policy
 from sam2act.policies.executors import build_executor
-from sam2act.policies.session import PolicySession
+from sam2act.policies.session import PolicySession, trained_encoder
 from sam2act.runtime.distributed import DistributedContext, distributed_context
 
 LOGGER = logging.getLogger(__name__)
@@ -166,8 +165,9 @@ def _checkpoint_target(options: EvaluationOptions, world: DistributedContext, pa
             experiment_opts=options.exp_cfg_opts,
         )
         network = bundle.network
-        encoder = build_text_encoder(bundle.experiment.language, network.lang_len, network.lang_dim)
-        encoder.encode(["open the drawer"])  # its weights are read at first need
+        encoder = trained_encoder(bundle)
+        if encoder is not None:
+            encoder.encode(["open the drawer"])  # its weights are read at first need
         session = PolicySession(bundle, batch_size=batch_size(options, world), text_encoder=encoder)
         digest = config_digest(bundle.experiment, network)
         actor = PolicyActor(build_executor(options.executor, session), session.spec)

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from sam2act.core.specs import PolicySpec
+from sam2act.core.specs import NO_LANGUAGE, PolicySpec
 from sam2act.core.types import (
     ActionChunk,
     ContractError,
@@ -24,6 +24,7 @@ from sam2act.core.types import (
     Observation,
     environment_ids,
 )
+from sam2act.language.text_encoder import build_text_encoder
 from sam2act.policies.base import Policy, state_bytes
 from sam2act.policies.checkpoint import PolicyBundle, load_policy
 from sam2act.policies.observations import random_observation, validate_observation
@@ -289,6 +290,17 @@ class EnvironmentStates:
 
 
 # ------------------------------------------------------------------------------------ language
+def trained_encoder(bundle: PolicyBundle) -> TextEncoder | None:
+    """The text encoder that a policy was trained with; None if it takes no instruction.
+
+    Raises:
+        LanguageError: there is none of these sizes.
+    """
+    if bundle.policy.spec.language is None:
+        return None
+    return build_text_encoder(bundle.experiment.language, *bundle.policy.spec.language_shape)
+
+
 class InstructionCache:
     """Token features of texts, encoded once each."""
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sam2act.config.experiment import ExperimentConfig
 from sam2act.config.tasks import store_folder
-from sam2act.core.specs import PolicySpec
+from sam2act.core.specs import NO_LANGUAGE, PolicySpec
 from sam2act.core.types import Batch
 from sam2act.data.loader import (
     BatchTransform,
