@@ -94,6 +94,13 @@ class WindowStore(FrameStore):
 
     def gather(self, windows: np.ndarray) -> WindowBatch:
         """The windows of given numbers (B,), in their order."""
+        return self._gathered(windows, images=True)
+
+    def without_images(self, windows: np.ndarray) -> WindowBatch:
+        """The same without any camera, for statistics of states and actions."""
+        return self._gathered(windows, images=False)
+
+    def _gathered(self, windows: np.ndarray, *, images: bool) -> WindowBatch:
         spec = self.spec
         of = _Episodes(*(column[self._episode[windows]] for column in self._of))
         now = self._frame[windows]
@@ -109,12 +116,12 @@ class WindowStore(FrameStore):
         return WindowBatch(
             instruction=torch.from_numpy(of.instruction),
             identities=tuple(SampleIdentity(self.tasks[task], *rest) for task, *rest in identities),
-            observed=self._observation(of, frames),
+            observed=self._observation(of, frames, images),
             action=torch.from_numpy(self._actions[rows]),
             valid=torch.from_numpy(valid),
         )
 
-    def _observation(self, of: _Episodes, frames: np.ndarray) -> Observation:
+    def _observation(self, of: _Episodes, frames: np.ndarray, with_images: bool) -> Observation:
         """What is seen in frames (B, T) of B episodes."""
         size, wanted = frames.shape, frames.reshape(-1)
         count = size[1]
@@ -126,6 +133,9 @@ class WindowStore(FrameStore):
         def shaped(values: np.ndarray) -> Tensor:
             return torch.from_numpy(values.reshape(*shape, *values.shape[1:]))
 
+        if not with_images:
+            nothing = torch.zeros(*shape, 0, 0, 0, 3, dtype=torch.uint8)
+            return Observation(rgb=nothing, proprioception=shaped(state), cameras=())
         parts = self._depth(tasks, images) if self.spec.needs_depth else (None, None, None)
         depth, intrinsics, extrinsics = (None if part is None else shaped(part) for part in parts)
         return Observation(

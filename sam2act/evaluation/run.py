@@ -170,7 +170,8 @@ def _checkpoint_target(options: EvaluationOptions, world: DistributedContext, pa
             encoder.encode(["open the drawer"])  # its weights are read at first need
         session = PolicySession(bundle, batch_size=batch_size(options, world), text_encoder=encoder)
         digest = config_digest(bundle.experiment, network)
-        actor = PolicyActor(build_executor(options.executor, session), session.spec)
+        spec = session.spec.sized(bundle.experiment.image_size)
+        actor = PolicyActor(build_executor(options.executor, session), spec)
         identity = {"policy": policy_name(network), "stage": bundle.stage, "step": bundle.step}
         return actor, known | identity | {"config": digest}
 

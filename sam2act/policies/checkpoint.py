@@ -6,6 +6,7 @@ What a file holds, and which configurations belong to it, stands in `checkpoint_
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +17,13 @@ from torch import Tensor
 
 from sam2act.config.experiment import ExperimentConfig
 from sam2act.config.load import changed, load_experiment, load_network, to_dict
+from sam2act.core.errors import ConfigError
 from sam2act.core.run_folder import stage_of
 from sam2act.core.weight_names import WeightsError, misfit, unwrapped
 from sam2act.policies.base import BuildOptions, Policy, policy_class
 from sam2act.policies.checkpoint_configs import config_origin, stored_configs, write_config
 from sam2act.policies.checkpoint_files import CheckpointError, read_checkpoint, save_checkpoint
+from sam2act.processing.transforms import Transforms
 
 __all__ = [
     "CheckpointError",
@@ -45,6 +48,15 @@ class PolicyBundle:
     network: Any  # a `Config` of the policy
     step: int | None = None  # updates done, where a checkpoint says so
     stage: int = 1  # of training, where it comes from a checkpoint
+
+    @functools.cached_property
+    def transforms(self) -> Transforms:
+        """What stands between data or robots and the policy.
+
+        Raises:
+            ConfigError, SpecError: the configured ones do not give what the policy wants.
+        """
+        return Transforms(self.experiment.transforms, self.policy.spec)
 
     def model_state(self) -> dict[str, Tensor]:
         """The weights under the names of files."""
@@ -112,6 +124,7 @@ def load_policy(
         )
         raise WeightsError(f"checkpoint {path} does not fit {origin}. {error}") from error
     extra = content.get("extra", {})
+    load_transforms(bundle, content, path)
     if extra.get("average") is not None:
         load_average(bundle, extra["average"]["average"], path)
     bundle.step, bundle.stage = extra.get("step"), stage_of(Path(path), content)
@@ -123,7 +136,28 @@ def load_policy(
 
 def config_extra(bundle: PolicyBundle) -> dict[str, Any]:
     """The part of `extra` that lets a checkpoint stand on its own."""
-    return {"experiment": to_dict(bundle.experiment), "network": to_dict(bundle.network)}
+    extra = {"experiment": to_dict(bundle.experiment), "network": to_dict(bundle.network)}
+    return extra | ({"transforms": bundle.transforms.state_dict()} if bundle.transforms else {})
+
+
+def load_transforms(bundle: PolicyBundle, content: Mapping[str, Any], path: str | Path) -> None:
+    """Give the transforms of a policy the statistics of a checkpoint.
+
+    Raises:
+        CheckpointError: it holds those of other transforms, or none.
+    """
+    stored = content.get("extra", {}).get("transforms", {})
+    if not (stored or bundle.transforms.needs_fit):
+        return
+    if not stored:
+        raise CheckpointError(
+            f"checkpoint {path}: holds no statistics for the transforms "
+            f"{', '.join(bundle.transforms.texts)}; use the transforms of its run"
+        )
+    try:
+        bundle.transforms.load_state_dict(stored)
+    except ConfigError as error:
+        raise CheckpointError(f"checkpoint {path}: {error}") from error
 
 
 def load_average(bundle: PolicyBundle, average: Mapping[str, Tensor], path: str | Path) -> None:

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from sam2act.core.specs import NO_LANGUAGE, PolicySpec
+from sam2act.core.specs import PolicySpec
 from sam2act.core.types import (
     ActionChunk,
     ContractError,
@@ -84,7 +84,8 @@ class PolicySession:
         self.batch_size = batch_size
         self.validate = validate
         self.forward_passes = 0  # of the network, since construction
-        self._spec = bundle.policy.spec
+        self._transforms = bundle.transforms
+        self._spec = bundle.transforms.spec
         self._instructions = InstructionCache(self._spec, text_encoder, self.device)
         self._states = EnvironmentStates.none(self.policy, self.device)
 
@@ -114,7 +115,7 @@ class PolicySession:
 
     @property
     def spec(self) -> PolicySpec:
-        """What the policy needs and gives."""
+        """What must be observed for the policy, and what it gives."""
         return self._spec
 
     @property
@@ -156,7 +157,7 @@ class PolicySession:
         ids = environment_ids(env_ids, len(observation))
         tokens = self._instructions.features(language)
         home = observation.rgb.device
-        observation = observation.to(self.device)
+        observation = self._transforms.observation(observation.to(self.device))
         states = self._states.including(ids)
         rows, values, valid = [], [], []
         for part in batch_slots(ids, self.batch_size):
@@ -170,9 +171,9 @@ class PolicySession:
             valid.append(action.valid[part.slots])
         self._states = states
         order = torch.tensor(rows, device=self.device).argsort()
-        return ActionChunk(
-            torch.cat(values)[order].to(home), torch.cat(valid)[order].to(home), action.space
-        )
+        chunk = ActionChunk(torch.cat(values)[order], torch.cat(valid)[order], action.space)
+        chunk = self._transforms.action(chunk)
+        return ActionChunk(chunk.values.to(home), chunk.valid.to(home), chunk.space)
 
     def _forward(
         self,

@@ -129,8 +129,12 @@ class Scaling:
 class _Fitted(Transform):
     """What transforms with a `Scaling` share."""
 
-    needs_fit = True
     scaling: Scaling
+
+    @property
+    def needs_fit(self) -> bool:
+        """Whether it lacks statistics."""
+        return self.scaling.shift is None
 
     def state_dict(self) -> dict[str, Tensor]:
         """Shift and scale of every number."""

@@ -28,7 +28,10 @@ class Transform:
     They are built with the `PolicySpec` of what comes behind them and their own parameters.
     """
 
-    needs_fit = False  # whether `fit` must be called before use, or `load_state_dict`
+    @property
+    def needs_fit(self) -> bool:
+        """Whether it lacks statistics, which `fit` takes or `load_state_dict` brings."""
+        return False
 
     def wanted(self, spec: PolicySpec) -> PolicySpec:
         """What must be observed so that what comes behind this transform gets `spec`.
@@ -98,12 +101,12 @@ class Transforms(Transform):
         return bool(self.steps)
 
     @property
-    def needs_fit(self) -> bool:  # type: ignore[override]
-        """Whether any of them needs statistics."""
+    def needs_fit(self) -> bool:
+        """Whether any of them lacks statistics."""
         return any(step.needs_fit for step in self.steps)
 
     def fit_all(self, batches: Callable[[], Iterable[Batch]]) -> None:
-        """Give every transform that needs it its own pass over the training data."""
+        """Give every transform that lacks statistics its own pass over the training data."""
         for step in self.steps:
             if step.needs_fit:
                 step.fit(batches())

@@ -79,7 +79,8 @@ class Checkpointer:
         }
 
     def start_from(self, content: Mapping[str, Any], *, earlier_stage: bool = False) -> LoadReport:
-        """Take only the weights of a checkpoint; optimiser and schedule start fresh.
+        """Take only the weights of a checkpoint, with the statistics of its transforms where these
+        are the same; optimiser and schedule start fresh.
 
         Args:
             content: of the file.
@@ -91,6 +92,9 @@ class Checkpointer:
         adapter = self.updater.policy.weight_adapter
         load = adapter.load_earlier_stage if earlier_stage else adapter.load
         report = load(content["model_state"])
+        transforms, stored = self.bundle.transforms, content.get("extra", {}).get("transforms", {})
+        if stored.get("texts") == list(transforms.texts):
+            transforms.load_state_dict(stored)
         if self.updater.average is not None:
             self.updater.average.reset(self.updater.policy)
         return report

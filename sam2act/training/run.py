@@ -73,7 +73,9 @@ def _train(
         seed=experiment.seed,
     )
     data_options = DataOptions(options.refresh_replay, options.skip_bad_episodes)
-    data = build_training_data(experiment, bundle.policy.spec, world, data_options)
+    transforms = bundle.transforms
+    change = transforms.batch if transforms else None
+    data = build_training_data(experiment, transforms.spec, world, data_options, change)
     bundle.policy.to(world.device)
     trainer = Trainer(bundle, data, world, files, dtype=dtype)
     if resume_from is None or content is None:
@@ -81,6 +83,8 @@ def _train(
     else:
         resume_run(trainer, resume_from, content)
         del content
+    if transforms.needs_fit:
+        transforms.fit_all(data.samples)
     bundle.policy.on_start(trainer.start_data(), fresh=resume_from is None)
     if trainer.finished:
         LOGGER.info("nothing to do: %d updates are done already", trainer.updater.state.step)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from sam2act.config.experiment import ExperimentConfig
 from sam2act.config.tasks import store_folder
-from sam2act.core.specs import NO_LANGUAGE, PolicySpec
+from sam2act.core.specs import PolicySpec
 from sam2act.core.types import Batch
 from sam2act.data.loader import (
     BatchTransform,
@@ -31,6 +32,8 @@ from sam2act.runtime.distributed import DistributedContext
 from sam2act.training.stores import DataOptions, open_stores
 from sam2act.training.trainer import TrainingData
 from sam2act.training.validation import ValidationData
+
+ROWS = 256  # samples that are read at once for statistics
 
 
 def language_table(
@@ -101,7 +104,19 @@ def build_training_data(
         instructions += [text for text in validation.instructions if text not in instructions]
         held_out = _validation_data(validation, instructions, experiment, spec, world, transform)
     language = language_table(instructions, experiment, spec, world)
-    return TrainingData(training_batches, held_out, language, training.fingerprints())
+    return TrainingData(
+        *(training_batches, held_out, language, training.fingerprints()),
+        samples=partial(_samples, dataset),
+    )
+
+
+def _samples(dataset: SampleDataset) -> Iterator[Batch]:
+    """Every training sample once, before any transform; of windows only states and actions."""
+    store = dataset.store
+    numbers = store.separate() if isinstance(store, WindowStore) else store.valid
+    gather = store.without_images if isinstance(store, WindowStore) else dataset.gather
+    for first in range(0, len(numbers), ROWS):
+        yield gather(numbers[first : first + ROWS])
 
 
 def _dataset(

@@ -39,6 +39,8 @@ class TrainingData:
     validation: ValidationData | None
     language: Tensor  # (instructions, L, D) on the device
     fingerprints: Mapping[str, str]  # trained task -> digest of its demonstrations
+    # Every training sample once, before any transform, for statistics.
+    samples: Callable[[], Iterator[Batch]] = lambda: iter(())
 
 
 class Trainer:
