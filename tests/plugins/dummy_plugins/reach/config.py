@@ -17,6 +17,7 @@ class ChunkerConfig:
 
     policy: str = "chunker"
     width: int = 64
+    scale: float = 0.1  # metres of a step, per unit of the network's output
     camera: str = "top"
     side: int = 32  # pixels
     depth: bool = False

@@ -11,8 +11,6 @@ from sam2act.core.specs import PolicySpec
 from sam2act.core.types import ActionChunk, LossOutput, Observation, WindowBatch
 from sam2act.policies.base import BuildOptions, NoState, Policy, Seeds
 
-LONGEST = 0.1  # metres per step
-
 
 class Chunker(Policy):
     """Where each colour lies in the image, and the state, through two layers."""
@@ -20,9 +18,9 @@ class Chunker(Policy):
     Config = ChunkerConfig
     term_names = ("step_error",)
 
-    def __init__(self, spec: PolicySpec, width: int) -> None:
+    def __init__(self, spec: PolicySpec, width: int, scale: float) -> None:
         super().__init__()
-        self._spec = spec
+        self._spec, self._scale = spec, scale
         self.network = nn.Sequential(nn.Linear(8, width), nn.Tanh(), nn.Linear(width, CHUNK * 2))
 
     @classmethod
@@ -30,7 +28,7 @@ class Chunker(Policy):
         cls, config: ChunkerConfig, experiment: ExperimentConfig, options: BuildOptions
     ) -> Chunker:
         """A policy with fresh weights."""
-        return cls(spec_of(config, experiment), config.width)
+        return cls(spec_of(config, experiment), config.width, config.scale)
 
     @property
     def spec(self) -> PolicySpec:
@@ -38,8 +36,8 @@ class Chunker(Policy):
         return self._spec
 
     def loss(self, batch: WindowBatch, language: Tensor, noise: Seeds) -> LossOutput:
-        """Squared error of the valid actions, in units of the longest step."""
-        error = (self._steps(batch.observed) - batch.action) / LONGEST
+        """Squared error of the valid actions, in units of the network."""
+        error = (self._steps(batch.observed) - batch.action) / self._scale
         loss = error.square().mean(-1)[batch.valid].mean()
         return LossOutput(loss, {"step_error": loss.detach()})
 
@@ -58,4 +56,4 @@ class Chunker(Policy):
         axis = torch.linspace(-1, 1, image.shape[1], device=image.device)[:, None]
         places = [(weights.sum(along) * axis).sum(1) for along in (1, 2)]  # (B, 3) each
         features = torch.cat([*places, observation.proprioception[:, :2]], -1)
-        return LONGEST * self.network(features).unflatten(-1, (CHUNK, -1))
+        return self._scale * self.network(features).unflatten(-1, (CHUNK, -1))
