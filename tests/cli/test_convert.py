@@ -207,8 +207,9 @@ def test_report_counts_and_writes_nothing(
     network = bundle.policy.network
     trained = [p for p in network.parameters() if p.requires_grad]
     count = f"trained in this stage: {sum(p.numel() for p in trained):,} in {len(trained)} tensors"
+    name = "SAM2Act+" if bundle.network.use_memory else "SAM2Act"
     for line in (
-        f"network: {type(network).__name__}, fits the config inside the file",
+        f"network: {name}, fits the config inside the file",
         "epoch: 4",
         f"carried unused: {len(bundle.policy.weight_adapter.carried)}",
         "missing: 0",
