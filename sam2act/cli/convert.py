@@ -36,7 +36,7 @@ from sam2act.cli.status import DONE, run_command
 from sam2act.config.experiment import ExperimentConfig
 from sam2act.config.load import load_experiment, load_network
 from sam2act.core.run_folder import STAGES, RunFolder
-from sam2act.core.weight_names import WeightsError
+from sam2act.core.weight_names import LoadReport, WeightsError
 from sam2act.policies.checkpoint import (
     CheckpointError,
     PolicyBundle,
@@ -49,10 +49,7 @@ from sam2act.policies.checkpoint import (
     write_config,
 )
 from sam2act.policies.sam2act.config import NetworkConfig
-from sam2act.policies.sam2act.published_weights import (
-    MEMORY_TABLE,
-    LoadReport,
-)
+from sam2act.policies.sam2act.published_weights import MEMORY_TABLE
 from sam2act.policies.sam2act.released_config import left_out, released_configs
 from sam2act.training.optimizer_state import to_released
 
@@ -120,8 +117,9 @@ def write(source: Source, options: argparse.Namespace) -> Path:
     if options.output.suffix != ".pth" and options.to == "published":
         return write_released_run(source, options)
     check_free([options.output], options.force)
-    save_checkpoint(options.output, converted(source, options.to))
-    return options.output
+    output: Path = options.output
+    save_checkpoint(output, converted(source, options.to))
+    return output
 
 
 def write_released_run(source: Source, options: argparse.Namespace) -> Path:

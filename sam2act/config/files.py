@@ -18,7 +18,7 @@ BASE = "base"  # key that names the file to build upon
 SCALAR_TAGS = ("str", "int", "float", "bool", "null", "timestamp", "value", "merge")
 
 
-class _TextLoader(yaml.SafeLoader):
+class _TextLoader(yaml.SafeLoader):  # type: ignore[misc]  # yaml has no types
     """Gives each scalar as the text in the file: `1e3`, `007`, `yes` and `12:30` stay."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -31,7 +31,8 @@ class _TextLoader(yaml.SafeLoader):
                     problem=f"the key {key.value}, which line {line} has already, stands again",
                     problem_mark=key.start_mark,
                 )
-        return super().construct_mapping(node, deep)
+        mapping: dict[Any, Any] = super().construct_mapping(node, deep)
+        return mapping
 
 
 for _tag in SCALAR_TAGS:

@@ -11,7 +11,7 @@ import re
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
 from yacs.config import CfgNode
@@ -20,16 +20,19 @@ from sam2act.config.component import WEIGHTS
 from sam2act.config.experiment import ExperimentConfig
 from sam2act.config.files import find_config, read_with_bases
 from sam2act.config.values import read_value, unquoted
-from sam2act.core.errors import ConfigError, require
+from sam2act.core.errors import ConfigError
 from sam2act.core.registry import DEFAULT_POLICY, POLICIES
 from sam2act.core.weights import named_beside
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 # A word of `opts`: spaces may stand inside brackets or quotation marks.
 WORD = re.compile(r"""(?:\[[^][]*\]|\([^()]*\)|'[^']*'|"[^"]*")(?!\S)|\S+""")
 EXPERIMENT, NETWORK = "experiment", "network"  # the two configurations; sections of task files
 POLICY = "policy"  # key of the network file that names the policy
 COMMAND_LINE, STORED = "the command line", "the stored configuration"
-Section = TypeVar("Section")
+Section = TypeVar("Section", bound="DataclassInstance")
 Layer = tuple[Path | str, Mapping[str, Any]]  # where values stand, and the values
 
 
@@ -55,26 +58,25 @@ def load_network(path: str | Path = "", opts: str = "", task_path: str | Path = 
     return _merged(policy_config(_policy_name(layers)), layers)
 
 
-def policy_config(name: str) -> type:
+def policy_config(name: str) -> type[DataclassInstance]:
     """The dataclass that holds the keys of the policy `name`.
 
     Raises:
         ConfigError: there is no such policy, or it has no dataclass `Config` with the key `policy`.
     """
     config = getattr(POLICIES.get(name), "Config", None)
-    require(
-        _is_section(config) and POLICY in _keys(config),
-        f"policy: {name} has no `Config`, a dataclass with the field `policy`",
-    )
-    return typing.cast(type, config)
+    if not _is_section(config) or POLICY not in _keys(config):
+        raise ConfigError(f"policy: {name} has no `Config`, a dataclass with the field `policy`")
+    return config
 
 
-def dump(config: Any) -> str:
+def dump(config: DataclassInstance) -> str:
     """The config as yaml text that `load_experiment` / `load_network` read back unchanged."""
-    return yaml.safe_dump(to_dict(config), sort_keys=False)
+    text: str = yaml.safe_dump(to_dict(config), sort_keys=False)
+    return text
 
 
-def to_dict(config: Any) -> dict[str, Any]:
+def to_dict(config: DataclassInstance) -> dict[str, Any]:
     """The config as plain nested dictionaries and lists."""
     return {key: _plain(value) for key, value in dataclasses.asdict(config).items()}
 
@@ -171,7 +173,7 @@ def _policy_name(layers: list[Layer]) -> str:
 # ------------------------------------------------------------------------------------- merging
 def _merged(section: type[Section], layers: Sequence[Layer]) -> Section:
     """The defaults of `section` with `layers` over them, checked."""
-    tree = _Tree(_plain(dataclasses.asdict(section())))  # type: ignore[call-overload]
+    tree = _Tree(_plain(dataclasses.asdict(section())))
     for origin, values in layers:
         _merge(tree, section, values, origin)
     return _to_dataclass(section, tree)
@@ -226,7 +228,10 @@ def _hint(key: str, prefix: str, known: Mapping[str, Any]) -> str:
 def _same_name_elsewhere(key: str) -> list[str]:
     """Keys of both configs whose last part is that of `key`."""
     name = key.rpartition(".")[2]
-    sections = {EXPERIMENT: ExperimentConfig, NETWORK: policy_config(DEFAULT_POLICY)}
+    sections: dict[str, type] = {
+        EXPERIMENT: ExperimentConfig,
+        NETWORK: policy_config(DEFAULT_POLICY),
+    }
     return [
         f"{dotted} of the {title} config"
         for title, section in sections.items()
@@ -248,12 +253,12 @@ def _keys(section: Any) -> dict[str, Any]:
     return {item.name: hints[item.name] for item in dataclasses.fields(section)}
 
 
-def _is_section(kind: Any) -> bool:
+def _is_section(kind: object) -> typing.TypeGuard[type[DataclassInstance]]:
     return isinstance(kind, type) and dataclasses.is_dataclass(kind)
 
 
 # ------------------------------------------------------------------------- dataclass <-> CfgNode
-class _Tree(CfgNode):
+class _Tree(CfgNode):  # type: ignore[misc]  # yacs has no types
     """A yacs tree that takes values as they are; yacs would evaluate text as Python."""
 
     @classmethod

@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from sam2act.core.errors import ConfigError, require
+from sam2act.core.errors import ConfigError
 from sam2act.core.registry import Registry
 
 
@@ -96,6 +96,6 @@ def whole_number(owner: str, key: str, value: object) -> int:
     Raises:
         ConfigError: it is not.
     """
-    right = isinstance(value, int) and not isinstance(value, bool) and value >= 1
-    require(right, f"{owner}: {key}={value!r} must be a whole number, at least 1")
-    return int(value)  # type: ignore[call-overload]
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ConfigError(f"{owner}: {key}={value!r} must be a whole number, at least 1")
+    return value

@@ -10,7 +10,7 @@ import dataclasses
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -20,6 +20,9 @@ from sam2act.core.actions import Component
 from sam2act.core.errors import UserError
 from sam2act.core.specs import ROBOT_STATE, TIME, TIME_FEATURE_LENGTH, PolicySpec
 from sam2act.geometry.cameras import measured_depth
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 FINGER_RANGE = (0.0, 0.04)  # metres
 
@@ -75,11 +78,11 @@ class Observation:
         Raises:
             ContractError: they are not all there.
         """
-        found = Geometry(self.depth, self.intrinsics, self.extrinsics)  # type: ignore[arg-type]
-        for name, value in found._asdict().items():
-            if value is None:
-                raise ContractError(f"{name}: this policy needs it, but the observation has none")
-        return found
+        return Geometry(
+            _observed("depth", self.depth),
+            _observed("intrinsics", self.intrinsics),
+            _observed("extrinsics", self.extrinsics),
+        )
 
     def __len__(self) -> int:
         return len(self.rgb)
@@ -276,7 +279,8 @@ def proprioception(
         "gripper_open": np.array([[gripper_open]]),
         "finger_joints": np.asarray(finger_joints)[None],
     }
-    return state_rows(ROBOT_STATE, numbers, np.array([time_index]), length)[0]
+    row: np.ndarray = state_rows(ROBOT_STATE, numbers, np.array([time_index]), length)[0]
+    return row
 
 
 def state_rows(
@@ -332,13 +336,19 @@ class LossOutput:
     per_sample: Mapping[str, Tensor] = field(default_factory=dict)
 
 
-Data = TypeVar("Data")
+Data = TypeVar("Data", bound="DataclassInstance")
+
+
+def _observed(name: str, value: Tensor | None) -> Tensor:
+    if value is None:
+        raise ContractError(f"{name}: this policy needs it, but the observation has none")
+    return value
 
 
 def _map_tensors(data: Data, function: Callable[[Tensor], Tensor]) -> Data:
     """A copy of dataclass `data` with every tensor changed, those of dataclasses in it too."""
     changed: dict[str, Any] = {}
-    for item in dataclasses.fields(data):  # type: ignore[arg-type]
+    for item in dataclasses.fields(data):
         value = getattr(data, item.name)
         if isinstance(value, Tensor):
             changed[item.name] = function(value)
@@ -346,7 +356,7 @@ def _map_tensors(data: Data, function: Callable[[Tensor], Tensor]) -> Data:
             changed[item.name] = _map_tensors(value, function)
         elif isinstance(value, Mapping):
             changed[item.name] = {k: _map_tensors(v, function) for k, v in value.items()}
-    return dataclasses.replace(data, **changed)  # type: ignore[type-var]
+    return dataclasses.replace(data, **changed)
 
 
 def tensors_in(data: Any) -> Iterator[Tensor]:

@@ -122,4 +122,5 @@ def _first_of_windows(rows: Tensor, window: int) -> Tensor:
             f"a batch of {len(rows)} frames does not consist of windows of {window}; bs must be "
             "a multiple of num_maskmem + 1"
         )
-    return rows.unflatten(0, (-1, window))[:, :1].expand(-1, window, -1).flatten(0, 1)
+    shared: Tensor = rows.unflatten(0, (-1, window))[:, :1].expand(-1, window, -1).flatten(0, 1)
+    return shared

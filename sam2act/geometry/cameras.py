@@ -87,4 +87,5 @@ def unproject(depth: Tensor, intrinsics: Tensor, extrinsics: Tensor) -> Tensor:
     v = torch.arange(height, dtype=depth.dtype, device=depth.device)[:, None, None]
     rays = column * u + row * v + constant
     origin = extrinsics[..., None, None, :3, 3]
-    return (rays * depth[..., None] + origin).to(torch.float32)
+    points: Tensor = (rays * depth[..., None] + origin).to(torch.float32)
+    return points

@@ -31,7 +31,7 @@ def matrix_from_quaternion_xyzw(quaternion: Tensor) -> Tensor:
         2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w),
         2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y),
     ]  # fmt: skip
-    return torch.stack(entries, dim=-1).unflatten(-1, (3, 3))
+    return _matrix(entries)
 
 
 def quaternion_xyzw_from_matrix(matrix: Tensor) -> Tensor:
@@ -173,9 +173,16 @@ def matrix_from_euler_xyz(radians: Tensor) -> Tensor:
         cx * sz + sx * sy * cz, cx * cz - sx * sy * sz, -sx * cy,
         sx * sz - cx * sy * cz, sx * cz + cx * sy * sz, cx * cy,
     ]  # fmt: skip
-    return torch.stack(entries, dim=-1).unflatten(-1, (3, 3))
+    return _matrix(entries)
+
+
+def _matrix(entries: list[Tensor]) -> Tensor:
+    """(..., 3, 3) of its nine entries (...), row by row."""
+    matrix: Tensor = torch.stack(entries, dim=-1).unflatten(-1, (3, 3))
+    return matrix
 
 
 def _unit(quaternion: Tensor) -> Tensor:
     quaternion = quaternion.to(torch.float64)
-    return quaternion / torch.linalg.vector_norm(quaternion, dim=-1, keepdim=True)
+    unit: Tensor = quaternion / torch.linalg.vector_norm(quaternion, dim=-1, keepdim=True)
+    return unit

@@ -92,7 +92,8 @@ class HashedTextEncoder:
             for block in range(-(-2 * self.width // 32))
         )
         steps = np.frombuffer(digests, "<u2")[: self.width].astype(np.float64)
-        return ((steps + 0.5) / 65536 * 2 - 1) * np.sqrt(3.0)
+        values: np.ndarray = ((steps + 0.5) / 65536 * 2 - 1) * np.sqrt(3.0)
+        return values
 
 
 class ClipTextEncoder:
@@ -161,7 +162,8 @@ def clip_tokens(texts: Sequence[str]) -> Tensor:
                 f"{CLIP_LENGTH}; shorten it in the demos (variation_descriptions.pkl), or set "
                 "language.encoder to hashed"
             )
-    return tokenizer(list(texts))
+    tokens: Tensor = tokenizer(list(texts))
+    return tokens
 
 
 def clip_token_features(model: Any, tokens: Tensor) -> Tensor:
@@ -173,7 +175,8 @@ def clip_token_features(model: Any, tokens: Tensor) -> Tensor:
     """
     hidden = model.token_embedding(tokens) + model.positional_embedding
     hidden = model.transformer(hidden, attn_mask=model.attn_mask)
-    return model.ln_final(hidden)
+    features: Tensor = model.ln_final(hidden)
+    return features
 
 
 def build_clip_text_tower() -> Any:

@@ -207,7 +207,7 @@ class PolicySession:
         finally:
             self._states, self.forward_passes = states, passes
 
-    def _precision(self) -> contextlib.AbstractContextManager:
+    def _precision(self) -> contextlib.AbstractContextManager[object]:
         if self.dtype not in AUTOCAST_DTYPES:
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, self.dtype)

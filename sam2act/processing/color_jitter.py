@@ -62,4 +62,4 @@ def torchvision_functional() -> ModuleType:
             f"peract.color_jitter needs torchvision, which cannot be imported ({error}); install "
             "the extra clip, which brings it, or set peract.color_jitter 0"
         ) from error
-    return functional
+    return functional  # type: ignore[no-any-return]  # torchvision has no types

@@ -33,7 +33,7 @@ def sample_inverse_distance(points: Tensor, maps: Tensor, weight: Tensor | None 
     index, corner_weight = corners(points, maps.shape[-2], maps.shape[-1], weight)
     channels, amount = maps.shape[1], points.shape[1]
     picks = index.flatten(1)[:, None].expand(-1, channels, -1)
-    values = maps.flatten(2).gather(2, picks).unflatten(2, (amount, 4))
+    values: Tensor = maps.flatten(2).gather(2, picks).unflatten(2, (amount, 4))
     return (values * corner_weight[:, None]).sum(dim=-1).transpose(1, 2)
 
 
@@ -88,7 +88,8 @@ def gaussian_heatmaps(points: Tensor, size: int | tuple[int, int], sigma: float)
         return heat
     flat = heat.flatten(-2)
     peak = flat.argmax(dim=-1, keepdim=True)
-    return torch.zeros_like(flat).scatter(-1, peak, 1.0).unflatten(-1, (height, width))
+    single: Tensor = torch.zeros_like(flat).scatter(-1, peak, 1.0).unflatten(-1, (height, width))
+    return single
 
 
 def _wrapped(coordinate: Tensor, count: int) -> Tensor:

@@ -98,4 +98,5 @@ def _pixels(scaled: Tensor, views: Sequence[View], size: int) -> Tensor:
     for view in views:
         picked.append(along[view.column_sign][view.column_axis])
         picked.append(along[view.row_sign][view.row_axis])
-    return torch.stack(picked, dim=-1).unflatten(-1, (len(views), 2))
+    pixels: Tensor = torch.stack(picked, dim=-1).unflatten(-1, (len(views), 2))
+    return pixels

@@ -23,7 +23,7 @@ class _TensorwiseAdam(torch.optim.Optimizer):
     """Adam moments; subclasses turn them into a step whose length depends on tensor norms."""
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Updates every parameter that has a gradient.
 
         Returns:
@@ -72,7 +72,7 @@ class _TensorwiseAdam(torch.optim.Optimizer):
         self._move(parameters, means, squares, [state["step"] for state in states], group)
 
     def _state_of(self, parameter: Tensor) -> dict[str, Any]:
-        state = self.state[parameter]
+        state: dict[str, Any] = self.state[parameter]
         if not state:
             state["step"] = 0
             state["exp_avg"] = torch.zeros_like(parameter)

@@ -179,7 +179,8 @@ def _next_step(state: dict[str, Any]) -> int:
     inner = state.get("after_scheduler_state_dict")
     if state["finished"] and inner:
         return warmup + int(inner["last_epoch"])
-    base, rate = max(zip(state["base_lrs"], state["_last_lr"], strict=True))
+    rates: list[tuple[float, float]] = list(zip(state["base_lrs"], state["_last_lr"], strict=True))
+    base, rate = max(rates)
     if base > 0 and rate < base:
         return max(round(rate / base * warmup) - 1, 0)
     return max(int(state["last_epoch"]) - 1, warmup - 1, 0)

@@ -137,13 +137,13 @@ class Updater:
             output: LossOutput = self.module(batch, language, own)
         return output
 
-    def autocast(self) -> contextlib.AbstractContextManager:
+    def autocast(self) -> contextlib.AbstractContextManager[object]:
         """The precision of forward passes."""
         if self.dtype is None:
             return contextlib.nullcontext()
         return torch.autocast(self.world.device.type, self.dtype)
 
-    def averaged(self) -> contextlib.AbstractContextManager:
+    def averaged(self) -> contextlib.AbstractContextManager[object]:
         """The policy with averaged weights, where the run keeps them."""
         return self.average.applied(self.policy) if self.average else contextlib.nullcontext()
 
@@ -153,7 +153,8 @@ class Updater:
         if limit:
             return torch.nn.utils.clip_grad_norm_(self.module.parameters(), limit, foreach=True)
         gradients = [p.grad for p in self.module.parameters() if p.grad is not None]
-        return torch.stack(torch._foreach_norm(gradients)).norm()
+        norm: Tensor = torch.stack(torch._foreach_norm(gradients)).norm()
+        return norm
 
     def _step_optimizer(self) -> None:
         if self.scaler.is_enabled() and self.experiment.peract.grad_clip:
@@ -166,7 +167,7 @@ class Updater:
             self.average.update(self.policy)
         self.state.step += 1
 
-    def _no_sync(self) -> contextlib.AbstractContextManager:
+    def _no_sync(self) -> contextlib.AbstractContextManager[object]:
         if isinstance(self.module, DistributedDataParallel):
             return self.module.no_sync()
         return contextlib.nullcontext()

@@ -32,7 +32,7 @@ def validation_losses(
     world: DistributedContext,
     *,
     seed: int,
-    autocast: Callable[[], contextlib.AbstractContextManager],
+    autocast: Callable[[], contextlib.AbstractContextManager[object]],
     by_keyframe: KeyframeMeans | None = None,
 ) -> dict[str, float]:
     """Mean of every loss term over all held-out samples, without augmentation.

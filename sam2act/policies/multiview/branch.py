@@ -67,7 +67,8 @@ class Branch(nn.Module):
             (B * V, C, P, P).
         """
         image_tokens = self.tokenizer.image_tokens(images, pyramid.coarse, proprio)
-        return self.transformer(image_tokens, self.tokenizer.language_tokens(language))
+        tokens: Tensor = self.transformer(image_tokens, self.tokenizer.language_tokens(language))
+        return tokens
 
     def heatmaps(self, tokens: Tensor, pyramid: FeaturePyramid) -> Tensor:
         """(B * V, C, P, P) tokens -> (B, V, S, S) float32 logits, rounded to float16 values

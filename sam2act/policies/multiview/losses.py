@@ -44,7 +44,8 @@ def excess_loss(cross_entropy: Tensor, target: Tensor) -> Tensor:
     pixels = target.flatten(2)
     shown = pixels.sum(-1) > 0
     excess = cross_entropy - torch.special.entr(pixels).sum(-1)
-    return excess.where(shown, 0).sum(1) / shown.sum(1)
+    mean: Tensor = excess.where(shown, 0).sum(1) / shown.sum(1)
+    return mean
 
 
 def action_losses(

@@ -194,4 +194,5 @@ class SAM2ActNetwork(TwoStageNetwork):
 
     def _frames(self, values: Tensor, slots: Tensor) -> Tensor:
         """The rows (F * V, ...) of some frames."""
-        return values.unflatten(0, (-1, len(self.views)))[slots].flatten(0, 1)
+        rows: Tensor = values.unflatten(0, (-1, len(self.views)))[slots].flatten(0, 1)
+        return rows

@@ -61,7 +61,8 @@ class RotaryAttention(nn.Module):
             attn_mask=mask,
             dropout_p=self.dropout if self.training else 0.0,
         )
-        return self.out_proj(out)
+        projected: Tensor = self.out_proj(out)
+        return projected
 
 
 class MemoryAttentionLayer(nn.Module):
@@ -91,7 +92,8 @@ class MemoryAttentionLayer(nn.Module):
         attended = self.cross_attn_image(self.norm2(x), keys, memory, angles, mask)
         x = x + self.dropout(attended)
         hidden = self.dropout(F.relu(self.linear1(self.norm3(x))))
-        return x + self.dropout(self.linear2(hidden))
+        out: Tensor = x + self.dropout(self.linear2(hidden))
+        return out
 
 
 class MemoryAttention(nn.Module):
@@ -158,4 +160,5 @@ class MemoryAttention(nn.Module):
         x = x + QUERY_POSITION_WEIGHT * query_position
         for layer in self.layers:
             x = layer(x, memory, memory_position, self.angles, mask)
-        return self.norm(x)
+        conditioned: Tensor = self.norm(x)
+        return conditioned

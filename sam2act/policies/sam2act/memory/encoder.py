@@ -72,7 +72,8 @@ class MaskDownSampler(nn.Module):
 
     def forward(self, mask: Tensor) -> Tensor:
         """(M, 1, size, size) -> (M, C, P, P)."""
-        return self.encoder(mask)
+        encoded: Tensor = self.encoder(mask)
+        return encoded
 
 
 class FuserBlock(nn.Module):
@@ -90,7 +91,8 @@ class FuserBlock(nn.Module):
         """(M, C, P, P) -> (M, C, P, P)."""
         hidden = self.norm(self.dwconv(x)).movedim(1, -1)
         hidden = self.gamma * self.pwconv2(F.gelu(self.pwconv1(hidden)))
-        return x + hidden.movedim(-1, 1)
+        out: Tensor = x + hidden.movedim(-1, 1)
+        return out
 
 
 class Fuser(nn.Module):
@@ -128,4 +130,5 @@ class MemoryEncoder(nn.Module):
     def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
         """(M, C, P, P) tokens and (M, 1, size, size) mask -> (M, N, D) memory."""
         fused = self.fuser(self.pix_feat_proj(tokens) + self.mask_downsampler(mask))
-        return self.out_proj(fused).flatten(2).transpose(1, 2)
+        memory: Tensor = self.out_proj(fused).flatten(2).transpose(1, 2)
+        return memory

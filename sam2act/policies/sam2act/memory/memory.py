@@ -89,7 +89,7 @@ class Memory(nn.Module):
             filled = repeat(filled, "b r -> (b v) 1 (r n)", v=self.views, n=grid**2)
         memory = rearrange(bank.frames, "b r v n d -> (b v) (r n) d")
         with self._evaluation_autocast(tokens):
-            conditioned = self.attention(
+            conditioned: Tensor = self.attention(
                 tokens.flatten(2).transpose(1, 2),
                 query_position,
                 memory,
@@ -119,7 +119,8 @@ class Memory(nn.Module):
                 self.config.memory_mask,
             )
             memory = self.encoder(tokens, mask)
-        return memory.unflatten(0, (-1, self.views))
+        by_view: Tensor = memory.unflatten(0, (-1, self.views))
+        return by_view
 
     def query_position(self, table: Tensor, frames: Tensor, batch_frames: int) -> Tensor:
         """Position encoding of the queries.
@@ -151,7 +152,7 @@ class Memory(nn.Module):
         temporal = self.temporal_encoding[:slots, 0]
         return (self.encoder.position + temporal).flatten(0, 1)[None]
 
-    def _evaluation_autocast(self, like: Tensor) -> contextlib.AbstractContextManager:
+    def _evaluation_autocast(self, like: Tensor) -> contextlib.AbstractContextManager[object]:
         """On a GPU the published evaluation runs memory in float16; elsewhere nothing changes."""
         if self.training or not like.is_cuda:
             return contextlib.nullcontext()
