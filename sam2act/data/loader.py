@@ -145,7 +145,7 @@ class KeyframeDataset(SampleDataset):
         return gather_batch(self.store, records, collision_label=self.collision_label)
 
 
-class BatchStream(IterableDataset):
+class BatchStream(IterableDataset[Batch]):
     """The batches of steps start_step .. start_step + num_steps - 1.
 
     Worker w of W yields steps start_step + w, + w + W, ...; the loader asks the workers in turn,
@@ -177,7 +177,7 @@ def make_loader(
     num_workers: int = 0,
     pin_memory: bool = False,
     start_method: str | None = None,
-) -> DataLoader:
+) -> DataLoader[Batch]:
     """A loader that yields `num_steps` batches in step order.
 
     While the store fits into the page cache, gathering in this process is faster than passing

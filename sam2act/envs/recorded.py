@@ -56,8 +56,8 @@ def check_origin(demo: Demo, here: Mapping[str, Any]) -> None:
             )
 
 
-def check_plain_seed(seed: Any) -> None:
-    """Make sure that `seed` names a scene of the embedded simulator.
+def plain_seed(seed: object) -> int:
+    """`seed` as the number of a scene of the embedded simulator.
 
     Raises:
         ValueError: it is no natural number.
@@ -67,6 +67,7 @@ def check_plain_seed(seed: Any) -> None:
             f"random_seed: scenes of the embedded simulator have a natural number, not "
             f"{type(seed).__name__} {str(seed)[:40]}"
         )
+    return int(seed)
 
 
 def restore_random_state(random_state: Any, generator: Any = np.random) -> None:

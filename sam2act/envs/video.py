@@ -76,7 +76,7 @@ def _write_animation(path: Path, frames: Iterable[np.ndarray], rate: float) -> N
     )
 
 
-def _strip(images: list) -> Image.Image:
+def _strip(images: list[Image.Image]) -> Image.Image:
     """Images of equal size beside each other."""
     width, height = images[0].size
     strip = Image.new("RGB", (width * len(images), height))

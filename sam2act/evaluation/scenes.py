@@ -21,7 +21,7 @@ from sam2act.data.rlbench.demo_folders import (
 from sam2act.data.rlbench.demos import Episode, read_episode
 from sam2act.data.rlbench.types import DemoError
 from sam2act.envs.base import Env, restorable
-from sam2act.envs.recorded import check_plain_seed, recorded_origin
+from sam2act.envs.recorded import plain_seed, recorded_origin
 from sam2act.envs.seeding import episode_seed, episode_variation
 
 SKIP_FLAG = "--skip-bad-episodes"  # of eval.py
@@ -81,8 +81,8 @@ class EpisodeStart:
             if self.restore:
                 known = state if isinstance(state, int) else None
                 return variation, known, *restorable(env).reset_to_demo(stored.demo)
-            check_plain_seed(state)
-            return variation, int(state), *env.reset(variation, int(state))  # type: ignore[arg-type]
+            number = plain_seed(state)
+            return variation, number, *env.reset(variation, number)
         except ValueError as error:
             raise SceneError(f"{self.demo}: {error}") from error
 

@@ -267,6 +267,8 @@ class SimulatorProcess:
         Raises:
             EOFError: the process has died.
         """
+        seconds: float
+        reply: Reply
         try:
             seconds, reply = self.connection.recv()
         except OSError as error:
@@ -274,7 +276,7 @@ class SimulatorProcess:
         if not self._startup:
             self.used += seconds  # as the child took it: replies may have waited for the network
         self.busy, self._startup = False, 0.0
-        return reply  # type: ignore[no-any-return]
+        return reply
 
     def seconds_left(self) -> float:
         """Until the simulator counts as hung; negative afterwards."""

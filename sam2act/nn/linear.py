@@ -59,7 +59,8 @@ def onednn_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     tensors = (x, weight) if bias is None else (x, weight, bias)
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
         # On two axes, so that the result is no view and may be changed in place.
-        product = _OneDnnLinear.apply(x.flatten(0, -2), weight, bias)
+        flat = x.flatten(0, -2)
+        product = _OneDnnLinear.apply(flat, weight, bias)  # type: ignore[no-untyped-call]  # torch
         return product.unflatten(0, x.shape[:-1])
     return _product(x, weight, bias)
 

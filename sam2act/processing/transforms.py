@@ -129,7 +129,7 @@ class Transforms(Transform):
             chunk = step.action(chunk)
         return chunk
 
-    def state_dict(self) -> dict[str, Any]:  # type: ignore[override]
+    def state_dict(self) -> dict[str, Any]:
         """Descriptions and statistics, as plain containers of tensors."""
         return {
             "texts": list(self.texts),

@@ -9,12 +9,13 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
 
 Result = TypeVar("Result")
+Arguments = ParamSpec("Arguments")
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"  # Triton decides when a kernel is defined
 
 try:  # without the extra this file can be imported, but nothing in it launched
@@ -24,16 +25,16 @@ try:  # without the extra this file can be imported, but nothing in it launched
     jit = triton.jit
 except ImportError:
 
-    def jit(function):
+    def jit(function: Any) -> Any:
         """Leaves the kernel as it is."""
         return function
 
 
-def on_its_device(launch: Callable[..., Result]) -> Callable[..., Result]:
+def on_its_device(launch: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
     """Makes the GPU of the first tensor passed current, since kernels run on the current one."""
 
     @functools.wraps(launch)
-    def guarded(*args, **kwargs) -> Result:
+    def guarded(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
         tensor = next(argument for argument in args if isinstance(argument, Tensor))
         with torch.cuda.device_of(tensor):
             return launch(*args, **kwargs)

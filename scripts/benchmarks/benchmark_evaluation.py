@@ -20,7 +20,7 @@ from pathlib import Path
 
 import torch
 from benchmarking import Row, build_parser, median_seconds, report
-from random_samples import random_batch
+from random_samples import measured_policy, random_batch
 
 from sam2act.cli import evaluate as evaluation
 from sam2act.config.load import load_experiment, load_network
@@ -87,11 +87,9 @@ def evaluation_seconds(folder: str, workers: str, args: argparse.Namespace) -> f
 def measure_network(bundle: PolicyBundle) -> Row:
     """What the network takes of a step."""
     batch, language = random_batch(bundle, 1, bundle.experiment.image_size, "cpu")
-    bundle.policy.eval()
+    policy = measured_policy(bundle).eval()
     with torch.inference_mode():
-        seconds = median_seconds(
-            lambda: bundle.policy.predict(batch.observation(), language), repeats=10
-        )
+        seconds = median_seconds(lambda: policy.predict(batch.observation(), language), repeats=10)
     return Row("network, per step", 1000 * seconds, "ms")
 
 

@@ -176,7 +176,8 @@ def _batch_rate(dataset: KeyframeDataset, options: argparse.Namespace) -> float:
     started = time.perf_counter()
     for step in range(options.batches):
         dataset.batch(step)
-    return options.bs * options.batches / (time.perf_counter() - started)
+    rate: float = options.bs * options.batches / (time.perf_counter() - started)
+    return rate
 
 
 def _loader_rate(dataset: KeyframeDataset, options: argparse.Namespace, workers: int) -> float:
@@ -186,7 +187,8 @@ def _loader_rate(dataset: KeyframeDataset, options: argparse.Namespace, workers:
         next(batches)
     started = time.perf_counter()
     count = sum(1 for _ in batches)
-    return options.bs * count / (time.perf_counter() - started)
+    rate: float = options.bs * count / (time.perf_counter() - started)
+    return rate
 
 
 def _decoding_rate(
@@ -199,7 +201,8 @@ def _decoding_rate(
         for sample in dataset.batch(step).identities:
             folder = folders[sample.episode]
             read_images(folder, [sample.frame], request.cameras, request.image_size)
-    return options.bs * DECODED_BATCHES / (time.perf_counter() - started)
+    rate: float = options.bs * DECODED_BATCHES / (time.perf_counter() - started)
+    return rate
 
 
 if __name__ == "__main__":

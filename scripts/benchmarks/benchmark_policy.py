@@ -32,7 +32,7 @@ from benchmarking import (
     median_seconds,
     report,
 )
-from random_samples import random_batch
+from random_samples import measured_policy, random_batch
 
 from sam2act.config.experiment import COMPILE_MODES
 from sam2act.config.load import load_experiment, load_network
@@ -96,11 +96,13 @@ def build(sizes: Sizes, device: str, experiment_opts: str = "") -> PolicyBundle:
 def acting(bundle: PolicyBundle, count: int, sizes: Sizes, device: str) -> Callable[[], object]:
     """A call for `count` observations: unprojection, rendering, network, arg-max."""
     batch, language = random_batch(bundle, count, sizes.image_size, device)
-    act = functools.partial(bundle.policy.predict, batch.observation(), language)
+    act = functools.partial(measured_policy(bundle).predict, batch.observation(), language)
     return torch.inference_mode()(act)
 
 
-def ways(plain: PolicyBundle, sizes: Sizes, device: str, mode: str) -> dict[str, Callable]:
+def ways(
+    plain: PolicyBundle, sizes: Sizes, device: str, mode: str
+) -> dict[str, Callable[[], object]]:
     """Calls for one observation, by what is different from the plain one."""
     act = acting(plain, 1, sizes, device)
 
@@ -137,8 +139,9 @@ def measure(sizes: Sizes, device: str, mode: str) -> Iterator[Row]:
 def floor_rows(bundle: PolicyBundle, sizes: Sizes, device: str) -> Iterator[Row]:
     """The time that the operations of the network would take at the rate of a matrix product."""
     batch, language = random_batch(bundle, 1, sizes.image_size, device)
+    policy = measured_policy(bundle)
     with torch.no_grad():
-        gigaflops = gigaflops_of(lambda: bundle.policy.predict(batch.observation(), language))
+        gigaflops = gigaflops_of(lambda: policy.predict(batch.observation(), language))
     yield Row("operations of act, batch 1", gigaflops, "GFLOP")
     for dtype in (torch.float32, torch.bfloat16):
         name = str(dtype).removeprefix("torch.")
@@ -149,7 +152,7 @@ def floor_rows(bundle: PolicyBundle, sizes: Sizes, device: str) -> Iterator[Row]
 
 def measure_parts(bundle: PolicyBundle, sizes: Sizes, device: str) -> Iterator[Row]:
     """What one call spends where, both branches together."""
-    network = bundle.policy.network
+    network = measured_policy(bundle).network
     parts: dict[str, list[tuple[Any, str]]] = {
         "rendering": [(network, "render")],
         "image encoder": [(network, "encode")],

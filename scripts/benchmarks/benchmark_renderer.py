@@ -91,12 +91,12 @@ def measure_renderer(sizes: Sizes, device: str) -> list[Row]:
         lambda: z_buffer(cloud, None, THREE_VIEWS, side), lambda: z_buffer_by_sorting(cloud, side)
     )
     rows = [Row("torch z-buffer", ours, UNIT, sorting, "sorting")]
-    options = {"views": THREE_VIEWS, "size": side, "radius": RADIUS, "pixel_location": True}
+    plain = functools.partial(
+        render, cloud, rgb, views=THREE_VIEWS, size=side, radius=RADIUS, pixel_location=True
+    )
     name = FASTEST[device.partition(":")[0]]
     names = ["torch", name] if works(name, cloud.device.type) else ["torch"]
-    slow, *fast = clock(
-        *(functools.partial(render, cloud, rgb, backend=name, **options) for name in names)
-    )
+    slow, *fast = clock(*(functools.partial(plain, backend=name) for name in names))
     rows.append(Row("render, torch", slow, UNIT))
     rows += [Row(f"render, {name}", milliseconds, UNIT, slow, "torch") for milliseconds in fast]
     return rows

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 from benchmarking import build_parser, median_seconds, report
-from random_samples import random_batch
+from random_samples import measured_policy, random_batch
 from scaling_processes import process_series
 from scaling_series import Series, draw
 
@@ -86,10 +86,10 @@ def rendering_time(
     generator = torch.Generator().manual_seed(0)
     cloud = (2 * torch.rand(batch, points, 3, generator=generator) - 1).to(device)
     chosen = tuple(VIEWS.values())[:views]
-    picture = {"views": chosen, "size": size, "radius": RADIUS, "backend": backend}
-    return 1000 * median_seconds(
-        lambda: render(cloud, cloud, **picture), repeats=2 if quick else 9, device=device
+    call = functools.partial(
+        render, cloud, cloud, views=chosen, size=size, radius=RADIUS, backend=backend
     )
+    return 1000 * median_seconds(call, repeats=2 if quick else 9, device=device)
 
 
 def network_series(quick: bool, device: str) -> Iterator[Series]:
@@ -99,9 +99,7 @@ def network_series(quick: bool, device: str) -> Iterator[Series]:
         load_experiment("configs/sam2act_plus.yaml"),
         load_network("configs/mvt/sam2act_plus.yaml", opts),
     )
-    policy = bundle.policy.to(device).eval()
-    network = policy.network
-    assert isinstance(network, SAM2ActNetwork) and network.memory is not None
+    policy = measured_policy(bundle).to(device).eval()
     repeats, side = (1, 32) if quick else (3, 128)
     measured = []
     with torch.inference_mode():
@@ -112,11 +110,12 @@ def network_series(quick: bool, device: str) -> Iterator[Series]:
                 (float(count), 1000 * median_seconds(act, repeats=repeats, device=device))
             )
         yield Series("act", "batch", tuple(measured))
-        yield coarse_steps(network, repeats, device)
+        yield coarse_steps(policy.network, repeats, device)
 
 
 def coarse_steps(network: SAM2ActNetwork, repeats: int, device: str) -> Series:
     """The coarse branch of one environment with room for ever more keyframes."""
+    assert network.memory is not None
     config, side = network.config, network.config.img_size
     images = torch.rand(1, len(network.views), 10, side, side, device=device)
     proprio = torch.rand(1, config.proprio_dim, device=device)

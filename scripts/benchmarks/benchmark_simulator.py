@@ -9,6 +9,7 @@ every frame for demonstrations, one worker for data sets.
 
 from __future__ import annotations
 
+import functools
 import statistics
 import sys
 import tempfile
@@ -56,11 +57,9 @@ def measure_images(repeats: int) -> Iterator[Row]:
         env.reset(0, 0)
         for _, waypoint in zip(range(4), env.task.waypoints(env.scene), strict=False):
             env.execute(waypoint.action, stop_on_success=False)
-        slow = 1e3 * median_seconds(lambda env=env: cast_singly(env), repeats=1, warm_up=0)
+        slow = 1e3 * median_seconds(functools.partial(cast_singly, env), repeats=1, warm_up=0)
         for name, cameras in (("4 cameras", POLICY_CAMERAS), ("5 cameras", CAMERAS)):
-            seconds = median_seconds(
-                lambda env=env, cameras=cameras: env.observe(cameras), repeats=repeats
-            )
+            seconds = median_seconds(functools.partial(env.observe, cameras), repeats=repeats)
             baseline = slow if cameras == POLICY_CAMERAS else None
             label = ONE_RAY if baseline else ""
             yield Row(f"{task}: observation, {name}", 1e3 * seconds, "ms", baseline, label)

@@ -98,7 +98,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 def stage_one(args: argparse.Namespace) -> Iterator[Row]:
     """The plain step beside the published one, every option beside the plain step."""
     seconds, gigabytes, gigaflops = in_own_process(PLAIN, args)
-    published = (None, None, "")
+    published: tuple[float | None, float | None, str] = (None, None, "")
     if not args.quick and args.bs == 2:
         published = (PUBLISHED_STEP_SECONDS, PUBLISHED_STEP_GIGABYTES, PUBLISHED)
     yield Row(f"{PLAIN.name}: step", seconds, "s", published[0], published[2])

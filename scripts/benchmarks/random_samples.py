@@ -6,6 +6,13 @@ import torch
 
 from sam2act.core.types import KeyframeBatch, SampleIdentity
 from sam2act.policies.checkpoint import PolicyBundle
+from sam2act.policies.sam2act.policy import SAM2ActPolicy
+
+
+def measured_policy(bundle: PolicyBundle) -> SAM2ActPolicy:
+    """The policy of `bundle`, which is SAM2Act in every benchmark."""
+    assert isinstance(bundle.policy, SAM2ActPolicy)
+    return bundle.policy
 
 
 def random_batch(

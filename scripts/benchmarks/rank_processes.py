@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from torch.multiprocessing.spawn import spawn
 
 
 def measure_ranks(measure: Callable[[int], float], ranks: int) -> list[float]:
@@ -17,7 +18,7 @@ def measure_ranks(measure: Callable[[int], float], ranks: int) -> list[float]:
         ranks: number of processes.
     """
     with tempfile.TemporaryDirectory() as folder:
-        torch.multiprocessing.spawn(_run_rank, (ranks, Path(folder), measure), nprocs=ranks)
+        spawn(_run_rank, (ranks, Path(folder), measure), nprocs=ranks)
         return [
             float(_result(Path(folder), rank).read_text(encoding="utf-8")) for rank in range(ranks)
         ]

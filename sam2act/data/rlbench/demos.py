@@ -58,7 +58,7 @@ class Episode:
     variation_number: int
 
     @property
-    def random_seed(self) -> tuple | int | None:
+    def random_seed(self) -> tuple[Any, ...] | int | None:
         """What re-creates the scene: a Mersenne-Twister state or a plain integer."""
         return getattr(self.demo, "random_seed", None)
 

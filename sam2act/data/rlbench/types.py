@@ -107,7 +107,7 @@ class Demo:
     def __init__(
         self,
         observations: list[RecordedObservation],
-        random_seed: tuple | int | None = None,
+        random_seed: tuple[Any, ...] | int | None = None,
         variation_number: int = 0,
     ) -> None:
         self._observations = observations

@@ -15,7 +15,7 @@ import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -23,8 +23,9 @@ from torch import Tensor
 
 from sam2act.core.files import replacing
 from sam2act.data.rlbench.demo_images import image_path
-from sam2act.data.rlbench.demos import LOW_DIM_FILE, CameraArrays
+from sam2act.data.rlbench.demos import LOW_DIM_FILE
 from sam2act.data.rlbench.types import DemoError
+from sam2act.data.source import CameraArrays
 from sam2act.data.store.store import SomeStore
 from sam2act.data.store.task_store import CALIBRATION, StoreError, TaskStore, frame_labels_of
 from sam2act.geometry.cameras import measured_depth, unproject
@@ -222,7 +223,7 @@ def _calibration(store: TaskStore) -> CameraArrays:
     return CameraArrays(*(store.arrays[name] for name in CALIBRATION))
 
 
-def _remembered(path: Path, digest: str) -> dict[str, dict[str, list]]:
+def _remembered(path: Path, digest: str) -> dict[str, dict[str, list[Any]]]:
     """Bounds -> fields of `Unseen`, of earlier checks of the same store, if there are any."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -231,7 +232,7 @@ def _remembered(path: Path, digest: str) -> dict[str, dict[str, list]]:
         return {}
 
 
-def _remember(path: Path, digest: str, known: dict[str, dict[str, list]]) -> None:
+def _remember(path: Path, digest: str, known: dict[str, dict[str, list[Any]]]) -> None:
     """Saves the checks; a folder that cannot be written costs another check next time."""
     try:
         with replacing(path, shared=True) as partial:

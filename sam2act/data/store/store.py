@@ -118,7 +118,7 @@ class FrameStore:
         left_out = self.left_out | set(episodes)
         return type(self)(self.task_stores, self.episodes, left_out, *self.options)
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.task_stores, self.episodes, self.left_out, *self.options)
 
     def __len__(self) -> int:

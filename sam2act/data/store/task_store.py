@@ -131,7 +131,7 @@ class TaskStore:
             raise StoreError(f"{frames}: {size} bytes instead of {expected}; {REBUILD} --refresh")
         self.images = self._map_images()
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> tuple[Any, ...]:
         return TaskStore, (self.folder, self.form)
 
     @property

@@ -15,7 +15,7 @@ from sam2act.core.specs import EnvSpec
 from sam2act.data.rlbench.types import Demo
 from sam2act.envs.base import Env, EnvConfig
 from sam2act.envs.embedded.options import Options
-from sam2act.envs.recorded import check_origin, check_plain_seed, recorded_spec
+from sam2act.envs.recorded import check_origin, plain_seed, recorded_spec
 
 __all__ = ["Options"]
 INSTALL_MUJOCO = (
@@ -96,7 +96,7 @@ def check_demo(demo: Demo, task: str, *, exact: bool) -> None:
     """Make sure that the scene of a recorded demo can be restored; see `registry.RestoresDemos`."""
     perturbations: dict[str, list[str]] = {"perturbations": []} if exact else {}
     check_origin(demo, {"backend": "embedded", "task": task} | perturbations)
-    check_plain_seed(demo.random_seed)
+    plain_seed(demo.random_seed)
 
 
 def perturbed_by(tasks: Sequence[str], names: Sequence[str]) -> dict[str, list[str]]:

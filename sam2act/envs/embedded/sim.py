@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from typing import cast
 
 import numpy as np
 
@@ -15,7 +14,7 @@ from sam2act.envs.embedded import backend
 from sam2act.envs.embedded.demo import record_demo
 from sam2act.envs.embedded.episode import EpisodeRunner
 from sam2act.envs.embedded.sensors.film import Film
-from sam2act.envs.recorded import check_origin, check_plain_seed
+from sam2act.envs.recorded import check_origin, plain_seed
 
 
 class EmbeddedEnv(EpisodeRunner):
@@ -55,8 +54,7 @@ class EmbeddedEnv(EpisodeRunner):
             ValueError: the demo comes from another simulator, task or set of perturbations.
         """
         check_origin(demo, self.origin())
-        check_plain_seed(demo.random_seed)
-        return self.reset(demo.variation_number, cast(int, demo.random_seed))
+        return self.reset(demo.variation_number, plain_seed(demo.random_seed))
 
     def get_demo(self, variation: int, seed: int, images: str = "keyframes") -> Demo:
         """A scripted demonstration with observations at every 0.05 s.

@@ -144,7 +144,7 @@ def build_action_mode(motion: KeyframeMotion) -> Any:
     from rlbench.action_modes.arm_action_modes import EndEffectorPoseViaPlanning
     from rlbench.action_modes.gripper_action_modes import Discrete
 
-    class KeyframeActionMode(MoveArmThenGripper):
+    class KeyframeActionMode(MoveArmThenGripper):  # type: ignore[misc]  # RLBench has no types
         """The collision flag is part of the action, which upstream RLBench does not know."""
 
         def action(self, scene: Any, action: np.ndarray) -> None:

@@ -121,7 +121,7 @@ class RLBenchEnv:
         return self._begin(demo.variation_number, demo.random_seed)
 
     def _begin(
-        self, variation: int, random_state: tuple | int | None
+        self, variation: int, random_state: tuple[Any, ...] | int | None
     ) -> tuple[list[str], RecordedObservation]:
         """The only place that resets: each reset initialises the task exactly once."""
         self._choose_variation(variation)

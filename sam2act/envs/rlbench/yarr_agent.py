@@ -105,15 +105,15 @@ class YarrAgent:
         """Refused: training writes the checkpoints."""
         raise NotImplementedError("YarrAgent has no weights of its own to save")
 
-    def update(self, step: int, replay_sample: dict) -> dict:
+    def update(self, step: int, replay_sample: dict[str, Any]) -> dict[str, Any]:
         """Refused: training is done by this project's own programs."""
         raise NotImplementedError("YarrAgent cannot train; use sam2act/train.py")
 
-    def update_summaries(self) -> list:
+    def update_summaries(self) -> list[Any]:
         """No summaries."""
         return []
 
-    def act_summaries(self) -> list:
+    def act_summaries(self) -> list[Any]:
         """No summaries."""
         return []
 

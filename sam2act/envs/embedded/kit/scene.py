@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import mujoco
 import numpy as np
@@ -165,7 +166,7 @@ class Scene:
         first = int(body.geomadr[0])
         return list(range(first, first + int(body.geomnum[0])))
 
-    def _free_joint(self, body: str):
+    def _free_joint(self, body: str) -> Any:
         """The free joint of `body`, or None."""
         address = int(self.model.body(body).jntadr[0])
         if address < 0 or self.model.jnt_type[address] != mujoco.mjtJoint.mjJNT_FREE:

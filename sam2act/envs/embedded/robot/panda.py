@@ -49,14 +49,18 @@ ROBOT_BODIES = (
 WHITE, GREY, BLACK = (0.93, 0.93, 0.93), (0.30, 0.31, 0.33), (0.12, 0.12, 0.13)
 
 
+_Point = tuple[float, float, float]  # metres
+_Tube = tuple[_Point, _Point, float]  # from, to, radius
+
+
 class _Link(NamedTuple):
     """A moving link: where its joint sits in the parent, its turn about x, mass and shapes."""
 
-    position: tuple[float, float, float]
+    position: _Point
     turn: float  # degrees about x
     mass: float
-    capsules: tuple[tuple, ...]  # (from, to, radius)
-    rings: tuple[tuple, ...] = ()  # dark cylinders, only seen: (from, to, radius)
+    capsules: tuple[_Tube, ...]
+    rings: tuple[_Tube, ...] = ()  # dark cylinders, only seen
 
 
 # Fitted to the depth images of recorded demos, so that what is seen as robot agrees with them.

@@ -27,7 +27,9 @@ _WINDOW_MARGIN = 1e-3  # of the pixels around a moving shape, per metre of depth
 _SIGNS = np.array(list(itertools.product((-1, 1), repeat=3)))
 
 
-def _pose(position: Sequence[float], x_axis: Sequence[float], z_axis: Sequence[float]):
+def _pose(
+    position: Sequence[float], x_axis: Sequence[float], z_axis: Sequence[float]
+) -> np.ndarray:
     """(4, 4) camera pose from rounded axes: x and z are normalised, y completes the triad."""
     pose = np.eye(4)
     z = np.asarray(z_axis, float) / np.linalg.norm(z_axis)
