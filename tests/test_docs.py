@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import importlib
 import re
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +68,7 @@ class Parsed(BaseException):
 
 
 @pytest.fixture
-def parse_only(monkeypatch: pytest.MonkeyPatch) -> None:
+def parse_only(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Commands end as soon as they have understood their arguments."""
     understand = ArgumentParser.parse_args
 
@@ -78,7 +80,8 @@ def parse_only(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(ArgumentParser, "parse_args", parse)
     # The plug-in of docs/extending.md is not installed here.
-    monkeypatch.setattr(ENVS, "_targets", {**ENVS._targets, "plane": "my_robotics.plane"})
+    with ENVS.temporarily(plane="my_robotics.plane"):
+        yield
 
 
 def is_understood(command: str) -> bool:
@@ -198,7 +201,18 @@ def test_simulator_example_moves_the_arm() -> None:
     assert position == pytest.approx([0.25, 0.0, 0.9], abs=0.003)
 
 
-def test_steps_of_extending_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def registries() -> Iterator[None]:
+    """What a plug-in registers is forgotten again."""
+    with contextlib.ExitStack() as stack:
+        for registry in (POLICIES, SOURCES, ENVS, TRANSFORMS):
+            stack.enter_context(registry.temporarily())
+        yield
+
+
+def test_steps_of_extending_work(
+    registries: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Code that begins with the name of a file is that file; the rest runs as it stands."""
     examples = code(text_of(REPOSITORY / "docs" / "extending.md"), "python")
     files = {example.split()[1]: example for example in examples if example.startswith("# ")}
@@ -207,8 +221,6 @@ def test_steps_of_extending_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         (tmp_path / name).write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(tasks, "__path__", [*tasks.__path__, str(tmp_path / TASKS_FOLDER)])
-    for registry in (POLICIES, SOURCES, ENVS, TRANSFORMS):
-        monkeypatch.setattr(registry, "_targets", dict(registry._targets))
     importlib.import_module("my_robotics.plugin").register()
 
     names: dict[str, Any] = {}

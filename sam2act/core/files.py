@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, their digests, and refusals of the system in one line.
+"""Files that appear whole or not at all, their digests and order, and refusals of the system in one line.
 
 Standard library only, so that every part of the package and every script may use it.
 """
@@ -37,6 +37,7 @@ _OTHERWISE = "check the disk, the path and its permissions"
 # What libraries that write by themselves say in place of an OSError.
 _NUMBERED = re.compile(r"\(os error (\d+)\)")
 _TORCH_WRITER = ("inline_container", "PytorchStreamWriter", "iostream error")
+_DIGITS = re.compile(r"\d+|\D+")
 _PARTIAL = ".part"  # ends the names of files that are being written
 _LONGEST_NAME = 200  # characters of a path that a message shows
 _BLOCK = 1 << 20  # bytes per read
@@ -153,6 +154,12 @@ def sha256_of(path: str | Path) -> str:
         while block := stream.read(_BLOCK):
             digest.update(block)
     return digest.hexdigest()
+
+
+def natural_order(path: str | Path) -> list[tuple[int, int, str]]:
+    """A sorting key by which `test/2` comes before `test/10`, and numbers before words."""
+    parts = _DIGITS.findall(str(path))
+    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts]
 
 
 def flush(path: Path) -> None:

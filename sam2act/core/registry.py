@@ -13,10 +13,11 @@ loaded once per process: when a name is looked up that this package does not hav
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import logging
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
@@ -86,6 +87,21 @@ class Registry:
                 f"{self.kind}: {name!r} is taken by {self._targets[name]}; choose another name"
             )
         self._targets[name] = target
+
+    @contextlib.contextmanager
+    def temporarily(self, **targets: str) -> Iterator[None]:
+        """Register name=target inside a `with` block; whatever is added in it is forgotten after.
+
+        Raises:
+            ConfigError: a name stands for something else already.
+        """
+        before = dict(self._targets)
+        try:
+            for name, target in targets.items():
+                self.add(name, target)
+            yield
+        finally:
+            self._targets = before
 
     def check(self, name: str) -> None:
         """Make sure that there is a component called `name`; nothing of it is imported.

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from sam2act.core.errors import UserError
+from sam2act.core.files import natural_order
 from sam2act.core.run_folder import CHECKPOINTS
-
-_NUMBER = re.compile(r"(\d+)")
 
 
 class CheckpointChoiceError(UserError):
@@ -35,10 +33,10 @@ def find_checkpoints(folder: Path, names: Sequence[str]) -> list[Path]:
                 f"--model-name {name!r}: a file name in --model-folder, not a path"
             )
         pattern = CHECKPOINTS if name == "all" else name
-        fitting = sorted(folder.glob(pattern), key=natural_key)
+        fitting = sorted(folder.glob(pattern), key=natural_order)
         if not fitting:
             there = ", ".join(
-                path.name for path in sorted(folder.glob(CHECKPOINTS), key=natural_key)
+                path.name for path in sorted(folder.glob(CHECKPOINTS), key=natural_order)
             )
             raise CheckpointChoiceError(
                 f"--model-name {name}: no such checkpoint in {folder}; "
@@ -46,9 +44,3 @@ def find_checkpoints(folder: Path, names: Sequence[str]) -> list[Path]:
             )
         found += [path for path in fitting if path not in found]
     return found
-
-
-def natural_key(path: Path) -> list[tuple[int, int, str]]:
-    """Sorts `model_2.pth` before `model_10.pth`."""
-    parts = [part for part in _NUMBER.split(path.name) if part]
-    return [(0, int(p), "") if p.isdigit() else (1, 0, p) for p in parts]

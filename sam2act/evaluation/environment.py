@@ -36,7 +36,6 @@ DEFAULTS: dict[str, Any] = {"perturbations": (), "headless": False} | {
     name: default for name, (default, _) in SWITCHES.items()
 }
 HARMLESS = ("headless",)  # may be asked of backends that never open a window
-UNREAD = ("masks", "point_clouds")  # images that nobody who acts in evaluations reads
 _SETTING_NAMES = {"perturbations": "perturb"}  # as the flag is called
 IMAGE_SIZE = 128  # pixels per side, where any size will do
 

@@ -36,7 +36,15 @@ _PIECE = re.compile(r"[\w']+|[^\w\s'.,;:!?\"()\[\]{}…“”„«»‘’–—
 _CLIP_METADATA = ("input_resolution", "context_length", "vocab_size")
 
 
-class TextEncoder(Protocol):
+class InstructionEncoder(Protocol):
+    """Encodes instructions: all that acting needs."""
+
+    def encode(self, texts: Sequence[str]) -> Tensor:
+        """(N, L, D) float32 token features."""
+        ...
+
+
+class TextEncoder(InstructionEncoder, Protocol):
     """Encodes instructions; `name` identifies model and weights in the cache.
 
     `family` is the part of the name that does not depend on the weights.
@@ -47,10 +55,6 @@ class TextEncoder(Protocol):
     @property
     def name(self) -> str:
         """Changes whenever the features would."""
-        ...
-
-    def encode(self, texts: Sequence[str]) -> Tensor:
-        """(N, L, D) float32 token features."""
         ...
 
 

@@ -11,7 +11,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,21 +24,13 @@ from sam2act.core.types import (
     Observation,
     environment_ids,
 )
-from sam2act.language.text_encoder import build_text_encoder
+from sam2act.language.text_encoder import InstructionEncoder, build_text_encoder
 from sam2act.policies.base import Policy, state_bytes
 from sam2act.policies.checkpoint import PolicyBundle, load_policy
 from sam2act.policies.observations import random_observation, validate_observation
 
 CACHED_INSTRUCTIONS = 256
 AUTOCAST_DTYPES = (torch.float16, torch.bfloat16)
-
-
-class TextEncoder(Protocol):
-    """Encodes instructions; those of `sam2act.language` do."""
-
-    def encode(self, texts: Sequence[str]) -> Tensor:
-        """(N, L, D) token features."""
-        ...
 
 
 class PolicySession:
@@ -54,7 +46,7 @@ class PolicySession:
         *,
         dtype: torch.dtype | None = None,
         batch_size: int | None = None,
-        text_encoder: TextEncoder | None = None,
+        text_encoder: InstructionEncoder | None = None,
         validate: bool = True,
     ) -> None:
         """Act with the policy of `bundle`, on the device of its weights.
@@ -97,7 +89,7 @@ class PolicySession:
         device: str | torch.device = "cpu",
         dtype: torch.dtype | None = None,
         batch_size: int | None = None,
-        text_encoder: TextEncoder | None = None,
+        text_encoder: InstructionEncoder | None = None,
         validate: bool = True,
     ) -> PolicySession:
         """The policy of a stage-1 or stage-2 checkpoint; for options see the constructor.
@@ -291,7 +283,7 @@ class EnvironmentStates:
 
 
 # ------------------------------------------------------------------------------------ language
-def trained_encoder(bundle: PolicyBundle) -> TextEncoder | None:
+def trained_encoder(bundle: PolicyBundle) -> InstructionEncoder | None:
     """The text encoder that a policy was trained with; None if it takes no instruction.
 
     Raises:
@@ -305,7 +297,9 @@ def trained_encoder(bundle: PolicyBundle) -> TextEncoder | None:
 class InstructionCache:
     """Token features of texts, encoded once each."""
 
-    def __init__(self, spec: PolicySpec, encoder: TextEncoder | None, device: torch.device) -> None:
+    def __init__(
+        self, spec: PolicySpec, encoder: InstructionEncoder | None, device: torch.device
+    ) -> None:
         self.spec, self.encoder, self.device = spec, encoder, device
         self._features: dict[str, Tensor] = {}
         family = getattr(encoder, "family", self._kind)

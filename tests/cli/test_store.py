@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 from sam2act.cli import store as command
 from sam2act.core.registry import SOURCES
@@ -131,9 +134,14 @@ def test_stores_of_all_kinds_are_listed(tmp_path: Path, capsys) -> None:
     assert sparse.startswith("train/open ") and "chains, colour and depth, cameras" in sparse
 
 
-def test_another_source_is_built(tmp_path: Path, capsys, monkeypatch) -> None:
-    monkeypatch.setattr(SOURCES, "_targets", dict(SOURCES._targets))
-    SOURCES.add("toy", "tests.data.toy_source:ToySource")
+@pytest.fixture
+def toy() -> Iterator[None]:
+    """A source of somebody else."""
+    with SOURCES.temporarily(toy="tests.data.toy_source:ToySource"):
+        yield
+
+
+def test_another_source_is_built(toy: None, tmp_path: Path, capsys) -> None:
     folders = ["--data-folder", str(tmp_path), "--store-folder", str(tmp_path / "store")]
     toy = [*folders, "--source", "toy", "--dense", "--no-depth"]
     assert command.main(toy) == 2

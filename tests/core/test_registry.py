@@ -67,6 +67,15 @@ def test_a_taken_name_is_refused() -> None:
         kinds.add("root", "math:cbrt")
 
 
+def test_temporary_components_are_forgotten() -> None:
+    kinds = registry()
+    with kinds.temporarily(name="keyword:iskeyword"):
+        kinds.add("another", "keyword:kwlist")
+        assert kinds.names() == ("root", "module", "name", "another")
+        assert kinds.get("name")("with")
+    assert kinds.names() == ("root", "module")
+
+
 @pytest.mark.parametrize("kind", ALL)
 def test_own_components_exist(kind: str) -> None:
     for name in ALL[kind].names():

@@ -43,11 +43,10 @@ SPEC = PolicySpec(
 
 
 @pytest.fixture(autouse=True)
-def toy(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def toy() -> Iterator[None]:
     """The toy source, registered as a plug-in does."""
-    targets = {**SOURCES._targets, "toy": "tests.data.toy_source:ToySource"}
-    monkeypatch.setattr(SOURCES, "_targets", targets)
-    yield
+    with SOURCES.temporarily(toy="tests.data.toy_source:ToySource"):
+        yield
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +31,9 @@ SPEC = PolicySpec(
 
 
 @pytest.fixture(autouse=True)
-def registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ENVS, "_targets", dict(ENVS._targets))  # so that it is forgotten again
-    ENVS.add("toy", TARGET)
+def registered() -> Iterator[None]:
+    with ENVS.temporarily(toy=TARGET):
+        yield
 
 
 class Pusher:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -63,10 +64,10 @@ class MeanPolicy(Policy):
 
 
 @pytest.fixture(autouse=True)
-def registered(monkeypatch: pytest.MonkeyPatch) -> None:
+def registered() -> Iterator[None]:
     """The policy under its name, for this test alone."""
-    targets = {**POLICIES._targets, Config.policy: f"{__name__}:MeanPolicy"}
-    monkeypatch.setattr(POLICIES, "_targets", targets)
+    with POLICIES.temporarily(**{Config.policy: f"{__name__}:MeanPolicy"}):
+        yield
 
 
 def bundle(*texts: str) -> PolicyBundle:

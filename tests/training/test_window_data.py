@@ -38,11 +38,10 @@ SPEC = PolicySpec(
 
 
 @pytest.fixture(autouse=True)
-def toy(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def toy() -> Iterator[None]:
     """The toy source, registered as a plug-in does."""
-    monkeypatch.setattr(SOURCES, "_targets", dict(SOURCES._targets))
-    SOURCES.add("toy", "tests.data.toy_source:ToySource")
-    yield
+    with SOURCES.temporarily(toy="tests.data.toy_source:ToySource"):
+        yield
 
 
 @pytest.fixture

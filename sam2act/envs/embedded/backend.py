@@ -9,12 +9,11 @@ import os
 from collections.abc import Sequence
 from importlib.util import find_spec
 
-from sam2act.core.actions import EE_DELTA, EE_POSE, KEYFRAME_POSE
 from sam2act.core.errors import ConfigError, MissingSimulatorError
 from sam2act.core.specs import EnvSpec
 from sam2act.data.rlbench.types import Demo
 from sam2act.envs.base import Env, EnvConfig
-from sam2act.envs.embedded.options import Options
+from sam2act.envs.embedded.options import CONTROLS, Options
 from sam2act.envs.recorded import check_origin, plain_seed, recorded_spec
 
 __all__ = ["Options"]
@@ -22,7 +21,6 @@ INSTALL_MUJOCO = (
     'the embedded simulator needs MuJoCo: pip install -e ".[sim]" (any mujoco-core 4 or mujoco 3.5)'
 )
 DETERMINISTIC = True
-CONTROLS = (KEYFRAME_POSE, EE_POSE, EE_DELTA)
 
 
 def problem() -> str:

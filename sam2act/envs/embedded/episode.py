@@ -26,11 +26,10 @@ from sam2act.envs.base import (
     require_cameras,
     target_inside,
 )
-from sam2act.envs.embedded.backend import CONTROLS
 from sam2act.envs.embedded.kit.scene import Scene
 from sam2act.envs.embedded.kit.task import Task, TaskOptions
 from sam2act.envs.embedded.kit.workspace import WORKSPACE_HIGH, WORKSPACE_LOW, model_text
-from sam2act.envs.embedded.options import Options
+from sam2act.envs.embedded.options import CONTROLS, Options
 from sam2act.envs.embedded.perturbations import distractors
 from sam2act.envs.embedded.perturbations import factors as perturbations
 from sam2act.envs.embedded.robot.kinematics import Pose

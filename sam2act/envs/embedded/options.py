@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sam2act.core.actions import EE_DELTA, EE_POSE, KEYFRAME_POSE
+
+CONTROLS = (KEYFRAME_POSE, EE_POSE, EE_DELTA)
+
 
 @dataclass(frozen=True)
 class Options:

@@ -10,11 +10,11 @@ from sam2act.core.actions import KEYFRAME_POSE
 from sam2act.core.specs import EnvSpec
 from sam2act.data.rlbench.types import Demo, RecordedObservation
 from sam2act.envs.base import StepResult, check_control
-from sam2act.envs.embedded import backend
 from sam2act.envs.embedded.demo import record_demo
 from sam2act.envs.embedded.episode import EpisodeRunner
-from sam2act.envs.embedded.sensors.film import Film
-from sam2act.envs.recorded import check_origin, plain_seed
+from sam2act.envs.embedded.film import Film
+from sam2act.envs.embedded.options import CONTROLS
+from sam2act.envs.recorded import check_origin, plain_seed, recorded_spec
 
 
 class EmbeddedEnv(EpisodeRunner):
@@ -23,7 +23,7 @@ class EmbeddedEnv(EpisodeRunner):
     @property
     def spec(self) -> EnvSpec:
         """What it gives and takes."""
-        return backend.spec(self.config)
+        return recorded_spec(self.config, CONTROLS)
 
     def reset(self, variation: int, seed: int) -> tuple[list[str], RecordedObservation]:
         """Start an episode; for the errors see `begin_episode`."""

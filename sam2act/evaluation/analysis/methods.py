@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sam2act.core.files import natural_order
 from sam2act.core.registry import DEFAULT_POLICY
 from sam2act.core.run_folder import STAGES, RunFolder, stage_of
 from sam2act.data.rlbench.demo_folders import lies_hidden
@@ -164,7 +165,7 @@ def find_evaluations(run: Path) -> list[Evaluation]:
         raise ResultsError(f"{run}: no such run folder")
     tables = RunFolder(run).evaluations.rglob("episodes*.csv")
     folders = {path.parent for path in tables if not lies_hidden(path, run)}
-    found = [_read(run, folder) for folder in sorted(folders, key=_natural)]
+    found = [_read(run, folder) for folder in sorted(folders, key=natural_order)]
     finished = [evaluation for evaluation in found if evaluation.rows]
     if not finished:
         where = (
@@ -196,12 +197,6 @@ def _read(run: Path, folder: Path) -> Evaluation:
             "version that wrote it, or evaluate again"
         )
     return Evaluation(run, "/".join(log_name), stem, folder, tuple(rows), description)
-
-
-def _natural(path: Path) -> list[tuple[int, str]]:
-    """A sorting key by which test/2 comes before test/10."""
-    parts = re.findall(r"\d+|\D+", str(path))
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
 
 
 # ---------------------------------------------------------------------------------- grouping

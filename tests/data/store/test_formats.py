@@ -30,19 +30,18 @@ def request_(tmp_path: Path) -> StoreRequest:
 
 
 @pytest.fixture
-def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StoreRequest]:
+def toy(tmp_path: Path) -> Iterator[StoreRequest]:
     """A dense store in colour of the toy source, not built yet."""
-    monkeypatch.setattr(SOURCES, "_targets", dict(SOURCES._targets))
-    SOURCES.add("toy", "tests.data.toy_source:ToySource")
-    yield StoreRequest(
-        *(tmp_path / "nowhere", tmp_path / "store"),
-        demo=EPISODES,
-        cameras=("front",),
-        image_size=SIDE,
-        source="toy",
-        dense=True,
-        depth=False,
-    )
+    with SOURCES.temporarily(toy="tests.data.toy_source:ToySource"):
+        yield StoreRequest(
+            *(tmp_path / "nowhere", tmp_path / "store"),
+            demo=EPISODES,
+            cameras=("front",),
+            image_size=SIDE,
+            source="toy",
+            dense=True,
+            depth=False,
+        )
 
 
 def _make_old(request: StoreRequest) -> None:

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
+from sam2act.envs.embedded.episode import EpisodeRunner
 from sam2act.envs.embedded.sensors.camera import RayCamera
-
-if TYPE_CHECKING:
-    from sam2act.envs.embedded.episode import EpisodeRunner
 
 FILM_CAMERA, FILM_SIDE = "front", 240  # pixels; even, as video codecs want it
 
