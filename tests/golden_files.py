@@ -31,7 +31,8 @@ from typing import Any, TypeVar
 import numpy as np
 import pytest
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+from tests.places import REPOSITORY
+
 COMMITTED_FOLDER = Path(__file__).resolve().parent / "golden"
 SOURCES = ("committed", "external")
 Index = tuple[Any, ...]  # of slices and an ellipsis

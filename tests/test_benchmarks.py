@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.in_process import run_main
+from tests.places import REPOSITORY
 
-REPOSITORY = Path(__file__).resolve().parents[1]
 SCRIPTS = sorted((REPOSITORY / "scripts" / "benchmarks").glob("benchmark_*.py"))
 # Networks at the full image size.
 SLOW = {"benchmark_policy", "benchmark_training", "benchmark_scaling"}

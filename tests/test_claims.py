@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.golden_files import COMMITTED_FOLDER, committed_path
+from tests.places import REPOSITORY
 
-REPOSITORY = Path(__file__).resolve().parents[1]
 QUIRKS = (REPOSITORY / "docs" / "quirks.md").read_text(encoding="utf-8")
 CLAIMS = (REPOSITORY / "docs" / "claims.md").read_text(encoding="utf-8")
 GOLDEN_README = (COMMITTED_FOLDER / "README.md").read_text(encoding="utf-8")

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+from tests.places import REPOSITORY
+
 EXAMPLES = sorted((REPOSITORY / "examples").glob("*.py"))
 MOST_LINES = 40
 # What the output of each must contain.

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
+from tests.places import SCRIPTS
+
 # The experiment with one step in place of its own; settings of its parts come before `main`.
 DRIVER = """
 import sys

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+from tests.places import REPOSITORY
+
 LIGHT_PACKAGES = tuple(
     f"sam2act.{room}" for room in ("core", "geometry", "rendering", "nn", "policies.multiview")
 )

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+from tests.places import REPOSITORY
+
 pytestmark = pytest.mark.skipif(
     not all(map(shutil.which, ("bash", "tar", "xz", "sha256sum"))) or sys.platform != "linux",
     reason="needs bash, tar, xz and sha256sum on Linux",

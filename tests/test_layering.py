@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.golden_files import plain_id
-
-PACKAGE = Path(__file__).resolve().parents[1] / "sam2act"
+from tests.places import PACKAGE
 
 # What components read of the configuration: the base class of their keys, the experiment's keys.
 KEYS = ("config.component", "config.experiment")

@@ -2,31 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
 import torch
 
-SCRIPT = (
-    Path(__file__).resolve().parents[1] / "scripts" / "benchmarks" / "measure_half_precision.py"
-)
+from scripts.benchmarks import measure_half_precision as script
 
 
-@pytest.fixture(scope="module")
-def script():
-    spec = importlib.util.spec_from_file_location("measure_half_precision", SCRIPT)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    before = list(sys.path)
-    spec.loader.exec_module(module)
-    sys.path[:] = before
-    return module
-
-
-def test_flat_maps_move_and_peaked_ones_hardly(script) -> None:
+def test_flat_maps_move_and_peaked_ones_hardly() -> None:
     generator = torch.Generator().manual_seed(0)
     share, distances = script.position_changes("flat", 40, 0.02, generator)
     assert share > 0 and share == pytest.approx(float((distances > 0).float().mean()))
@@ -35,7 +19,7 @@ def test_flat_maps_move_and_peaked_ones_hardly(script) -> None:
 
 
 @pytest.mark.skipif(find_spec("open_clip") is None, reason="open_clip is absent (extra clip)")
-def test_half_precision_of_clip_is_a_small_difference(script) -> None:
+def test_half_precision_of_clip_is_a_small_difference() -> None:
     differences = script.feature_changes("", 0)
     assert len(differences) == len(script.TEXTS)
     assert all(1e-5 < difference < 1e-2 for difference in differences)

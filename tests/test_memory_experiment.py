@@ -18,8 +18,7 @@ from sam2act.cli.training import build_parser as train_parser
 from sam2act.config.load import load_experiment, load_network
 from sam2act.policies.sam2act.policy import SAM2ActPolicy
 from sam2act.training.start import run_files
-
-SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
+from tests.places import SCRIPTS
 
 
 @pytest.fixture(scope="module")

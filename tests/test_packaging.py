@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 import sam2act
+from tests.places import REPOSITORY
 
-REPOSITORY = Path(__file__).resolve().parents[1]
 pytest.importorskip("setuptools", reason="building needs setuptools")
 
 EXTRAS = {

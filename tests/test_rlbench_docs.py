@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 import shlex
-from pathlib import Path
 
 from sam2act.cli.evaluate import build_parser
+from tests.places import REPOSITORY
 
-REPOSITORY = Path(__file__).resolve().parents[1]
 TEXT = (REPOSITORY / "docs/rlbench.md").read_text()
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
+from tests.places import SCRIPTS
+
 pytestmark = pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
 STAMP = "0" * 64
 # Answers like the interpreter of the tests, but makes no environment and sees no installed package.

@@ -16,9 +16,9 @@ import pytest
 from sam2act.cli.arguments import ArgumentParser
 from sam2act.cli.status import run_command
 from sam2act.runtime.console import make_output_safe
+from tests.places import REPOSITORY
 
-ROOT = Path(__file__).resolve().parents[1]
-SOURCES = sorted([*(ROOT / "sam2act").rglob("*.py"), *(ROOT / "scripts").rglob("*.py")])
+SOURCES = sorted([*(REPOSITORY / "sam2act").rglob("*.py"), *(REPOSITORY / "scripts").rglob("*.py")])
 ENTRY_POINTS = [
     path
     for path in SOURCES
@@ -29,12 +29,12 @@ ENTRY_POINTS = [
 OTHER_OPEN = ("av.open", "Image.open")  # of packages, which open no text
 ASCII_ONLY = {
     **{"LC_ALL": "C", "LANG": "C", "PYTHONIOENCODING": "ascii"},
-    **{"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONPATH": str(ROOT)},
+    **{"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONPATH": str(REPOSITORY)},
 }
 
 
 def _name(path: Path) -> str:
-    return str(path.relative_to(ROOT))
+    return str(path.relative_to(REPOSITORY))
 
 
 def test_letters_that_the_terminal_lacks_are_replaced(monkeypatch) -> None:
@@ -98,7 +98,7 @@ def test_ascii_terminals_get_the_message(tmp_path: Path, program: str, flags: li
     if program.endswith("report.py"):
         flags, last = [], odd
     done = subprocess.run(
-        [sys.executable, str(ROOT / program), *flags, last],
+        [sys.executable, str(REPOSITORY / program), *flags, last],
         cwd=tmp_path,
         env={**os.environ, **ASCII_ONLY},
         capture_output=True,

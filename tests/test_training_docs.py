@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 from sam2act.config.load import load_experiment, load_network, to_dict
+from tests.places import REPOSITORY
 from tests.test_readme import flat_keys
 
-REPOSITORY = Path(__file__).resolve().parents[1]
 PAGES = ("training", "data", "reliability", "quirks")
 TEXT = "\n".join((REPOSITORY / "docs" / f"{page}.md").read_text(encoding="utf-8") for page in PAGES)
 

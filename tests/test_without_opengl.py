@@ -7,7 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+from tests.places import REPOSITORY
+
 LIBRARIES = ("libGL.so.1", "libEGL.so.1", "libOSMesa.so.8", "libGLX.so.0", "libOpenGL.so.0")
 PROGRAM = """
 import ctypes, sys

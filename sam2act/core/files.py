@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, their digests and order, and refusals of the system in one line.
+"""Files that appear whole or not at all, digests, order, and refusals of the system in one line.
 
 Standard library only, so that every part of the package and every script may use it.
 """

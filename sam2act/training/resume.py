@@ -167,6 +167,16 @@ def check_resume(
     return [item for item in found if item.key not in ("exp_id", "exp_name", "resume")]
 
 
+def check_stage_of(path: Path, content: Mapping[str, Any], stage: int) -> None:
+    """Raise `ConfigError` if a checkpoint says that another stage than `stage` wrote it."""
+    written = (content.get("extra") or {}).get("stage", stage)
+    if written != stage:
+        raise ConfigError(
+            f"{path}: is a checkpoint of stage {written}, this is stage {stage}; continue it with "
+            "train.py (stage 1) or train_plus.py (stage 2), or name a checkpoint of this stage"
+        )
+
+
 def _check_samples(
     known: Recorded, experiment: ExperimentConfig, processes: int
 ) -> list[Difference]:

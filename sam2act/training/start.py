@@ -22,6 +22,7 @@ from sam2act.training.resume import (
     check_demonstrations,
     check_earlier_stage,
     check_resume,
+    check_stage_of,
     weights_differ_in,
 )
 from sam2act.training.trainer import Trainer
@@ -67,17 +68,20 @@ def read_run_to_resume(
         init_from: file whose weights are asked for; "" = none.
 
     Raises:
-        ConfigError: the request differs from that run in what may not change.
+        ConfigError: another stage wrote it, or the request differs from that run in what may not
+            change.
         CheckpointError: the file cannot be read.
     """
+    content = read_checkpoint(path)
+    check_stage_of(path, content, files.stage)
     compare = partial(
         check_resume,
+        check_stage_of,
         experiment=experiment,
         network=network,
         processes=processes,
         init_from=init_from,
     )
-    content = read_checkpoint(path)
     changes = compare(path, content)
     present = files.newest()
     if present is not None and path.resolve().parent != files.folder.resolve():

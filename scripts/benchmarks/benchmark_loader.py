@@ -155,7 +155,7 @@ def _rate_row(name: str, rate: float, baseline: float, baseline_name: str) -> Ro
 
 def _make_demos(folder: Path, options: argparse.Namespace) -> Path:
     """Demos with the image size, cameras and length of recorded ones."""
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
     from tests.data.synthetic_demos import write_synthetic_task
 
     write_synthetic_task(

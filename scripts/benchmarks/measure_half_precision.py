@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from sam2act.config.load import load_experiment, load_network  # noqa: E402
 from sam2act.language.text_encoder import (  # noqa: E402

@@ -19,7 +19,6 @@ import pytest
 from sam2act.core import assets
 from sam2act.core.assets import Asset, AssetError, UnreachableError, fetch
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 CONTENT = bytes(range(256)) * 700
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
 

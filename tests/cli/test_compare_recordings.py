@@ -12,14 +12,15 @@ from PIL import Image
 from sam2act.cli.compare_recordings import main
 from tests.golden_files import demos_dir
 from tests.in_process import run_main
+from tests.places import SCRIPTS
 
-SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "compare_recordings.py"
+STARTER = SCRIPTS / "compare_recordings.py"
 
 
 def test_nine_tenths_of_the_robot_have_the_recorded_depth(tmp_path: Path) -> None:
     picture, figures = tmp_path / "comparison.png", tmp_path / "figures.json"
     flags = ("--data", demos_dir(), "--output", picture, "--json", figures)
-    done = subprocess.run([sys.executable, SCRIPT, *flags], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, STARTER, *flags], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     shares = json.loads(figures.read_text())
     assert set(shares) == {"front", "left_shoulder", "right_shoulder"}

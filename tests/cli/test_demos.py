@@ -25,8 +25,9 @@ from sam2act.envs.recording.demo_generation import Request, generate, missing_jo
 from sam2act.envs.recording.generation_log import LOG_FILE, GenerationError
 from sam2act.envs.seeding import episode_seed, episode_variation
 from tests.in_process import run_main
+from tests.places import REPOSITORY, SCRIPTS
 
-SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "generate_demos.py"
+STARTER = SCRIPTS / "generate_demos.py"
 TASK = "put_block_back"
 SIDE = 32
 
@@ -54,10 +55,10 @@ def test_script_makes_demos_that_training_reads(tmp_path: Path) -> None:
     output = tmp_path / "data" / "train"
     flags = ("--tasks", TASK, "--episodes", "2", "--output", str(output), "--workers", "2")
     done = subprocess.run(
-        [sys.executable, str(SCRIPT), *flags],
+        [sys.executable, str(STARTER), *flags],
         capture_output=True,
         text=True,
-        cwd=SCRIPT.parents[1],
+        cwd=REPOSITORY,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr
@@ -236,10 +237,10 @@ def test_interrupted_run_stops_soon_and_loses_nothing(tmp_path: Path, sent: sign
     output = tmp_path / "train"
     flags = ["--tasks", TASK, "--episodes", "40", "--image-size", "16", "--workers", "2"]
     process = subprocess.Popen(
-        [sys.executable, str(SCRIPT), *flags, "--output", str(output)],
+        [sys.executable, str(STARTER), *flags, "--output", str(output)],
         stderr=subprocess.PIPE,
         text=True,
-        cwd=SCRIPT.parents[1],
+        cwd=REPOSITORY,
         start_new_session=True,
     )
     log = output / TASK / LOG_FILE

@@ -14,8 +14,7 @@ import pytest
 from sam2act.cli import diagnosis, doctor
 from sam2act.cli.diagnosis import Finding, Package
 from sam2act.core import weights
-
-REPOSITORY = Path(__file__).resolve().parents[2]
+from tests.places import REPOSITORY
 
 
 def named(module: str) -> Package:

@@ -12,8 +12,8 @@ from sam2act import __version__
 from sam2act.cli import main as program
 from sam2act.cli.main import COMMANDS, EXAMPLES, main
 from tests.in_process import run_main
+from tests.places import REPOSITORY
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 BLOCK = """
 import sys
 class Blocked:

@@ -23,14 +23,15 @@ from sam2act.language.text_encoder import build_text_encoder
 from sam2act.policies.checkpoint import build_policy
 from sam2act.policies.session import PolicySession
 from tests.in_process import run_main
+from tests.places import SCRIPTS
 
-SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "play_demo.py"
+STARTER = SCRIPTS / "play_demo.py"
 
 
 def test_script_is_filmed_to_its_success(tmp_path: Path) -> None:
     path = tmp_path / "film.gif"
     flags = ("--task", "open_drawer", "--every", "20", "--output", str(path))
-    done = subprocess.run([sys.executable, SCRIPT, *flags], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, STARTER, *flags], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "solved after 3 keyframes" in done.stdout
     with Image.open(path) as film:

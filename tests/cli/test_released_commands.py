@@ -22,8 +22,8 @@ from sam2act.nn.image_encoder import Sam2ImageEncoder
 from sam2act.nn.sam2_sizes import HieraSizes
 from sam2act.policies.checkpoint import read_checkpoint
 from tests.config.test_values import RELEASED_EXPERIMENT, RELEASED_NETWORK, STAGE_ONE, STAGE_TWO
+from tests.places import REPOSITORY
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 TASK = "put_block_back"
 SIZES = HieraSizes(8, 1, (1, 1, 1, 1), (2,), (8, 4, 4, 2), (7, 7), 32)
 HIERA = """model: {image_encoder: {trunk: {embed_dim: 8, num_heads: 1, stages: [1, 1, 1, 1],

@@ -24,8 +24,8 @@ from tests.evaluation.evaluated_runs import (
     write_evaluation,
     write_rows,
 )
+from tests.places import SCRIPTS
 
-SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 HOSTILE = "<script>alert('x')</script> \"quoted\" & <img src=http://example.org/x.png>"
 
 

@@ -17,8 +17,8 @@ from sam2act.data.rlbench.types import dump_published, load_restricted
 from sam2act.data.store.store import KeyframeStore
 from tests.data.peract_replay.replay_writer import write_replay
 from tests.data.synthetic_demos import CAMERAS, IMAGE_SIZE, write_synthetic_task
+from tests.places import SCRIPTS
 
-SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 FORM = ["--cameras", ",".join(CAMERAS), "--image-size", str(IMAGE_SIZE)]
 
 

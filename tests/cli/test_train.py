@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from sam2act.cli import train
 from sam2act.policies.checkpoint import read_checkpoint
 from tests.golden_files import plain_id
+from tests.places import REPOSITORY
 from tests.small_encoder import SMALL_ENCODER
 from tests.training import tiny_run
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 SIX_CAMERAS = ("front", "left_shoulder", "right_shoulder", "wrist", "overhead", "side")
 
 

@@ -20,9 +20,9 @@ from sam2act.policies.sam2act.policy import SAM2ActPolicy
 from sam2act.policies.sam2act.stages import published_samples
 from sam2act.training.budget import TrainingBudget
 from tests.golden_files import plain_id
+from tests.places import REPOSITORY
 from tests.training import tiny_run
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 KEYFRAMES = (12, 17, 23, 29)
 WINDOW = 3
 TARGET_ENTROPY = 3.6  # of a target map: a Gaussian of 1.5 pixels, cut off at three sigma

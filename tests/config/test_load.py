@@ -22,8 +22,8 @@ from sam2act.config.tasks import data_folder, store_folder, task_names
 from sam2act.core.errors import ConfigError
 from sam2act.core.tasks import RLBENCH_TASKS
 from sam2act.policies.sam2act.config import NetworkConfig
+from tests.places import CONFIGS
 
-CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 EXPERIMENTS = sorted(CONFIGS.glob("*.yaml"))
 NETWORKS = sorted((CONFIGS / "mvt").glob("*.yaml"))
 

@@ -14,9 +14,8 @@ from safetensors.numpy import save_file
 
 from sam2act.core.files import naming, one_line, replacing, report_error
 from sam2act.policies.checkpoint import save_checkpoint
+from tests.places import REPOSITORY
 from tests.training import tiny_run
-
-REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def test_replaced_file_is_the_old_one_or_the_new_one(tmp_path: Path) -> None:

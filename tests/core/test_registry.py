@@ -21,8 +21,8 @@ from sam2act.core.registry import (
     Plugins,
     Registry,
 )
+from tests.places import REPOSITORY
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 ALL = {
     "encoders": ENCODERS,
     "envs": ENVS,

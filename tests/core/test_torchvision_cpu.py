@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+from tests.places import REPOSITORY
 
 # Imports like a torchvision whose compiled part could not be loaded: a submodule first, then an
 # operator that only exists if somebody defined its schema.

@@ -18,8 +18,8 @@ from sam2act.core.assets import ASSETS
 from sam2act.core.errors import ConfigError
 from sam2act.core.weights import find_weights, places
 from sam2act.language.text_encoder import ClipTextEncoder, LanguageError, build_text_encoder
+from tests.places import REPOSITORY
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 NAME = "sam2.1_hiera_base_plus.pt"
 RELEASED = f"./mvt/sam2_train/checkpoints/{NAME}"
 

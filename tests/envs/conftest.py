@@ -17,8 +17,9 @@ from sam2act.envs.registry import make_env
 from sam2act.envs.rlbench import headless
 from sam2act.envs.rlbench.env import RLBenchEnv
 from sam2act.envs.rlbench.options import Options
+from tests.places import REPOSITORY
 
-STAND_INS = Path(__file__).resolve().parents[1] / "stand_ins"
+STAND_INS = REPOSITORY / "tests" / "stand_ins"
 PACKAGES = ("pyrep", "rlbench", "yarr")
 
 

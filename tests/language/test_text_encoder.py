@@ -25,6 +25,7 @@ from sam2act.language.text_encoder import (
     clip_tokens,
 )
 from tests.language.wordings import WORDINGS
+from tests.places import REPOSITORY
 
 needs_open_clip = pytest.mark.skipif(
     find_spec("open_clip") is None, reason="open_clip is not installed (extra clip)"
@@ -114,9 +115,8 @@ def test_hashed_is_the_same_in_another_process() -> None:
         "from sam2act.language.text_encoder import HashedTextEncoder\n"
         f"print(HashedTextEncoder(3, 5).encode([{TEXTS[0]!r}]).flatten().tolist())"
     )
-    root = Path(__file__).resolve().parents[2]
     printed = subprocess.run(
-        [sys.executable, "-c", code], cwd=root, check=True, capture_output=True, text=True
+        [sys.executable, "-c", code], cwd=REPOSITORY, check=True, capture_output=True, text=True
     ).stdout
     here = HashedTextEncoder(3, 5).encode([TEXTS[0]]).flatten().tolist()
     assert printed.strip() == str(here)

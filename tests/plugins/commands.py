@@ -7,8 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.places import REPOSITORY
+
 DISTRIBUTION = Path(__file__).parent / "dummy_plugins"
-REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def python(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

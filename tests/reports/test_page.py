@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from sam2act.reports.page import Page
+from tests.places import REPOSITORY
 
 PIXEL = "data:image/png;base64,AAAA"
 FILM = "data:video/mp4;base64,AAAA"
@@ -89,7 +90,7 @@ def test_letters_beyond_ascii_survive_any_locale(tmp_path: Path) -> None:
     code = "from pathlib import Path; from sam2act.reports.page import Page; "
     code += "Page('5\\u00b0 \\u201cleft\\u201d').write(Path('page.html'))"
     plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-    environment = {**os.environ, **plain, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    environment = {**os.environ, **plain, "PYTHONPATH": str(REPOSITORY)}
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True)
     assert "5° “left”" in (tmp_path / "page.html").read_bytes().decode("utf-8")
 

@@ -2,34 +2,25 @@
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 
-import pytest
-
+from sam2act.cli import report
 from sam2act.evaluation.analysis.methods import Source, collect_methods
 from sam2act.reports.page import Page
+from sam2act.reports.perturbed import add_perturbed
 from tests.evaluation.evaluated_runs import write_evaluation
 
-SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 DARK = {"settings": {"perturb": ["light_color"]}}
 
 
-@pytest.fixture
-def made(monkeypatch: pytest.MonkeyPatch):
+def made(run: Path) -> str:
     """The part of the page of a run folder about perturbations."""
-    monkeypatch.syspath_prepend(str(SCRIPTS))
-    module = importlib.import_module("sam2act.reports.perturbed")
-
-    def make(run: Path) -> str:
-        page = Page("title")
-        module.add_perturbed(page, collect_methods([Source(run)]))
-        return "".join(page.parts[1:])
-
-    return make
+    page = Page("title")
+    add_perturbed(page, collect_methods([Source(run)]))
+    return "".join(page.parts[1:])
 
 
-def test_table_has_the_relative_change_with_its_interval(made, tmp_path: Path) -> None:
+def test_table_has_the_relative_change_with_its_interval(tmp_path: Path) -> None:
     write_evaluation(tmp_path, "model_last", "1" * 20 + "0" * 5, "test")
     assert made(tmp_path) == "", "nothing was perturbed"
     write_evaluation(tmp_path, "model_last", "1" * 10 + "0" * 15, "dark", **DARK)
@@ -40,20 +31,17 @@ def test_table_has_the_relative_change_with_its_interval(made, tmp_path: Path) -
     assert -100 < int(low.removesuffix(" %")) < -50 < int(high.split(" %")[0]) < 0
 
 
-def test_missing_reference_is_asked_for(made, tmp_path: Path) -> None:
+def test_missing_reference_is_asked_for(tmp_path: Path) -> None:
     write_evaluation(tmp_path, "model_last", "10", "dark", **DARK)
     page = made(tmp_path)
     assert "no unperturbed evaluation" in page and "without --perturb" in page
     assert "<table" not in page
 
 
-def test_reports_show_it_instead_of_a_warning(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.syspath_prepend(str(SCRIPTS))
+def test_reports_show_it_instead_of_a_warning(tmp_path: Path) -> None:
     write_evaluation(tmp_path, "model_last", "11", "test")
     write_evaluation(tmp_path, "model_last", "10", "dark", **DARK)
-    assert importlib.import_module("sam2act.cli.report").main([str(tmp_path)]) == 0
+    assert report.main([str(tmp_path)]) == 0
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "Effect of perturbations" in page and "-50 %" in page
     assert "different perturb" not in page

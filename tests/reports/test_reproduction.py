@@ -3,41 +3,30 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import shlex
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from sam2act.cli.evaluate import build_parser, options_from
 from sam2act.evaluation.analysis.methods import Source, collect_methods
+from sam2act.reports.reproduction import evaluation_commands
 from tests.evaluation.evaluated_runs import write_evaluation
 
-SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
-Commands = Callable[[Path], list[argparse.Namespace]]
 
-
-@pytest.fixture
-def commands(monkeypatch: pytest.MonkeyPatch) -> Commands:
+def commands(run: Path) -> list[argparse.Namespace]:
     """The evaluation commands of a run folder, as eval.py understands them."""
-    monkeypatch.syspath_prepend(str(SCRIPTS))
-    module = importlib.import_module("sam2act.reports.reproduction")
-
-    def parsed(run: Path) -> list[argparse.Namespace]:
-        methods = collect_methods([Source(run)])
-        texts = [text for method in methods for text in module.evaluation_commands(method)]
-        lines = [shlex.split(text.replace("\\\n", "")) for text in texts]
-        assert all(words[:3] == ["python", "-m", "sam2act.eval"] for words in lines)
-        found = [build_parser().parse_args(words[3:]) for words in lines]
-        for args in found:
-            options_from(args)
-        return found
-
-    return parsed
+    methods = collect_methods([Source(run)])
+    texts = [text for method in methods for text in evaluation_commands(method)]
+    lines = [shlex.split(text.replace("\\\n", "")) for text in texts]
+    assert all(words[:3] == ["python", "-m", "sam2act.eval"] for words in lines)
+    found = [build_parser().parse_args(words[3:]) for words in lines]
+    for args in found:
+        options_from(args)
+    return found
 
 
-def test_commands_repeat_the_evaluations(commands: Commands, tmp_path: Path) -> None:
+def test_commands_repeat_the_evaluations(tmp_path: Path) -> None:
     settings = {"perturb": ["table_color", "camera_pose"], "data": "unused", "start_episode": 2}
     for number in (1, 2):
         switches = {"strict_order": True, "memory_strict": False, "clip_targets": True}
@@ -63,9 +52,7 @@ def test_commands_repeat_the_evaluations(commands: Commands, tmp_path: Path) -> 
     assert truth.eval_datafolder == Path("data/test")
 
 
-def test_replaced_configurations_are_part_of_the_command(
-    commands: Commands, tmp_path: Path
-) -> None:
+def test_replaced_configurations_are_part_of_the_command(tmp_path: Path) -> None:
     paths = {"exp_cfg_path": "configs/tiny.yaml", "mvt_cfg_path": "my configs/mvt.yaml"}
     write_evaluation(tmp_path, "model_last", "1", settings=paths)
     (args,) = commands(tmp_path)
@@ -74,7 +61,7 @@ def test_replaced_configurations_are_part_of_the_command(
 
 @pytest.mark.parametrize("seeds", [(0, 0), (5, 7), (1, 0), (3, None), (None, 3)])
 def test_other_seeds_than_successive_ones_are_separate_commands(
-    commands: Commands, tmp_path: Path, seeds: tuple[int | None, ...]
+    tmp_path: Path, seeds: tuple[int | None, ...]
 ) -> None:
     for number, seed in enumerate(seeds, start=1):
         settings = {"seed": seed, "data": "data/test"}
@@ -85,7 +72,7 @@ def test_other_seeds_than_successive_ones_are_separate_commands(
 
 @pytest.mark.parametrize("seeds", [(4, 5, 6), (None, None, None)])
 def test_successive_seeds_or_none_are_one_command(
-    commands: Commands, tmp_path: Path, seeds: tuple[int | None, ...]
+    tmp_path: Path, seeds: tuple[int | None, ...]
 ) -> None:
     for number, seed in enumerate(seeds, start=1):
         settings = {"seed": seed, "data": "data/test"}
@@ -94,9 +81,7 @@ def test_successive_seeds_or_none_are_one_command(
     assert (args.log_name, args.repeats, args.seed) == ("test", 3, seeds[0])
 
 
-def test_evaluations_with_other_settings_are_separate_commands(
-    commands: Commands, tmp_path: Path
-) -> None:
+def test_evaluations_with_other_settings_are_separate_commands(tmp_path: Path) -> None:
     write_evaluation(tmp_path, "model_last", "10", "test/1", settings={"seed": 1})
     write_evaluation(tmp_path, "model_last", "100", "test/2", settings={"seed": 2})
     assert [args.eval_episodes for args in commands(tmp_path)] == [2, 3]

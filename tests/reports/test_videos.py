@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 
-import pytest
-
 from sam2act.evaluation.analysis.methods import Source, collect_methods
+from sam2act.reports import videos
 from sam2act.reports.page import Page
 from tests.evaluation.evaluated_runs import episode, write_rows
 
-SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 
-
-def test_films_left_out_are_not_listed_endlessly(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.syspath_prepend(str(SCRIPTS))
-    videos = importlib.import_module("sam2act.reports.videos")
+def test_films_left_out_are_not_listed_endlessly(tmp_path: Path) -> None:
     folder = tmp_path / "eval" / "none" / "model_last"
     rows = [episode(f"task{n}", 0, 1, video=f"{n}.gif") for n in range(9)]
     write_rows(folder, rows)

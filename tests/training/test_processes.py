@@ -17,9 +17,9 @@ import torch.multiprocessing as mp
 from sam2act.core.errors import ConfigError
 from sam2act.runtime.distributed import DistributedContext, distributed_context
 from sam2act.training.trainer import Trainer
+from tests.places import REPOSITORY
 from tests.training import tiny_run
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 GLOBAL_BATCH = 4
 PATIENCE = 120  # seconds to wait for a subprocess to get somewhere
 

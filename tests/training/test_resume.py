@@ -174,6 +174,20 @@ def test_released_checkpoint_is_compared_with_the_yaml_beside_it(tmp_path: Path)
     check_resume(path, content, experiment, network, processes=8)  # the request says: all
 
 
+def test_checkpoint_of_another_stage_is_refused(folder: Path, capsys) -> None:
+    path = tiny_run.run_folder(folder) / "model_last.pth"
+    content = torch.load(path, weights_only=True)
+    assert content["extra"]["stage"] == 1
+    other = path.with_name("model_7.pth")  # its name does not tell the stage
+    torch.save(content | {"extra": content["extra"] | {"stage": 2}}, other)
+    try:
+        assert tiny_run.run(folder, f"epochs 2 resume {other}") == 2
+    finally:
+        other.unlink()
+    message = capsys.readouterr().err
+    assert f"{other}: is a checkpoint of stage 2, this is stage 1; continue it with" in message
+
+
 def test_stage_two_needs_the_network_and_inputs_of_stage_one(finished: Path) -> None:
     path = tiny_run.run_folder(finished) / "model_last.pth"
     content = read_checkpoint(path)

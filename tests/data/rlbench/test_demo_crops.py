@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from sam2act.cli import crop_demos
 from sam2act.data.rlbench.demo_crops import centred_grid, crop_episode
 from sam2act.data.rlbench.demo_folders import episodes_folder
 from sam2act.data.rlbench.demo_images import image_path, read_picture
@@ -19,8 +19,6 @@ from sam2act.data.store.builder import ensure_store
 from sam2act.data.store.request import StoreRequest
 from sam2act.geometry.cameras import decode_depth, unproject
 from tests.data.synthetic_demos import CAMERAS, KEYFRAMES, write_synthetic_demo
-
-SCRIPT = Path(__file__).resolve().parents[3] / "scripts" / "crop_demos.py"
 
 
 def _points(folder: Path, camera: str, frame: int) -> torch.Tensor:
@@ -65,24 +63,20 @@ def test_the_grid_stands_in_the_middle() -> None:
         centred_grid(24, 20, 32)
 
 
-def test_the_script_makes_demos_that_a_store_takes(tmp_path: Path, capsys) -> None:
+def test_the_command_makes_demos_that_a_store_takes(tmp_path: Path, capsys) -> None:
     for number in (0, 1):
         folder = episodes_folder(tmp_path / "old", "train", "lift") / f"episode{number}"
         _write_oblong(folder)
-    spec = importlib.util.spec_from_file_location("crop_demos", SCRIPT)
-    assert spec is not None and spec.loader is not None
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
     command = ["--data", str(tmp_path / "old"), "--output", str(tmp_path / "new")]
-    assert script.main([*command, "--image-size", "16"]) == 0
+    assert crop_demos.main([*command, "--image-size", "16"]) == 0
     assert "2 demos of 16 x 16 pixels" in capsys.readouterr().out
     request = StoreRequest(
         tmp_path / "new", tmp_path / "store", demo=2, cameras=CAMERAS, image_size=16
     )
     assert len(ensure_store(request, ["lift"], progress=False).valid)
-    assert script.main([*command, "--image-size", "16"]) == 2
+    assert crop_demos.main([*command, "--image-size", "16"]) == 2
     assert "is there already; choose another --output" in capsys.readouterr().err
-    assert script.main(["--data", str(tmp_path / "none"), "--output", "x"]) == 2
+    assert crop_demos.main(["--data", str(tmp_path / "none"), "--output", "x"]) == 2
     assert "no such folder" in capsys.readouterr().err
 
 

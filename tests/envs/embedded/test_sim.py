@@ -28,8 +28,8 @@ from sam2act.envs.embedded.kit.scene import Area
 from sam2act.envs.embedded.kit.task import down, go
 from sam2act.envs.embedded.options import Options
 from sam2act.envs.embedded.sim import EmbeddedEnv
+from tests.places import REPOSITORY
 
-REPOSITORY = Path(__file__).resolve().parents[3]
 OUTSIDE = [0.9, 0.0, 1.0, *down(), 1.0, 1.0]
 TOO_FAR = [0.79, 0.65, 1.74, *down(), 1.0, 1.0]
 
