@@ -224,12 +224,10 @@ def filmable(env: object, name: str = "this environment") -> Filmable:
     raise ConfigError(f"{name} cannot be filmed; leave --save-video out")
 
 
-def offered_cameras(
-    config: EnvConfig, known: Sequence[str], *, depth: bool = True
-) -> tuple[CameraSpec, ...]:
+def offered_cameras(config: EnvConfig, known: Sequence[str]) -> tuple[CameraSpec, ...]:
     """The cameras of `config`; if one of them does not exist, all that do (for messages)."""
     missing = [name for name in config.cameras if name not in known]
-    return square_cameras(known if missing else config.cameras, config.image_size, depth=depth)
+    return square_cameras(known if missing else config.cameras, config.image_size, depth=True)
 
 
 def require_cameras(config: EnvConfig, known: Sequence[str]) -> None:

@@ -1,6 +1,6 @@
 """A simulator in a process of its own, which may die or hang without harm to the evaluation.
 
-The child obeys one command at a time. The parent never waits for it without a deadline.
+The child handles one command at a time. The parent never waits for it without a deadline.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ Reply = Began | Stepped | Failed | Finished | Crashed
 
 # --------------------------------------------------------------------------------- child
 class Worker:
-    """Obeys commands with the environments of one process, one per task."""
+    """Handles commands with the environments of one process, one per task."""
 
     def __init__(self, config: EnvConfig) -> None:
         self._config = config
@@ -192,7 +192,7 @@ def _ending(frame: np.ndarray, success: bool) -> list[np.ndarray]:
 
 
 def serve(
-    connection: Connection, config: EnvConfig, target: str, servant: Callable[[EnvConfig], Any]
+    connection: Connection, config: EnvConfig, target: str, build: Callable[[EnvConfig], Any]
 ) -> None:
     """Main function of the child: handle until the parent hangs up.
 
@@ -200,7 +200,7 @@ def serve(
     """
     ignore_interrupts()
     ENVS.add(config.backend, target)
-    worker = servant(config)
+    worker = build(config)
     try:
         while True:
             command = connection.recv()
@@ -224,7 +224,7 @@ class SimulatorProcess:
         self,
         config: EnvConfig,
         time_limit: float,
-        servant: Callable[[EnvConfig], Any] = Worker,
+        build: Callable[[EnvConfig], Any] = Worker,
     ) -> None:
         """Start a process.
 
@@ -232,9 +232,9 @@ class SimulatorProcess:
             config: of the environments; the task comes with each scene.
             time_limit: seconds that the simulator may take per episode; the first reply of a
                 process may take two minutes more.
-            servant: makes what obeys in the child (tests replace it).
+            build: makes the worker of the child (tests replace it).
         """
-        self._config, self._limit, self._servant = config, time_limit, servant
+        self._config, self._limit, self._build = config, time_limit, build
         self._start()
 
     def _start(self) -> None:
@@ -243,7 +243,7 @@ class SimulatorProcess:
         self.connection, theirs = context.Pipe()
         target = ENVS.target(config.backend)
         self._process = context.Process(
-            target=serve, args=(theirs, config, target, self._servant), daemon=True
+            target=serve, args=(theirs, config, target, self._build), daemon=True
         )
         with single_threaded_children(), ignoring_interrupts():
             self._process.start()

@@ -76,7 +76,6 @@ def read_run_to_resume(
     check_stage_of(path, content, files.stage)
     compare = partial(
         check_resume,
-        check_stage_of,
         experiment=experiment,
         network=network,
         processes=processes,

@@ -15,7 +15,7 @@ def random_cloud(batch: int, count: int, generator: torch.Generator) -> Cloud:
     return Cloud(points, rgb, torch.rand(batch, count, generator=generator) > 0.1)
 
 
-def random_guidance(config: NetworkConfig, batch: int, seed: int = 2) -> TeacherForcing:
+def random_teacher(config: NetworkConfig, batch: int, seed: int = 2) -> TeacherForcing:
     """Ground truth inside the cube."""
     generator = torch.Generator().manual_seed(seed)
     return TeacherForcing(

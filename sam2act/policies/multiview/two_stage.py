@@ -96,7 +96,7 @@ class TwoStageNetwork(nn.Module):
         cloud: Cloud,
         proprio: Tensor,
         language: Tensor,
-        guidance: TeacherForcing | None = None,
+        teacher: TeacherForcing | None = None,
     ) -> TwoStageOutput:
         """Predict from a cloud.
 
@@ -104,10 +104,10 @@ class TwoStageNetwork(nn.Module):
             cloud: points in the unit cube.
             proprio: (B, 4).
             language: (B, L, lang_dim).
-            guidance: ground truth in training; None in evaluation.
+            teacher: ground truth in training; None in evaluation.
         """
-        if guidance is not None:
-            return self._forward_training(cloud, proprio, language, guidance)
+        if teacher is not None:
+            return self._forward_training(cloud, proprio, language, teacher)
         coarse, coarse_images = self.run_coarse(cloud, proprio, language)
         center = self.peak(coarse.heatmaps)
         fine_images = self.render(self.zoom(cloud, center))
@@ -117,23 +117,23 @@ class TwoStageNetwork(nn.Module):
         return TwoStageOutput(coarse, fine, center, waypoint, coarse_images, fine_images)
 
     def _forward_training(
-        self, cloud: Cloud, proprio: Tensor, language: Tensor, guidance: TeacherForcing
+        self, cloud: Cloud, proprio: Tensor, language: Tensor, teacher: TeacherForcing
     ) -> TwoStageOutput:
-        noise = guidance.image_noise
+        noise = teacher.image_noise
         coarse, coarse_images = self.run_coarse(cloud, proprio, language, image_noise=noise)
-        center = guidance.waypoint + 2 * self.config.st_wpt_loc_aug * guidance.zoom_noise
+        center = teacher.waypoint + 2 * self.config.st_wpt_loc_aug * teacher.zoom_noise
         fine_images = self.render(self.zoom(cloud, center), noise)
-        target = self.to_zoom(guidance.waypoint, center)
+        target = self.to_zoom(teacher.waypoint, center)
         if not self.config.st_wpt_loc_inp_no_noise:
             target = torch.zeros_like(target)  # as if the zoom were centred on the waypoint
         fine, _ = self.run_fine(
             fine_images,
             proprio,
             language,
-            waypoint_px=self._target_pixels(target, guidance.half_projection),
-            teacher_bins=guidance.teacher_bins,
+            waypoint_px=self._target_pixels(target, teacher.half_projection),
+            teacher_bins=teacher.teacher_bins,
         )
-        return TwoStageOutput(coarse, fine, center, guidance.waypoint, coarse_images, fine_images)
+        return TwoStageOutput(coarse, fine, center, teacher.waypoint, coarse_images, fine_images)
 
     # ------------------------------------------------------------------------------- branches
     def run_coarse(

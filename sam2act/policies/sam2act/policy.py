@@ -199,14 +199,14 @@ class SAM2ActPolicy(Policy):
     ) -> LossOutput:
         cloud, targets = self.prepare(batch, noise)
         jittered = (targets.bins[:, :2] + noise.bin_jitter) % self.settings.bins
-        guidance = TeacherForcing(
+        teacher = TeacherForcing(
             waypoint=targets.waypoint,
             zoom_noise=noise.zoom,
             teacher_bins=jittered,
             image_noise=self.settings.image_noise if self.training else 0.0,
             half_projection=self.settings.half_projection,
         )
-        output = self.network(cloud, batch.proprioception, language, guidance)
+        output = self.network(cloud, batch.proprioception, language, teacher)
         heatmap_loss, excess = self._heatmap_loss(output, targets.waypoint)
         terms = {HEATMAP_TERM: heatmap_loss}
         if self.settings.action_losses:

@@ -39,9 +39,9 @@ def test_recorded_scene_is_restored_acted_in_and_filmed(
     expected = record(rlbench_env, folder)
     scene = EpisodeStart(TASK, 0, demo=folder, film=True)
     assert recorded_backend(scene) == "rlbench"
-    servant = Worker(EnvConfig(TASK, backend="rlbench"))
+    worker = Worker(EnvConfig(TASK, backend="rlbench"))
     world.calls.clear()
-    began = servant.handle(Begin(scene))
+    began = worker.handle(Begin(scene))
     assert isinstance(began, Began), began
     assert began.variation == 1 and began.seed is None
     assert world.named("reset") == [(1,)], "one reset, in the variation of the file"
@@ -49,10 +49,10 @@ def test_recorded_scene_is_restored_acted_in_and_filmed(
     inputs = policy_observation([began.observation], SPEC, [0])
     assert inputs.rgb.shape == (1, 4, 128, 128, 3) and inputs.depth.shape == (1, 4, 128, 128)
     world.solved_after = 2
-    stepped = servant.handle(Step(ACTION))
+    stepped = worker.handle(Step(ACTION))
     assert isinstance(stepped, Stepped) and stepped.reward == 1.0 and stepped.terminal
     film = tmp_path / "film.gif"
-    assert isinstance(servant.handle(Finish(True, film)), Finished)
+    assert isinstance(worker.handle(Finish(True, film)), Finished)
     assert film.stat().st_size > 0
-    servant.close()
+    worker.close()
     assert not world.launched

@@ -15,7 +15,7 @@ from sam2act.policies.multiview.branch import round_to_half
 from sam2act.policies.multiview.two_stage import Cloud, TwoStageNetwork
 from sam2act.policies.sam2act.config import NetworkConfig
 from sam2act.rendering.views import project
-from tests.policies.inputs import random_cloud, random_guidance
+from tests.policies.inputs import random_cloud, random_teacher
 from tests.small_encoder import SMALL_ENCODER
 
 TINY = load_network("configs/mvt/tiny.yaml")
@@ -65,19 +65,19 @@ def test_samples_of_a_batch_do_not_influence_each_other(network: TwoStageNetwork
 
 def test_training_zooms_about_the_noisy_waypoint(network: TwoStageNetwork) -> None:
     cloud, proprio, language = inputs(network, 2)
-    guidance = random_guidance(network.config, 2)
+    teacher = random_teacher(network.config, 2)
     network.train()
-    output = network(cloud, proprio, language, guidance)
+    output = network(cloud, proprio, language, teacher)
     network.eval()
-    expected = guidance.waypoint + 0.1 * guidance.zoom_noise  # 2 * st_wpt_loc_aug
+    expected = teacher.waypoint + 0.1 * teacher.zoom_noise  # 2 * st_wpt_loc_aug
     torch.testing.assert_close(output.zoom_center, expected)
-    assert torch.equal(output.waypoint, guidance.waypoint)
+    assert torch.equal(output.waypoint, teacher.waypoint)
 
 
 def test_every_trainable_parameter_gets_a_gradient(network: TwoStageNetwork) -> None:
     cloud, proprio, language = inputs(network, 2)
     network.train()
-    output = network(cloud, proprio, language, random_guidance(network.config, 2))
+    output = network(cloud, proprio, language, random_teacher(network.config, 2))
     network.eval()
     action = output.fine.action
     loss = sum(
@@ -119,10 +119,10 @@ def test_forward_has_no_graph_break(config: NetworkConfig, mode: str, monkeypatc
     torch._dynamo.reset()
     compiled = torch.compile(network, fullgraph=True, backend="eager")
     cloud, proprio, language = inputs(network, 2)
-    guidance = random_guidance(network.config, 2) if mode == "training" else None
+    teacher = random_teacher(network.config, 2) if mode == "training" else None
     with torch.no_grad():
-        expected = network(cloud, proprio, language, guidance)
-        actual = compiled(cloud, proprio, language, guidance)
+        expected = network(cloud, proprio, language, teacher)
+        actual = compiled(cloud, proprio, language, teacher)
     torch.testing.assert_close(actual.fine.heatmaps, expected.fine.heatmaps, atol=1e-5, rtol=0)
     assert torch.equal(actual.waypoint, expected.waypoint)
 

@@ -100,11 +100,11 @@ def test_network_is_guided_by_the_draws(policy: SAM2ActPolicy, monkeypatch) -> N
         policy.network, "forward", lambda *inputs: seen.append(inputs[-1]) or forward(*inputs)
     )
     policy.loss(batch(), language(), draws())
-    (guidance,), (_, targets) = seen, policy.prepare(batch(), draws())
-    assert torch.equal(guidance.zoom_noise, draws().zoom)
-    assert torch.equal(guidance.waypoint, targets.waypoint)
+    (teacher,), (_, targets) = seen, policy.prepare(batch(), draws())
+    assert torch.equal(teacher.zoom_noise, draws().zoom)
+    assert torch.equal(teacher.waypoint, targets.waypoint)
     jittered = (targets.bins[:, :2] + draws().bin_jitter) % policy.settings.bins
-    assert draws().bin_jitter.any() and torch.equal(guidance.teacher_bins, jittered)
+    assert draws().bin_jitter.any() and torch.equal(teacher.teacher_bins, jittered)
 
 
 def test_heatmap_loss_is_smallest_for_the_targets_of_both_branches(
