@@ -30,11 +30,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # it runs without 
 
 from sam2act.cli.arguments import ArgumentParser  # noqa: E402
 from sam2act.core.run_folder import RunFolder  # noqa: E402
+from sam2act.core.tasks import MEMORYBENCH_TASKS  # noqa: E402
 from sam2act.runtime.console import make_output_safe  # noqa: E402
 
 # What is imported needs the standard library only: quickstart.sh asks this script before anything
 # is installed.
-TASKS = ("put_block_back", "rearrange_block", "reopen_drawer")
+TASKS = tuple(sorted(MEMORYBENCH_TASKS))
 # Demonstrations of the embedded reopen_drawer have 8 keyframes, as those of its first version.
 FULL_PRESETS = {task: task for task in TASKS} | {"reopen_drawer": "reopen_drawer_v1"}
 SCRIPTS = Path(__file__).resolve().parent

@@ -28,9 +28,10 @@ from sam2act.cli.arguments import ArgumentParser, positive_number
 from sam2act.cli.status import DONE, run_command
 from sam2act.core.actions import KEYFRAME_POSE
 from sam2act.core.specs import PolicySpec
+from sam2act.core.tasks import POLICY_CAMERAS
 from sam2act.core.types import Session
 from sam2act.data.rlbench.demos import read_episode
-from sam2act.envs.base import POLICY_CAMERAS, EnvError
+from sam2act.envs.base import EnvError
 from sam2act.envs.embedded.options import Options
 from sam2act.envs.policy_inputs import FrameHistory
 from sam2act.envs.recorded import recorded_origin

@@ -14,6 +14,7 @@ from sam2act.config.component import NameList, WeightsFile
 from sam2act.core.described import check_descriptions
 from sam2act.core.errors import require, require_choice
 from sam2act.core.registry import ENCODERS, SOURCES, TRANSFORMS
+from sam2act.core.tasks import POLICY_CAMERAS
 
 GRAPH_MODES = ("reduce-overhead", "max-autotune")  # those that use CUDA graphs
 COMPILE_MODES = ("", "default", *GRAPH_MODES)  # "" = off
@@ -196,7 +197,7 @@ class ExperimentConfig:
     data_folder: str = ""
     store_folder: str = ""
     replay_folder: str = ""  # released replay pickles; none = never look for any
-    cameras: tuple[str, ...] = ("front", "left_shoulder", "right_shoulder", "wrist")
+    cameras: tuple[str, ...] = POLICY_CAMERAS
     image_size: int = 128
     assume_ignore_collisions: bool | None = None  # label of demos that do not record the flag
     scene_bounds: tuple[float, ...] = (-0.3, -0.5, 0.6, 0.7, 0.5, 1.6)  # metres, world frame

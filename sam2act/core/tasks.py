@@ -1,4 +1,4 @@
-"""Sets of tasks by name, and what guessing reaches in them."""
+"""Sets of tasks by name, what guessing reaches in them, and the cameras that see them."""
 
 from __future__ import annotations
 
@@ -24,9 +24,11 @@ RLBENCH_TASKS = (
     "meat_off_grill",
     "stack_cups",
 )
-MEMORYBENCH_TASKS = ("reopen_drawer", "put_block_back", "rearrange_block")
 # Success of a policy that does everything right but guesses what only the past could tell.
 CHANCE = {"reopen_drawer": 1 / 3, "put_block_back": 1 / 4, "rearrange_block": 1 / 2}
+MEMORYBENCH_TASKS = tuple(CHANCE)
+# Whose images policies see by default, in this order.
+POLICY_CAMERAS = ("front", "left_shoulder", "right_shoulder", "wrist")
 # One name for many tasks, in training, evaluation and generation alike.
 TASK_SETS = {"all": RLBENCH_TASKS, "memorybench": MEMORYBENCH_TASKS}
 

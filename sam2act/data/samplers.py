@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from sam2act.core.errors import UserError
+from sam2act.core.wording import uneven_windows
 from sam2act.data.store.store import FrameStore, KeyframeStore
 from sam2act.data.transitions import PADDING
 
@@ -106,7 +107,7 @@ class DemoUniformTemporal:
         window: int,
         window_sampling: str = "published",
     ) -> None:
-        """Prepares windows of `window` = num_maskmem + 1 records.
+        """Prepares windows of `window` records.
 
         Raises:
             SamplingError: no chain is long enough.
@@ -120,8 +121,8 @@ class DemoUniformTemporal:
             raise SamplingError(
                 f"no demo is long enough for windows of {window} keyframes: the longest chain has "
                 f"{longest} ({store.tasks[chains.task[at]]}, episode {chains.episode[at]}); set "
-                f"num_maskmem to at most {longest - 1} (a window holds num_maskmem + 1 keyframes) "
-                f"and bs to a multiple of num_maskmem + 1{_preset_hint(store, longest)}"
+                f"num_maskmem to at most {longest - 1} and bs to a multiple of the window, which "
+                f"holds num_maskmem + 1 keyframes{_preset_hint(store, longest)}"
             )
         _warn_of_unused_tasks(store, chains.task[long_enough], window)
         weights = _chain_weights(chains.task, chains.episode)[long_enough]
@@ -140,7 +141,7 @@ class DemoUniformTemporal:
     def records(self, step: int, first_row: int, num_rows: int) -> np.ndarray:
         """(num_rows,) int64 record numbers; both arguments must be multiples of the window."""
         if first_row % self.window or num_rows % self.window:
-            raise SamplingError(_batch_message(num_rows, self.window))
+            raise SamplingError(uneven_windows(num_rows, self.window))
         draws = uniform_draws(self.seed, step, first_row // self.window, num_rows // self.window)
         chain = np.searchsorted(self._cumulative, draws[:, 0], side="right")
         chain = np.minimum(chain, len(self._cumulative) - 1)
@@ -175,14 +176,6 @@ def _chain_weights(task: np.ndarray, episode: np.ndarray) -> np.ndarray:
     return 1.0 / (demos_per_task[task] * chains_per_demo[demo_of_chain] * len(demos_per_task))
 
 
-def _batch_message(rows: int, window: int) -> str:
-    return (
-        f"bs: {rows} is not a multiple of the window of {window} keyframes "
-        f"(num_maskmem + 1); set bs to {window * max(1, round(rows / window))} "
-        "or change num_maskmem"
-    )
-
-
 def _preset_hint(store: KeyframeStore, longest: int) -> str:
     """The preset for demos of reopen_drawer without the closing waypoint it was given later."""
     if list(store.tasks) != ["reopen_drawer"] or longest != FIRST_REOPEN_DRAWER_KEYFRAMES:
@@ -199,7 +192,7 @@ def build_sampler(
     *,
     bs: int,
     seed: int,
-    num_maskmem: int = 0,
+    window: int = 1,
     window_sampling: str = "published",
 ) -> Sampler:
     """The sampler that `sample_distribution_mode` names.
@@ -209,7 +202,7 @@ def build_sampler(
         store: where samples come from.
         bs: rows per process, checked against the window.
         seed: seed of the run, the same on all ranks.
-        num_maskmem: memories; a window holds one more record.
+        window: consecutive keyframes that are drawn together, with demo_uniform_temporal.
         window_sampling: published or all_windows.
 
     Raises:
@@ -231,10 +224,9 @@ def build_sampler(
             "policy learns from windows of frames; choose transition_uniform (all windows are "
             "equally likely) or task_uniform (all tasks are)"
         )
-    window = num_maskmem + 1
     sampler = DemoUniformTemporal(store, seed, window=window, window_sampling=window_sampling)
     if bs % window:
-        raise SamplingError(_batch_message(bs, window))
+        raise SamplingError(uneven_windows(bs, window))
     return sampler
 
 

@@ -15,10 +15,10 @@ from sam2act.core.actions import KEYFRAME_POSE, ActionSpec, Controls
 from sam2act.core.errors import ConfigError
 from sam2act.core.registry import ENVS
 from sam2act.core.specs import CameraSpec, EnvSpec, square_cameras
+from sam2act.core.tasks import POLICY_CAMERAS
 from sam2act.data.rlbench.types import Demo
 
 CAMERAS = ("front", "left_shoulder", "right_shoulder", "overhead", "wrist")
-POLICY_CAMERAS = ("front", "left_shoulder", "right_shoulder", "wrist")
 IMAGE_POLICIES = ("keyframes", "all", "none")
 ACTION_SIZE = KEYFRAME_POSE.size
 INSIDE = 1e-7  # metres; RLBench refuses the faces of its workspace themselves

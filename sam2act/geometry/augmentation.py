@@ -119,8 +119,7 @@ def _first_of_windows(rows: Tensor, window: int) -> Tensor:
     """(B, D) with every row replaced by the first of its window of consecutive rows."""
     if window < 1 or len(rows) % window:
         raise ValueError(
-            f"a batch of {len(rows)} frames does not consist of windows of {window}; bs must be "
-            "a multiple of num_maskmem + 1"
+            f"a batch of {len(rows)} frames is no whole number of windows of {window} frames"
         )
     shared: Tensor = rows.unflatten(0, (-1, window))[:, :1].expand(-1, window, -1).flatten(0, 1)
     return shared

@@ -84,7 +84,7 @@ def build_training_data(
         training,
         bs=experiment.bs,
         seed=experiment.seed,
-        num_maskmem=spec.keyframe_window - 1,
+        window=spec.keyframe_window,
         window_sampling=experiment.peract.window_sampling,
     )
     dataset = _dataset(training, sampler, experiment, world, transform)

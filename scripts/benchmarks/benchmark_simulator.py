@@ -22,8 +22,8 @@ import numpy as np
 import torch
 from benchmarking import Row, build_parser, median_seconds, report
 
-from sam2act.core.tasks import MEMORYBENCH_TASKS
-from sam2act.envs.base import CAMERAS, POLICY_CAMERAS, EnvConfig
+from sam2act.core.tasks import MEMORYBENCH_TASKS, POLICY_CAMERAS
+from sam2act.envs.base import CAMERAS, EnvConfig
 from sam2act.envs.embedded.kit.workspace import TIMESTEP
 from sam2act.envs.embedded.sim import EmbeddedEnv
 from sam2act.envs.recording.demo_generation import Request, generate

@@ -15,11 +15,12 @@ import pytest
 from PIL import Image
 
 from sam2act.cli.demos import main
+from sam2act.core.tasks import POLICY_CAMERAS
 from sam2act.data.rlbench.demo_images import IMAGE_KINDS
 from sam2act.data.rlbench.demos import list_episodes, read_episode
 from sam2act.data.store.builder import ensure_store
 from sam2act.data.store.request import StoreRequest
-from sam2act.envs.base import CAMERAS, POLICY_CAMERAS, ScriptError
+from sam2act.envs.base import CAMERAS, ScriptError
 from sam2act.envs.embedded.sim import EmbeddedEnv
 from sam2act.envs.recording.demo_generation import Request, generate, missing_jobs
 from sam2act.envs.recording.generation_log import LOG_FILE, GenerationError

@@ -308,9 +308,7 @@ def test_exhaustive_set_of_temporal_windows(
         pytest.skip("the golden file holds no temporal windows")
     for length, expected in observed.items():
         window = int(length)
-        sampler = build_sampler(
-            "demo_uniform_temporal", records, bs=window, seed=0, num_maskmem=window - 1
-        )
+        sampler = build_sampler("demo_uniform_temporal", records, bs=window, seed=0, window=window)
         drawn = sampler.records(0, 0, 6000 * window).reshape(-1, window)
         assert np.unique(drawn, axis=0).tolist() == sorted(expected)
 

@@ -32,7 +32,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> KeyframeStore:
 
 
 def _dataset(store: KeyframeStore, rank: int = 0, mode: str = "task_uniform") -> KeyframeDataset:
-    sampler = build_sampler(mode, store, bs=BS, seed=5, num_maskmem=1)
+    sampler = build_sampler(mode, store, bs=BS, seed=5, window=2)
     return KeyframeDataset(store, sampler, bs=BS, rank=rank)
 
 
@@ -114,7 +114,7 @@ def test_cloud_of_a_synthetic_demo_lies_in_the_scene(store: KeyframeStore) -> No
 
 @pytest.mark.parametrize("mode", ["task_uniform", "demo_uniform_temporal"])
 def test_ranks_share_one_global_batch(store: KeyframeStore, mode: str) -> None:
-    sampler = build_sampler(mode, store, bs=2 * BS, seed=5, num_maskmem=1)
+    sampler = build_sampler(mode, store, bs=2 * BS, seed=5, window=2)
     together = KeyframeDataset(store, sampler, bs=2 * BS).batch(3)
     apart = [_dataset(store, rank, mode).batch(3) for rank in range(2)]
     assert together.identities == apart[0].identities + apart[1].identities

@@ -39,7 +39,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> KeyframeStore:
 
 
 def _sampler(store: KeyframeStore, mode: str, seed: int = 0, bs: int = 2 * WINDOW, **options):
-    return build_sampler(mode, store, bs=bs, seed=seed, num_maskmem=WINDOW - 1, **options)
+    return build_sampler(mode, store, bs=bs, seed=seed, window=WINDOW, **options)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -203,18 +203,18 @@ def test_windows_stay_within_a_chain(store: KeyframeStore) -> None:
 
 def test_window_longer_than_every_chain_is_refused(store: KeyframeStore) -> None:
     with pytest.raises(SamplingError, match=r"longest chain has 5 \(long.*num_maskmem.*at most 4"):
-        build_sampler("demo_uniform_temporal", store, bs=6, seed=0, num_maskmem=5)
+        build_sampler("demo_uniform_temporal", store, bs=6, seed=0, window=6)
 
 
 def test_task_without_long_chains_is_reported(store: KeyframeStore, caplog) -> None:
-    sampler = build_sampler("demo_uniform_temporal", store, bs=5, seed=0, num_maskmem=4)
+    sampler = build_sampler("demo_uniform_temporal", store, bs=5, seed=0, window=5)
     assert "short: every chain is shorter" in caplog.text and "long:" not in caplog.text
     assert set(store.task_index[sampler.records(0, 0, 500)]) == {1}
 
 
 def test_batch_size_must_be_a_multiple_of_the_window(store: KeyframeStore) -> None:
     with pytest.raises(SamplingError, match=r"bs: 8.*num_maskmem \+ 1.*set bs to 9"):
-        build_sampler("demo_uniform_temporal", store, bs=8, seed=0, num_maskmem=2)
+        build_sampler("demo_uniform_temporal", store, bs=8, seed=0, window=3)
 
 
 @pytest.mark.parametrize(
@@ -259,7 +259,7 @@ def test_short_demos_of_reopen_drawer_are_told_their_preset(tmp_path, task: str)
     request = StoreRequest(tmp_path, tmp_path / "store", demo=1, cameras=CAMERAS, image_size=4)
     short = ensure_store(request, [task], progress=False)
     with pytest.raises(SamplingError, match="windows of 10 keyframes: the longest.* 8") as caught:
-        build_sampler("demo_uniform_temporal", short, bs=10, seed=0, num_maskmem=9)
+        build_sampler("demo_uniform_temporal", short, bs=10, seed=0, window=10)
     named = "configs/tasks/reopen_drawer_v1.yaml" in str(caught.value)
     assert named == (task == "reopen_drawer")
-    assert build_sampler("demo_uniform_temporal", short, bs=8, seed=0, num_maskmem=7)
+    assert build_sampler("demo_uniform_temporal", short, bs=8, seed=0, window=8)

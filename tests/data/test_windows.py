@@ -166,7 +166,7 @@ def test_tasks_may_be_equally_likely(request_: StoreRequest) -> None:
 
 def test_windows_of_keyframes_are_refused(request_: StoreRequest) -> None:
     with pytest.raises(SamplingError, match=r"demo_uniform_temporal .*windows of frames; choose"):
-        build_sampler("demo_uniform_temporal", _open(request_), bs=4, seed=0, num_maskmem=3)
+        build_sampler("demo_uniform_temporal", _open(request_), bs=4, seed=0, window=4)
 
 
 def test_pickle_holds_paths_only(request_: StoreRequest) -> None:

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+from sam2act.core.tasks import POLICY_CAMERAS
 from sam2act.envs.base import (
-    POLICY_CAMERAS,
     Env,
     EnvConfig,
     InvalidActionError,

@@ -68,7 +68,7 @@ def test_shared_draws_repeat_the_first_row_of_each_window() -> None:
     shared = drawn.shared_within(3)
     assert torch.equal(shared.translation, drawn.translation[[0, 0, 0, 3, 3, 3]])
     assert torch.equal(shared.rotation, drawn.rotation[[0, 0, 0, 3, 3, 3]])
-    with pytest.raises(ValueError, match="multiple of num_maskmem"):
+    with pytest.raises(ValueError, match="6 frames is no whole number of windows of 4"):
         drawn.shared_within(4)
 
 

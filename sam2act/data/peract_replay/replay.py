@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sam2act.core.tasks import POLICY_CAMERAS
 from sam2act.data.peract_replay.files import (
     source_fingerprint,
 )
@@ -36,7 +37,7 @@ class ReplayRequest:
     replay_folder: str | Path  # holds one folder per task
     store_folder: str | Path
     split: str = "train"
-    cameras: tuple[str, ...] = ("front", "left_shoulder", "right_shoulder", "wrist")
+    cameras: tuple[str, ...] = POLICY_CAMERAS
     image_size: int = 128
 
     def settings(self, task: str) -> StoreSettings:

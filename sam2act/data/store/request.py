@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sam2act.core.registry import SOURCES
+from sam2act.core.tasks import POLICY_CAMERAS
 from sam2act.data.source import EpisodeSource, SourceRequest
 from sam2act.data.store.task_store import task_folder
 from sam2act.data.store.writer import StoreSettings
@@ -27,7 +28,7 @@ class StoreRequest:
     split: str = "train"
     demo: int = 100
     demo_start: int = 0
-    cameras: tuple[str, ...] = ("front", "left_shoulder", "right_shoulder", "wrist")
+    cameras: tuple[str, ...] = POLICY_CAMERAS
     image_size: int = 128
     gripper_threshold: float | None = None
     assume_ignore_collisions: bool | None = None

@@ -17,6 +17,7 @@ from itertools import islice, product
 from pathlib import Path
 from typing import Any
 
+from sam2act.core.tasks import POLICY_CAMERAS
 from sam2act.data.rlbench.demo_images import IMAGE_KINDS, check_png, image_path
 from sam2act.data.rlbench.demo_writer import write_episode
 from sam2act.data.rlbench.demos import read_episode
@@ -25,7 +26,6 @@ from sam2act.data.rlbench.types import DemoError
 from sam2act.envs.base import (
     CAMERAS,
     IMAGE_POLICIES,
-    POLICY_CAMERAS,
     EnvConfig,
     EnvError,
     scripted,

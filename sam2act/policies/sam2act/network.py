@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from sam2act.core.errors import ConfigError
+from sam2act.core.wording import uneven_windows
 from sam2act.nn.image_encoder import FeaturePyramid, Sam2ImageEncoder
 from sam2act.policies.multiview.branch import BranchOutput
 from sam2act.policies.multiview.two_stage import Cloud, TwoStageNetwork, TwoStageOutput
@@ -139,12 +140,9 @@ class SAM2ActNetwork(TwoStageNetwork):
         Raises:
             ConfigError: the frames are not a whole number of windows.
         """
-        frames, window = len(tokens) // len(self.views), self.config.num_maskmem + 1
+        frames, window = len(tokens) // len(self.views), self.config.window
         if frames % window:
-            raise ConfigError(
-                f"bs: {frames} frames are not a whole number of windows of {window} keyframes "
-                "(num_maskmem + 1)"
-            )
+            raise ConfigError(uneven_windows(frames, window))
         sequences = frames // window
         bank = MemoryBank.for_windows(
             sequences, self.config.num_maskmem, self._memory().frame_shape, tokens

@@ -60,7 +60,7 @@ class PolicySettings:
             sequence_augmentation="shared_draws"
             if optimisation.same_trans_aug_per_seq
             else optimisation.sequence_augmentation,
-            window=network.num_maskmem + 1 if network.use_memory else 1,
+            window=network.window if network.use_memory else 1,
             cache_features=optimisation.cache_frozen_features,
             force_ignore_collisions=experiment.eval.force_ignore_collisions,
             skip_dead_lora=optimisation.skip_dead_lora,
@@ -76,7 +76,7 @@ def policy_spec(experiment: ExperimentConfig, network: NetworkConfig) -> PolicyS
         bounds=SceneBounds.from_sequence(experiment.scene_bounds),
         crop=experiment.rvt.move_pc_in_bound,
         past_keyframes=network.num_maskmem if network.use_memory else 0,
-        keyframe_window=network.num_maskmem + 1,
+        keyframe_window=network.window,
     )
 
 

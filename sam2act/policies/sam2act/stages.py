@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from sam2act.config.experiment import ExperimentConfig
 from sam2act.core.errors import ConfigError
+from sam2act.core.wording import uneven_windows
 from sam2act.nn.attention import xformers_attention
 from sam2act.nn.lora import adapter_parameters, adapters
 from sam2act.policies.base import AssumedConfigs
@@ -70,7 +71,7 @@ def _check_first(experiment: ExperimentConfig, network: NetworkConfig) -> None:
 
 
 def _check_second(experiment: ExperimentConfig, network: NetworkConfig) -> None:
-    window = network.num_maskmem + 1
+    window = network.window
     if not network.use_memory:
         raise ConfigError(
             "train_plus.py needs use_memory: True; start from configs/mvt/sam2act_plus.yaml"
@@ -86,8 +87,7 @@ def _check_second(experiment: ExperimentConfig, network: NetworkConfig) -> None:
         )
     if experiment.bs % window:
         raise ConfigError(
-            f"bs {experiment.bs} must be a multiple of the window num_maskmem + 1 = {window}; "
-            "see configs/tasks/ for the values of each task"
+            f"{uneven_windows(experiment.bs, window)}; configs/tasks/ has the values of each task"
         )
 
 
@@ -151,6 +151,6 @@ def check_dead_lora(encoders: nn.Module) -> None:
 
 def published_samples(network: NetworkConfig) -> int:
     """Samples per update of the published run: 256, in stage 2 one window per process."""
-    window = network.num_maskmem + 1
+    window = network.window
     rows = window if window in PUBLISHED_WINDOWS else PUBLISHED_WINDOWS[-1]
     return PUBLISHED_PROCESSES * (rows if network.use_memory else PUBLISHED_ROWS)

@@ -56,9 +56,7 @@ def test_imported_samples_equal_those_of_the_demos(
     imported = _import(request_)
     assert_same_samples(imported, original)
     for mode in ("task_uniform", "demo_uniform_temporal"):
-        samplers = [
-            build_sampler(mode, s, bs=8, seed=1, num_maskmem=1) for s in (imported, original)
-        ]
+        samplers = [build_sampler(mode, s, bs=8, seed=1, window=2) for s in (imported, original)]
         np.testing.assert_array_equal(*(sampler.records(4, 0, 8) for sampler in samplers))
 
 

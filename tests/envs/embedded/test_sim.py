@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from sam2act.core.tasks import POLICY_CAMERAS
 from sam2act.data.rlbench.types import Demo, RecordedObservation
 from sam2act.envs.base import (
-    POLICY_CAMERAS,
     BoundaryError,
     ConfigurationPathError,
     EnvConfig,

@@ -10,6 +10,7 @@ import pytest
 
 from sam2act.core.errors import ConfigError
 from sam2act.core.specs import PolicySpec, square_cameras
+from sam2act.core.tasks import POLICY_CAMERAS
 from sam2act.data.rlbench.keyframes import demo_keyframes
 from sam2act.data.rlbench.types import Demo, RecordedObservation
 from sam2act.envs import base
@@ -20,7 +21,7 @@ from sam2act.envs.registry import check_task, make_env
 from sam2act.envs.rlbench.env import RLBenchEnv
 from tests.envs.conftest import ACTION, make, simulator_error
 
-SPEC = PolicySpec(square_cameras(base.POLICY_CAMERAS, 128, depth=True), language=None)
+SPEC = PolicySpec(square_cameras(POLICY_CAMERAS, 128, depth=True), language=None)
 
 
 # ------------------------------------------------------------------------------ observations

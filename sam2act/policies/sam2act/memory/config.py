@@ -27,6 +27,11 @@ class MemoryConfig(TokenConfig):
     memory_fuser_kernel: int = 7  # added
     memory_checkpointing: bool = False  # added: recompute frames in the backward pass
 
+    @property
+    def window(self) -> int:
+        """Keyframes that belong together in training: one and those that it remembers."""
+        return self.num_maskmem + 1
+
     def __post_init__(self) -> None:
         super().__post_init__()
         require_positive(self, "num_maskmem")

@@ -210,7 +210,7 @@ def test_windows_equal_steps(network: SAM2ActNetwork) -> None:
 
 @pytest.mark.parametrize("frames", [2, 4])
 def test_broken_window_is_refused(network: SAM2ActNetwork, frames: int) -> None:
-    with pytest.raises(ConfigError, match=f"bs: {frames} frames are not a whole number of windows"):
+    with pytest.raises(ConfigError, match=f"bs: {frames} is not a multiple of the window"):
         network.window_heatmaps(*inputs(frames))
 
 
