@@ -25,6 +25,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 
@@ -165,11 +166,8 @@ def _recorded_actions(into: list[list[str]]) -> Iterator[None]:
         into.extend([[float(x).hex() for x in a] for a in actions if a is not None])
         return actions
 
-    PolicyActor.act = act  # type: ignore[method-assign]
-    try:
+    with mock.patch.object(PolicyActor, "act", act):
         yield
-    finally:
-        PolicyActor.act = original  # type: ignore[method-assign]
 
 
 def record_evaluation(work: Path) -> dict[str, Any]:

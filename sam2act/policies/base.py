@@ -336,13 +336,13 @@ class Policy(nn.Module):
             self.compile(mode=mode)
 
     # -------------------------------------------------------------------------------- acting
-    def initial_state(self, n: int) -> Any:
-        """The `PolicyState` of `n` environments at the start of their episodes."""
+    def initial_state(self, n: int) -> PolicyState:
+        """That of `n` environments at the start of their episodes."""
         return NoState()
 
     def act(
         self, observation: Observation, language: Tensor, state: Any
-    ) -> tuple[ActionChunk, Any]:
+    ) -> tuple[ActionChunk, PolicyState]:
         """The next actions of B environments, and what to remember of them.
 
         Args:
@@ -363,7 +363,7 @@ def policy_class(config: Any) -> type[Policy]:
     return found
 
 
-def state_bytes(state: Any) -> int:
+def state_bytes(state: object) -> int:
     """Bytes of all tensors of a state."""
     if not dataclasses.is_dataclass(state):
         return 0

@@ -11,7 +11,6 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,7 +24,7 @@ from sam2act.core.types import (
     environment_ids,
 )
 from sam2act.language.text_encoder import InstructionEncoder, build_text_encoder
-from sam2act.policies.base import Policy, state_bytes
+from sam2act.policies.base import Policy, PolicyState, state_bytes
 from sam2act.policies.checkpoint import PolicyBundle, load_policy
 from sam2act.policies.observations import random_observation, validate_observation
 
@@ -243,7 +242,7 @@ class EnvironmentStates:
 
     policy: Policy
     device: torch.device
-    state: Any  # a `PolicyState`
+    state: PolicyState
     row_of: dict[int, int]  # id -> row of the state
 
     @classmethod
@@ -270,11 +269,11 @@ class EnvironmentStates:
             return self
         return dataclasses.replace(self, state=self.state.reset(self._rows(known)))
 
-    def select(self, ids: Sequence[int]) -> Any:
+    def select(self, ids: Sequence[int]) -> PolicyState:
         """The state of `ids`, one row each; an id may occur repeatedly."""
         return self.state.select(self._rows(ids))
 
-    def updated(self, ids: Sequence[int], state: Any) -> EnvironmentStates:
+    def updated(self, ids: Sequence[int], state: PolicyState) -> EnvironmentStates:
         """With the state of `ids` replaced by the rows of `state`."""
         return dataclasses.replace(self, state=self.state.put(self._rows(ids), state))
 

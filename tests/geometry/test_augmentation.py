@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from sam2act.core.errors import ConfigError
+from sam2act.core.torchvision_cpu import ensure_torchvision_importable
 from sam2act.geometry.augmentation import AugmentationNoise, apply_se3
 from sam2act.geometry.rotations import geodesic_angle
 from sam2act.geometry.scene_bounds import SceneBounds
@@ -109,7 +110,8 @@ def test_colour_jitter_without_torchvision_names_the_key(monkeypatch: pytest.Mon
 
 
 def test_colour_jitter_is_reproducible_and_alike_for_all_cameras() -> None:
-    pytest.importorskip("torchvision")
+    if not ensure_torchvision_importable():
+        pytest.skip("torchvision is not installed")
     generator = torch.Generator().manual_seed(0)
     image = torch.randint(0, 256, (2, 1, 8, 8, 3), generator=generator, dtype=torch.uint8)
     rgb = image.expand(2, 3, 8, 8, 3)

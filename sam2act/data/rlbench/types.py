@@ -210,17 +210,19 @@ class _PublishedNamePickler(pickle._Pickler):  # the pure-Python pickler lets na
 
     def save_global(self, obj: Any, name: str | None = None) -> None:
         """Stores a reference to a class or function."""
+        base: Any = super()  # the methods of the pure-Python pickler have no types
+        pickler: Any = self
         if isinstance(obj, type) and obj in _PUBLISHED_NAMES:
             names = _PUBLISHED_NAMES[obj]
         elif str(getattr(obj, "__module__", "")).startswith("numpy._core."):
             names = (obj.__module__.replace("numpy._core.", "numpy.core."), obj.__qualname__)
         else:
-            super().save_global(obj, name)  # type: ignore[misc]
+            base.save_global(obj, name)
             return
-        self.save(names[0])  # type: ignore[attr-defined]
-        self.save(names[1])  # type: ignore[attr-defined]
-        self.write(pickle.STACK_GLOBAL)  # type: ignore[attr-defined]
-        self.memoize(obj)  # type: ignore[attr-defined]
+        pickler.save(names[0])
+        pickler.save(names[1])
+        pickler.write(pickle.STACK_GLOBAL)
+        pickler.memoize(obj)
 
 
 def dump_published(content: Any, path: str | Path) -> None:
