@@ -33,6 +33,7 @@ from torch import Tensor
 
 from sam2act.cli.arguments import ArgumentParser
 from sam2act.cli.status import DONE, run_command
+from sam2act.config.component import PolicyConfig
 from sam2act.config.experiment import ExperimentConfig
 from sam2act.config.load import load_experiment, load_network
 from sam2act.core.run_folder import STAGES, RunFolder
@@ -64,6 +65,7 @@ class Source:
 
     content: Mapping[str, Any]
     bundle: PolicyBundle
+    network: NetworkConfig
     report: LoadReport
     fits: str  # where the configuration comes from
     averaged: bool = False  # the averaged weights of a run with EMA were taken
@@ -138,7 +140,7 @@ def write_released_run(source: Source, options: argparse.Namespace) -> Path:
         )
     state = source.content.get("optimizer_state")
     training = bool(state) and not options.weights_only and not source.averaged
-    experiment, network = released_configs(bundle.experiment, bundle.network, training=training)
+    experiment, network = released_configs(bundle.experiment, source.network, training=training)
     content = converted(source, "published")
     if training and state:
         content["optimizer_state"] = to_released(state, bundle)
@@ -150,7 +152,7 @@ def write_released_run(source: Source, options: argparse.Namespace) -> Path:
         write_config(path, values)
     save_checkpoint(checkpoint, content)
     print(f"optimiser state: {'for all released parameters' if training else 'left out'}")
-    if dropped := left_out(bundle.experiment, bundle.network):
+    if dropped := left_out(bundle.experiment, source.network):
         print(f"left out, since they concern training alone: {', '.join(dropped)}")
     return checkpoint
 
@@ -173,6 +175,11 @@ def read_source(options: argparse.Namespace) -> Source:
     """
     content = read_checkpoint(options.checkpoint)
     experiment, network, fits = configs_of(options, content)
+    if not isinstance(network, NetworkConfig):
+        raise CheckpointError(
+            f"{options.checkpoint} holds the policy {network.policy}; only files of sam2act have "
+            "a published form"
+        )
     bundle = build_policy(experiment, network)
     bundle.stage = 2 if network.use_memory else 1
     try:
@@ -185,13 +192,13 @@ def read_source(options: argparse.Namespace) -> Source:
     if average is not None and not options.last_weights:
         load_average(bundle, average["average"], options.checkpoint)
         fits += "; averaged weights taken (--last-weights takes the others)"
-        return Source(content, bundle, report, fits, averaged=True)
-    return Source(content, bundle, report, fits)
+        return Source(content, bundle, network, report, fits, averaged=True)
+    return Source(content, bundle, network, report, fits)
 
 
 def configs_of(
     options: argparse.Namespace, content: Mapping[str, Any]
-) -> tuple[ExperimentConfig, NetworkConfig, str]:
+) -> tuple[ExperimentConfig, PolicyConfig, str]:
     """The configs of a file and where they come from."""
     if options.mvt_cfg_path:
         network = load_network(options.mvt_cfg_path, options.mvt_cfg_opts)
@@ -232,14 +239,14 @@ def describe(source: Source) -> list[str]:
     parameters = list(bundle.policy.parameters())
     trained = [parameter for parameter in parameters if parameter.requires_grad]
     lines = [
-        f"network: SAM2Act{'+' if bundle.network.use_memory else ''}, fits {source.fits}",
+        f"network: SAM2Act{'+' if source.network.use_memory else ''}, fits {source.fits}",
         f"epoch: {content.get('epoch', 'not recorded')}",
         *(f"{title}: {len(names)}{_examples(names)}" for title, names in _lists(report)),
         f"zero LoRA B tensors: {_zero_adapters(bundle.model_state())}",
         f"parameters: {sum(p.numel() for p in parameters):,} in {len(parameters)} tensors, "
         f"trained in this stage: {sum(p.numel() for p in trained):,} in {len(trained)} tensors",
-        f"num_maskmem: {bundle.network.num_maskmem}"
-        + ("" if bundle.network.use_memory else " (this network does not use it)"),
+        f"num_maskmem: {source.network.num_maskmem}"
+        + ("" if source.network.use_memory else " (this network does not use it)"),
     ]
     ours = sorted(content.get("extra", {}))
     return [*lines, f"entries of sam2act: {', '.join(ours) or 'none (a bare file)'}"]

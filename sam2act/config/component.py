@@ -6,13 +6,24 @@ values must satisfy is checked in `__post_init__`, and nowhere else.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated
+from dataclasses import Field, dataclass
+from typing import Annotated, Any, ClassVar, Protocol
 
 # What the annotation of a key says beyond its type.
 NAMES, WEIGHTS = "names", "weights"
 NameList = Annotated[str, NAMES]  # names separated by commas; a list is joined
 WeightsFile = Annotated[str, WEIGHTS]  # found by the rule of core/weights.py
+
+
+class PolicyConfig(Protocol):
+    """The `Config` of any policy: a dataclass of keys, one of which names the policy."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+    @property
+    def policy(self) -> str:
+        """The name of the policy."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sam2act.config.component import PolicyConfig
 from sam2act.config.experiment import ExperimentConfig
 from sam2act.config.load import POLICY, load_experiment, load_network, to_dict
 from sam2act.core.files import sha256_of
@@ -198,7 +199,7 @@ def _ground_truth_target(options: EvaluationOptions) -> Target:
 
 def _ground_truth_configs(
     options: EvaluationOptions,
-) -> tuple[ExperimentConfig, Any]:
+) -> tuple[ExperimentConfig, PolicyConfig]:
     """The configs as given, else of the run folder, else the published ones."""
     given = (options.exp_cfg_path, options.mvt_cfg_path)
     run = RunFolder(options.model_folder)
@@ -212,12 +213,12 @@ def _ground_truth_configs(
     )
 
 
-def policy_name(network: Any) -> str:
+def policy_name(network: PolicyConfig) -> str:
     """The name of the policy that a network config describes."""
     return str(getattr(network, POLICY, DEFAULT_POLICY))
 
 
-def config_digest(experiment: Any, network: Any) -> str:
+def config_digest(experiment: Any, network: PolicyConfig) -> str:
     """A short digest of the configs that a policy acts with.
 
     The name of the default policy is left out: older folders of results know no other policy.

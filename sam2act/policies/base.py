@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from sam2act.config.component import PolicyConfig
 from sam2act.config.experiment import ExperimentConfig
 from sam2act.core.errors import ConfigError
 from sam2act.core.registry import DEFAULT_POLICY, POLICIES
@@ -353,7 +354,7 @@ class Policy(nn.Module):
         raise NotImplementedError
 
 
-def policy_class(config: Any) -> type[Policy]:
+def policy_class(config: PolicyConfig) -> type[Policy]:
     """The policy that a network config chooses by its key `policy`.
 
     Raises:

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sam2act.config.component import PolicyConfig
 from sam2act.config.experiment import ExperimentConfig
 from sam2act.config.load import changed, load_experiment, load_network, to_dict
 from sam2act.core.errors import ConfigError
@@ -45,7 +46,7 @@ class PolicyBundle:
 
     policy: Policy
     experiment: ExperimentConfig
-    network: Any  # a `Config` of the policy
+    network: PolicyConfig  # a `Config` of the policy
     step: int | None = None  # updates done, where a checkpoint says so
     stage: int = 1  # of training, where it comes from a checkpoint
 
@@ -65,7 +66,7 @@ class PolicyBundle:
 
 def build_policy(
     experiment: ExperimentConfig,
-    network: Any,
+    network: PolicyConfig,
     *,
     float16: bool = False,
     pretrained: bool = False,

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from sam2act.config.component import PolicyConfig
 from sam2act.config.experiment import ExperimentConfig
 from sam2act.config.load import from_dict, load_experiment, load_network, network_from_dict
 from sam2act.core.errors import ConfigError
@@ -16,7 +17,7 @@ from sam2act.core.registry import DEFAULT_POLICY, POLICIES
 from sam2act.core.run_folder import RunFolder
 
 
-def stored_configs(path: Path, content: Mapping[str, Any]) -> tuple[ExperimentConfig, Any]:
+def stored_configs(path: Path, content: Mapping[str, Any]) -> tuple[ExperimentConfig, PolicyConfig]:
     """The configs that belong to a checkpoint (see `load_policy`)."""
     extra = content.get("extra", {})
     if "experiment" in extra:
@@ -32,7 +33,7 @@ def stored_configs(path: Path, content: Mapping[str, Any]) -> tuple[ExperimentCo
     )
 
 
-def _configs_inside(path: Path, extra: Mapping[str, Any]) -> tuple[ExperimentConfig, Any]:
+def _configs_inside(path: Path, extra: Mapping[str, Any]) -> tuple[ExperimentConfig, PolicyConfig]:
     try:
         return (
             from_dict(ExperimentConfig, extra["experiment"]),

@@ -14,6 +14,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from sam2act.config.component import PolicyConfig
 from sam2act.config.experiment import ExperimentConfig
 from sam2act.config.load import (
     flat,
@@ -115,7 +116,7 @@ def recorded(path: Path, content: Mapping[str, Any]) -> Recorded:
     return Recorded(values)
 
 
-def requested(experiment: ExperimentConfig, network: Any) -> dict[str, Any]:
+def requested(experiment: ExperimentConfig, network: PolicyConfig) -> dict[str, Any]:
     """Dotted key -> value of both configs."""
     values = flat(to_dict(experiment)) | flat(to_dict(network))
     return values | {"tasks": _task_text(experiment.tasks)}
@@ -130,7 +131,7 @@ def check_resume(
     path: Path,
     content: Mapping[str, Any],
     experiment: ExperimentConfig,
-    network: Any,
+    network: PolicyConfig,
     *,
     processes: int,
     init_from: str = "",
@@ -229,7 +230,7 @@ def check_earlier_stage(
     path: Path,
     content: Mapping[str, Any],
     experiment: ExperimentConfig,
-    network: Any,
+    network: PolicyConfig,
     *,
     same_run: bool,
 ) -> list[Difference]:
@@ -274,7 +275,7 @@ def weights_differ_in(
     path: Path,
     content: Mapping[str, Any],
     experiment: ExperimentConfig,
-    network: Any,
+    network: PolicyConfig,
 ) -> list[Difference]:
     """What the network of a checkpoint saw or was otherwise than that of a run starting from it."""
     found = differences(recorded(path, content).values, requested(experiment, network))
@@ -283,7 +284,7 @@ def weights_differ_in(
     return [item for item in found if item.key in keys and not _matches(item.key, free)]
 
 
-def _may_change(network: Any) -> tuple[str, ...]:
+def _may_change(network: PolicyConfig) -> tuple[str, ...]:
     """Patterns of keys of both configs that may differ from those of a run that is continued."""
     return (*MAY_CHANGE, *policy_class(network).may_change)
 

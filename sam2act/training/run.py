@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from sam2act.config.component import PolicyConfig
 from sam2act.config.experiment import ExperimentConfig
 from sam2act.config.load import load_experiment, load_network, to_dict
 from sam2act.core.run_folder import RunFolder
@@ -57,7 +58,7 @@ def _train(
     files: RunFolder,
     options: TrainingOptions,
     experiment: ExperimentConfig,
-    network: Any,
+    network: PolicyConfig,
     world: DistributedContext,
 ) -> bool:
     """Build everything and train; False if the run was interrupted."""
@@ -98,7 +99,7 @@ def _read(
     files: RunFolder,
     options: TrainingOptions,
     experiment: ExperimentConfig,
-    network: Any,
+    network: PolicyConfig,
     world: DistributedContext,
 ) -> dict[str, Any] | None:
     """The checkpoint to continue from; read before anything is written or built.

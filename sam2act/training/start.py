@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from sam2act.config.component import PolicyConfig
 from sam2act.config.experiment import ExperimentConfig
 from sam2act.config.load import to_dict
 from sam2act.config.tasks import run_name
@@ -52,7 +53,7 @@ def read_run_to_resume(
     path: Path,
     files: RunFolder,
     experiment: ExperimentConfig,
-    network: Any,
+    network: PolicyConfig,
     *,
     processes: int,
     init_from: str = "",
@@ -172,7 +173,7 @@ def start_from_earlier_stage(trainer: Trainer, path: Path, *, same_run: bool) ->
     _log_start(trainer, path, report, changes, whose="stage 1, ")
 
 
-def _request(trainer: Trainer) -> tuple[ExperimentConfig, Any]:
+def _request(trainer: Trainer) -> tuple[ExperimentConfig, PolicyConfig]:
     return trainer.bundle.experiment, trainer.bundle.network
 
 

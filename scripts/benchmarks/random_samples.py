@@ -41,6 +41,5 @@ def random_batch(
         ignore_collisions=torch.zeros(count, dtype=torch.int64),
         identities=(SampleIdentity("noise", 0, 0, 0),) * count,
     )
-    network = bundle.network
-    language = torch.randn(count, network.lang_len, network.lang_dim, generator=generator)
+    language = torch.randn(count, *bundle.policy.spec.language_shape, generator=generator)
     return batch.to(device), language.to(device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -9,7 +10,9 @@ from types import ModuleType
 import pytest
 import torch
 
-from sam2act.config.load import dump, load_experiment, load_network
+from sam2act.config.load import dump, load_experiment, load_network, to_dict
+from sam2act.core.registry import POLICIES
+from sam2act.policies.base import Policy
 from sam2act.policies.checkpoint import (
     PolicyBundle,
     build_policy,
@@ -39,6 +42,15 @@ NARROW = "sam2_ckpt '' depth 2 attn_dim 32 attn_heads 2 attn_dim_head 16 im_chan
 NARROW += f"{SMALL_ENCODER}memory_hidden 32 num_maskmem 5 "
 # What the released code knows no option for.
 RELEASED_SIZES = "sam2_config sam2.1_hiera_t.yaml upsampler_channels [64,32] memory_hidden 2048"
+
+
+@dataclass(frozen=True)
+class OtherConfig:
+    policy: str = "other"
+
+
+class Other(Policy):
+    Config = OtherConfig
 
 
 @pytest.fixture(scope="module")
@@ -371,3 +383,15 @@ def test_help_shows_examples(script: ModuleType, capsys: pytest.CaptureFixture[s
         run(script, "--help")
     text = capsys.readouterr().out
     assert stop.value.code == 0 and "--to sam2act --output model.pth" in text
+
+
+def test_a_policy_without_published_form_is_refused(
+    script: ModuleType, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    targets = {**POLICIES._targets, "other": f"{__name__}:Other"}
+    monkeypatch.setattr(POLICIES, "_targets", targets)
+    path = tmp_path / "other.pth"
+    extra = {"experiment": to_dict(EXPERIMENT), "network": to_dict(OtherConfig())}
+    save_checkpoint(path, {"epoch": 0, "model_state": {"w": torch.zeros(1)}, "extra": extra})
+    assert script.main([str(path), "--dry-run"]) == 2
+    assert f"{path} holds the policy other" in capsys.readouterr().err
