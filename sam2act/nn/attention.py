@@ -108,10 +108,3 @@ class TransformerLayer(nn.Module):
         """(B, N, D) -> (B, N, D)."""
         x_BND = x_BND + self.attention(self.attention_norm(x_BND))
         return x_BND + self.feed_forward(self.feed_forward_norm(x_BND))
-
-
-def set_attention_dropout(module: nn.Module, dropout: float) -> None:
-    """Change the dropout probability of every `Attention` below `module` (tests use 0)."""
-    for layer in module.modules():
-        if isinstance(layer, Attention):
-            layer.dropout = dropout

@@ -17,8 +17,8 @@ from sam2act.nn.attention import (
     GatedFeedForward,
     TransformerLayer,
     attend,
-    set_attention_dropout,
 )
+from tests.nn.dropout import set_attention_dropout
 
 HEADS, WIDTH, HEAD_WIDTH = 3, 10, 4
 

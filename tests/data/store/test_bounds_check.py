@@ -14,7 +14,7 @@ from sam2act.data.rlbench.demo_folders import episodes_folder
 from sam2act.data.rlbench.demo_images import image_path
 from sam2act.data.rlbench.types import DemoError, dump_published, load_restricted
 from sam2act.data.source import CameraArrays
-from sam2act.data.store import bounds_check as frame_clouds
+from sam2act.data.store import bounds_check
 from sam2act.data.store.bounds_check import (
     frames_without_points,
     keep_points_inside,
@@ -323,8 +323,8 @@ def test_bounds_that_no_episode_fits_are_an_error(request_: StoreRequest) -> Non
 
 def test_checks_are_remembered_until_the_store_changes(request_: StoreRequest, monkeypatch) -> None:
     calls = []
-    check = frame_clouds.seeing_cameras
-    monkeypatch.setattr(frame_clouds, "seeing_cameras", lambda *a: calls.append(a) or check(*a))
+    check = bounds_check.seeing_cameras
+    monkeypatch.setattr(bounds_check, "seeing_cameras", lambda *a: calls.append(a) or check(*a))
 
     def count(store: KeyframeStore, bounds: tuple[float, ...]) -> int:
         before = len(calls)
@@ -340,12 +340,12 @@ def test_checks_are_remembered_until_the_store_changes(request_: StoreRequest, m
     _change_cameras(request_, 2, [12], _move_away)
     with pytest.raises(StoreError, match="episode 2, frame 12"):
         keep_points_inside(_build(request_), BOUNDS)
-    memory = request_.folder(TASK) / frame_clouds.MEMORY_FILE
+    memory = request_.folder(TASK) / bounds_check.MEMORY_FILE
     memory.write_text("{")
     with pytest.raises(StoreError, match="episode 2, frame 12"):
         keep_points_inside(_build(request_), BOUNDS)
     assert {path.name for path in memory.parent.iterdir()} == {
-        *("frames.u8", "arrays.safetensors", "index.json", frame_clouds.MEMORY_FILE)
+        *("frames.u8", "arrays.safetensors", "index.json", bounds_check.MEMORY_FILE)
     }
 
 

@@ -15,12 +15,12 @@ from torch import Tensor
 
 from sam2act.config.load import load_network
 from sam2act.geometry.scene_bounds import SceneBounds
-from sam2act.nn.attention import set_attention_dropout
 from sam2act.nn.image_encoder import FeaturePyramid
 from sam2act.policies.multiview.two_stage import Cloud, TwoStageNetwork
 from sam2act.rendering.heatmaps import sample_inverse_distance
 from sam2act.rendering.views import project
 from tests.golden_files import GoldenFile, find_part, golden
+from tests.nn.dropout import set_attention_dropout
 from tests.policies.sam2act import golden_network
 from tests.policies.sam2act.golden_network import load_golden_weights, tensors
 
