@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Make scripted demonstrations in the embedded simulator, in the layout of RLBench.
 
-    sam2act demos --tasks put_block_back --episodes 100 --output data/train
-    sam2act demos --tasks memorybench --episodes 25 --seed 1 --output data/test
+    sam2act demos --tasks put_block_back --episodes 100 --output data_memory/train
+    sam2act demos --tasks memorybench --episodes 25 --seed 1 --output data_memory/test
     sam2act demos --tasks all memorybench --episodes 2 --output look --perturb table_color
 
 OUTPUT is the folder of one split: demos go to OUTPUT/<task>/all_variations/episodes/episode<i>.
+Training looks for the split train in data_memory (tasks of MemoryBench) or data (other tasks).
 Beside them, OUTPUT/summary.json tells how many scripts succeeded and why others failed, and
 OUTPUT/<task>_contact_sheet.png shows a few episodes at their keyframes. The same command resumes an
 interrupted run and adds episodes to a finished one; the result does not depend on --workers.
@@ -59,7 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
         default=_cores(),
         help="processes (default: one per core)",
     )
-    parser.add_argument("--output", type=Path, help="folder of the split, e.g. data/train")
+    parser.add_argument("--output", type=Path, help="folder of the split, e.g. data_memory/train")
     parser.add_argument(
         "--images",
         choices=IMAGE_POLICIES,
@@ -71,7 +72,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--image-size", type=positive_number, default=128, help="pixels per side (128)"
     )
     parser.add_argument(
-        "--max-attempts", type=positive_number, default=10, help="tries per episode (default 10)"
+        "--max-attempts", type=positive_number, default=10, help="tries per episode (10)"
     )
     parser.add_argument(
         "--perturb",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib import import_module
 
 from sam2act import __version__
-from sam2act.cli.status import DONE, USER_ERROR
+from sam2act.cli.status import DONE, USER_ERROR, with_reader
 from sam2act.runtime.console import make_output_safe
 
 
@@ -48,7 +48,7 @@ GROUPS: dict[str, dict[str, Command]] = {
 }
 COMMANDS = {name: command for group in GROUPS.values() for name, command in group.items()}
 EXAMPLES = (
-    "sam2act demos --tasks put_block_back --episodes 100 --output data/train",
+    "sam2act demos --tasks put_block_back --episodes 100 --output data_memory/train",
     "sam2act eval --model-folder runs/x --model-name model_last.pth --tasks put_block_back",
 )
 
@@ -74,6 +74,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; the exit status."""
     make_output_safe()
     name, *rest = (sys.argv[1:] if argv is None else argv) or ["--help"]
+    return with_reader(lambda: _run(name, rest))
+
+
+def _run(name: str, rest: Sequence[str]) -> int:
+    """The exit status of the subcommand `name`."""
     if name in ("-h", "--help", "help"):
         print(help_text())
         return DONE
@@ -91,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _unknown(name: str) -> str:
     near = difflib.get_close_matches(name.replace("_", "-"), COMMANDS, 1, 0.5)
-    guess = f"did you mean {near[0]}?" if near else f"there are {', '.join(COMMANDS)}"
+    guess = f"did you mean {near[0]}?" if near else f"there are {', '.join(COMMANDS)}."
     return f"sam2act: no command {name!r}; {guess} See sam2act --help."
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import errno
 from importlib import import_module
 from pathlib import Path
 
@@ -138,3 +139,10 @@ def test_a_wrong_option_ends_with_two(name: str, capsys: pytest.CaptureFixture[s
         module.main(["--no-such-option"])
     assert ended.value.code == 2
     assert "usage:" in capsys.readouterr().err
+
+
+def test_a_broken_pipe_that_is_not_the_output_is_reported(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run_command(lambda: _raise(BrokenPipeError(errno.EPIPE, "Broken pipe"))) == 2
+    assert "Broken pipe" in capsys.readouterr().err

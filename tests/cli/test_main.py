@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from sam2act import __version__
 from sam2act.cli import main as program
 from sam2act.cli.main import COMMANDS, EXAMPLES, main
+from sam2act.cli.status import READER_LEFT
 from tests.in_process import run_main
 from tests.places import REPOSITORY
 
@@ -41,6 +43,19 @@ def test_help_lists_every_command_once() -> None:
         ]
     assert sum(line.strip() in EXAMPLES for line in lines) == 2
     assert max(map(len, lines)) < 100
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["predict", "--help"], ["doctor"]])
+@pytest.mark.parametrize("buffering", [[], ["-u"]])
+def test_output_that_nobody_reads_ends_a_command_quietly(
+    arguments: list[str], buffering: list[str]
+) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, *buffering, "-m", "sam2act", *arguments]
+    done = subprocess.run(command, cwd=REPOSITORY, stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    assert done.stderr == "" and done.returncode in (0, READER_LEFT)
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["-h"], ["help"], ["--version"], []])
