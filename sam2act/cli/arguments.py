@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sam2act.runtime.console import make_output_safe
@@ -59,6 +60,18 @@ class ArgumentParser(argparse.ArgumentParser):
 
 def _plain(option: str) -> str:
     return option.replace("_", "-")
+
+
+def with_flags(message: str, flags: Mapping[str, str]) -> str:
+    """`message` with the flags of a command in place of the configuration keys that it names.
+
+    Args:
+        message: of an error.
+        flags: what messages call a setting -> its flag.
+    """
+    for key, flag in flags.items():
+        message = re.sub(rf"(?<![\w/.-]){re.escape(key)}(?![\w/.-])", flag, message)
+    return message
 
 
 def positive_number(text: str) -> int:

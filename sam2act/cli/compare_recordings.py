@@ -24,7 +24,7 @@ import torch
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
-from sam2act.cli.arguments import ArgumentParser, positive_number
+from sam2act.cli.arguments import ArgumentParser, positive_number, with_flags
 from sam2act.cli.status import DONE, run_command
 from sam2act.data.rlbench.demo_folders import episode_folders, episodes_folder
 from sam2act.data.rlbench.demo_images import read_images
@@ -126,7 +126,11 @@ def read_recordings(root: Path, split: str) -> list[Episode]:
         DemoError: there are none, or they were made here.
     """
     folder = episodes_folder(root, split, TASK)
-    episodes = [read_episode(path) for path in episode_folders(root, split, TASK).values()]
+    try:
+        folders = episode_folders(root, split, TASK)
+    except DemoError as error:
+        raise DemoError(with_flags(str(error), {"data_folder": "--data"})) from error
+    episodes = [read_episode(path) for path in folders.values()]
     recorded = [e for e in episodes if e.demo[0].misc.get("backend") != "embedded"]
     if not recorded:
         raise DemoError(f"{folder}: no episodes recorded in RLBench; set --data and --split")

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from sam2act.cli.arguments import TASKS_HELP, ArgumentParser, positive_number
+from sam2act.cli.arguments import TASKS_HELP, ArgumentParser, positive_number, with_flags
 from sam2act.cli.status import DONE, run_command
 from sam2act.core.tasks import expand_tasks
 from sam2act.data.rlbench.demo_crops import crop_episode
@@ -48,7 +48,15 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; the exit status."""
     args = build_parser().parse_args(argv)
-    return run_command(lambda: _crop(args), (DemoError,))
+    return run_command(lambda: _crop_named(args), (DemoError,))
+
+
+def _crop_named(args: argparse.Namespace) -> int:
+    """As `_crop`; an error names the flags of this command."""
+    try:
+        return _crop(args)
+    except DemoError as error:
+        raise DemoError(with_flags(str(error), {"data_folder": "--data"})) from error
 
 
 def _crop(args: argparse.Namespace) -> int:

@@ -104,7 +104,11 @@ def _add_model_flags(group: argparse._ArgumentGroup) -> None:
         help="which actions of predicted sequences are executed: single (default), open_loop(k=4), "
         "adaptive_ensemble(7, alpha=0.1) or moving_average(3)",
     )
-    add("--log-name", default="none", help="folder below eval/ (default: none)")
+    add(
+        "--log-name",
+        default="none",
+        help="folder of the results below eval/ (default: `none`)",
+    )
     add("--use-input-place-with-mean", action="store_true", help="no effect on two-stage networks")
     add("--peract_official", action="store_true", help="not supported")
     add("--peract_model_dir", default="", help="not supported")
@@ -116,7 +120,7 @@ def _add_episode_flags(group: argparse._ArgumentGroup) -> None:
         "--tasks",
         nargs="+",
         default=["insert_onto_square_peg"],
-        help=TASKS_HELP,
+        help=f"{TASKS_HELP} (default: insert_onto_square_peg)",
     )
     add(
         "--eval-datafolder",
@@ -234,7 +238,10 @@ def options_from(args: argparse.Namespace) -> EvaluationOptions:
     if args.peract_official:
         raise OptionError("--peract_official: the PerAct baseline is not part of this project")
     if args.model_folder is None:
-        raise OptionError("--model-folder is missing: the folder of the run, or for --ground-truth")
+        raise OptionError(
+            "--model-folder is missing: the folder of the run; with --ground-truth any folder, for "
+            "the results"
+        )
     values = vars(args) | {"perturbations": tuple(args.perturb)}
     names = [field.name for field in dataclasses.fields(EvaluationOptions)]
     given = {name: _as_tuple(values[name]) for name in names if name in values}

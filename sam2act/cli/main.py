@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import difflib
+import os
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
+from threading import current_thread, main_thread
 
 from sam2act import __version__
-from sam2act.cli.status import DONE, USER_ERROR, with_reader
+from sam2act.cli.status import DONE, INTERRUPTED, USER_ERROR, with_reader
 from sam2act.runtime.console import make_output_safe
 
 
@@ -91,7 +95,31 @@ def _run(name: str, rest: Sequence[str]) -> int:
         return USER_ERROR
     # What the parser of the subcommand shows as the name of the program.
     sys.argv[0] = f"sam2act {name.replace('_', '-')}"
-    return int(import_module(f"sam2act.cli.{command.module}").main(rest))
+    with _ending_at_once():
+        module = import_module(f"sam2act.cli.{command.module}")
+    return int(module.main(rest))
+
+
+@contextmanager
+def _ending_at_once() -> Iterator[None]:
+    """Let Ctrl-C end the program without a traceback while there is nothing to clean up.
+
+    An exception would not do: compiled modules turn it into an error of their import.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.default_int_handler or current_thread() is not main_thread():
+        yield  # somebody has decided otherwise
+        return
+    signal.signal(signal.SIGINT, _end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _end(*_: object) -> None:
+    os.write(2, b"\nInterrupted.\n")
+    os._exit(INTERRUPTED)
 
 
 def _unknown(name: str) -> str:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import logging
-import re
 import sys
 import time
 from pathlib import Path
 
-from sam2act.cli.arguments import TASKS_HELP, ArgumentParser
+from sam2act.cli.arguments import TASKS_HELP, ArgumentParser, with_flags
 from sam2act.cli.status import DONE, USER_ERROR, run_command
 from sam2act.core.errors import UserError
 from sam2act.core.registry import SOURCES
@@ -53,25 +52,30 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         description="Build the frame stores that training reads, from recorded demos, released "
         "replays or other sources. A store is reused while its settings and demos stay the same, "
         "so running this again is cheap.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     _add_places(parser)
-    parser.add_argument("--split", default="train", help="sub-folder of the demos and of the store")
+    parser.add_argument(
+        "--split", default="train", help="folder below those of demos and stores (train)"
+    )
     parser.add_argument(
         "--tasks",
         nargs="+",
         default=[],
         help=f"{TASKS_HELP}; without it, every task that is there",
     )
-    parser.add_argument("--demo", type=int, default=100, help="demos per task")
-    parser.add_argument("--demo-start", type=int, default=0, help="first episode number")
+    parser.add_argument("--demo", type=int, default=100, help="demos per task (100)")
+    parser.add_argument("--demo-start", type=int, default=0, help="first episode number (0)")
     parser.add_argument(
         "--cameras",
         default=",".join(StoreRequest.cameras),
-        help="comma-separated camera names, in the order of the network's input",
+        help="comma-separated camera names, in the order of the network's input (default: "
+        "%(default)s)",
     )
     parser.add_argument(
-        "--image-size", type=int, default=StoreRequest.image_size, help="pixels per side"
+        "--image-size",
+        type=int,
+        default=StoreRequest.image_size,
+        help="pixels per side (128)",
     )
     parser.add_argument(
         "--gripper-threshold",
@@ -120,7 +124,7 @@ def _add_places(parser: ArgumentParser) -> None:
         required=True,
         help="where <split>/<task> is written (replay/<split>/<task> for an imported replay)",
     )
-    parser.add_argument("--source", default=DEMOS, help="kind of data in --data-folder")
+    parser.add_argument("--source", default=DEMOS, help="kind of data in --data-folder (rlbench)")
     parser.add_argument(
         "--dense",
         action="store_true",
@@ -150,17 +154,10 @@ def _make(options: argparse.Namespace) -> int:
             return _check(options)
         stores = _build(options)
     except UserError as error:
-        raise type(error)(with_flags(str(error))) from error
-    print(f"ready after {time.perf_counter() - started:.1f} s")
+        raise type(error)(with_flags(str(error), FLAGS)) from error
+    print(f"ready in {options.store_folder} after {time.perf_counter() - started:.1f} s")
     _print_summary(stores)
     return DONE
-
-
-def with_flags(message: str) -> str:
-    """`message` with the flags of this command for the configuration keys that it names."""
-    for key, flag in FLAGS.items():
-        message = re.sub(rf"(?<![\w/.-]){re.escape(key)}(?![\w/.-])", flag, message)
-    return message
 
 
 def _build(options: argparse.Namespace) -> FrameStore | list[TaskStore]:

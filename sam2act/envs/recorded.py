@@ -52,8 +52,15 @@ def check_origin(demo: Demo, here: Mapping[str, Any]) -> None:
         if found != wanted:
             raise ValueError(
                 f"this demo was recorded with {key} {found}, but this environment has {wanted}: "
-                "its scene cannot be restored here"
+                f"its scene cannot be restored here{_way_on(key, found)}"
             )
+
+
+def _way_on(key: str, found: Any) -> str:
+    """What helps against a difference in `key`; empty where nothing does."""
+    if key != "perturbations" or not isinstance(found, list | tuple) or not found:
+        return ""
+    return f"; --perturb {' '.join(found)} perturbs the environment in the same way"
 
 
 def plain_seed(seed: object) -> int:

@@ -20,9 +20,10 @@ class Backend(Protocol):
     """What a target of the registry `ENVS` offers: a module or an object with these functions.
 
     None of them but `make_env` may start the simulator. `Options` is a frozen dataclass of what the
-    backend lets choose, legal by default. Two attributes may be left out: `DETERMINISTIC` (False;
-    the same scene and actions always have the same result) and `AUTOMATIC_PROCESSES` (None; how
-    many simulators an evaluation starts unless it is told a number).
+    backend lets choose, legal by default. Three attributes may be left out: `DETERMINISTIC` (False;
+    the same scene and actions always have the same result), `FILMS` (False; its environments are
+    `Filmable`) and `AUTOMATIC_PROCESSES` (None; how many simulators an evaluation starts unless it
+    is told a number).
     """
 
     Options: Any

@@ -121,7 +121,10 @@ class EvaluationFolder:
             raise
         except ValueError as error:
             raise OptionError(f"--tasks: {error}") from error
-        same = getattr(get_backend(self._backend), "DETERMINISTIC", False)
+        backend = get_backend(self._backend)
+        if self._options.save_video != 0 and not getattr(backend, "FILMS", False):
+            raise OptionError(f"backend {self._backend} cannot be filmed; leave --save-video out")
+        same = getattr(backend, "DETERMINISTIC", False)
         if self._options.repeats > 1 and same and self._seed is None:
             raise OptionError(
                 f"--repeats: backend {self._backend} gives the same results on the same demos; "

@@ -44,7 +44,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     if not path.exists():
-        raise CheckpointError(f"no checkpoint {path}")
+        raise CheckpointError(f"no checkpoint {path}; {_others(path.parent)}")
     try:
         return _read_sound(path)
     except CheckpointError as error:
@@ -91,6 +91,14 @@ def _sound_extra(path: Path, content: Mapping[str, Any]) -> dict[str, Any]:
             f"{listing(sorted(map(str, average)))}; save the file again without it"
         )
     return dict(extra)
+
+
+def _others(folder: Path) -> str:
+    """Which checkpoints `folder` holds, in words."""
+    if not folder.is_dir():
+        return f"there is no folder {folder}"
+    names = sorted(path.name for path in folder.glob("*.pth"))
+    return f"{folder} holds {listing(names)}" if names else f"{folder} holds no .pth file"
 
 
 def _way_on(path: Path) -> str:

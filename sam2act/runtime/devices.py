@@ -46,6 +46,6 @@ def choose_device(flag: str, local_rank: int = 0, processes: int = 1) -> torch.d
     if chosen.type == "cuda" and (chosen.index or 0) not in range(count):
         raise ConfigError(
             f"--device {flag}: this machine has {count} usable GPUs; "
-            "`python -m sam2act.doctor` says why; use --device cpu"
+            "`sam2act doctor` says why; use --device cpu"
         )
     return chosen

@@ -122,6 +122,7 @@ class Trainer:
                     )
                     return False
                 self._end_epoch(epoch, figures)
+        LOGGER.info("done: %d updates, the policy is %s", state.step, self.files.last)
         return True
 
     def _run_epoch(self, batches: Iterator[Batch], figures: Figures, stop: StopRequest) -> bool:

@@ -25,6 +25,7 @@ from unittest import mock
 import torch
 from benchmarking import (
     Row,
+    add_device,
     build_parser,
     compare_seconds,
     gigaflops_of,
@@ -64,7 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Measures and reports."""
     make_output_safe()
     parser = build_parser(__doc__)
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    add_device(parser)
     parser.add_argument(
         "--compile",
         default="",

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-from benchmarking import Row, build_parser, compare_seconds, copy_rate, report
+from benchmarking import Row, add_device, build_parser, compare_seconds, copy_rate, report
 from torch import Tensor
 
 from sam2act.rendering.backends import FASTEST, works
@@ -61,7 +61,7 @@ class Clock:
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = build_parser(__doc__)
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    add_device(parser)
     return parser.parse_args(arguments)
 
 

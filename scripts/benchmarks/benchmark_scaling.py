@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
-from benchmarking import build_parser, median_seconds, report
+from benchmarking import add_device, build_parser, median_seconds, report
 from random_samples import measured_policy, random_batch
 from scaling_processes import process_series
 from scaling_series import Series, draw
@@ -39,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Measures, reports and draws."""
     make_output_safe()
     parser = build_parser(__doc__)
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    add_device(parser)
     parser.add_argument("--charts", type=Path, help="folder for one SVG per chart")
     args = parser.parse_args(arguments)
     if args.device == "cpu":

@@ -20,7 +20,15 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
-from benchmarking import Row, build_parser, gigaflops_of, matrix_rate, median_seconds, report
+from benchmarking import (
+    Row,
+    add_device,
+    build_parser,
+    gigaflops_of,
+    matrix_rate,
+    median_seconds,
+    report,
+)
 from random_samples import random_batch
 
 from sam2act.config.load import load_experiment, load_network
@@ -84,7 +92,7 @@ def main(arguments: list[str] | None = None) -> int:
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = build_parser(__doc__)
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    add_device(parser)
     parser.add_argument("--bs", type=int, default=2, help="samples per step of stage 1 (2)")
     parser.add_argument("--repeats", type=int, default=3, help="steps per measurement (3)")
     parser.add_argument("--compile", action="store_true", help="also measure torch.compile")

@@ -20,8 +20,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 import sam2act
+from sam2act.cli.arguments import DEVICE_HELP
+from sam2act.core.errors import ConfigError
 from sam2act.core.files import replacing
 from sam2act.nn.linear import Linear
+from sam2act.runtime.devices import choose_device
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +55,21 @@ def build_parser(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     parser.add_argument("--quick", action="store_true", help="small sizes, few repetitions")
     return parser
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """The option `--device` of all commands; its value is the kind of device, "cpu" or "cuda"."""
+    parser.add_argument("--device", default="0", type=_kind_of_device, help=DEVICE_HELP)
+
+
+def _kind_of_device(flag: str) -> str:
+    try:
+        device = choose_device(flag)
+    except ConfigError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    return device.type
 
 
 def median_seconds(

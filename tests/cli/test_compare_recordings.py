@@ -30,7 +30,7 @@ def test_nine_tenths_of_the_robot_have_the_recorded_depth(tmp_path: Path) -> Non
 
 def test_missing_demos_are_named(tmp_path: Path) -> None:
     done = run_main(main, "--data", tmp_path)
-    assert done.returncode == 2 and "open_drawer" in done.stderr
+    assert done.returncode == 2 and "set --data to the folder that holds" in done.stderr
     (tmp_path / "train" / "open_drawer" / "all_variations" / "episodes").mkdir(parents=True)
     done = run_main(main, "--data", tmp_path, "--output", tmp_path / "x.png")
     assert done.returncode == 2 and "holds no episode<N>" in done.stderr

@@ -12,7 +12,7 @@ import pytest
 from sam2act import __version__
 from sam2act.cli import main as program
 from sam2act.cli.main import COMMANDS, EXAMPLES, main
-from sam2act.cli.status import READER_LEFT
+from sam2act.cli.status import INTERRUPTED, READER_LEFT
 from tests.in_process import run_main
 from tests.places import REPOSITORY
 
@@ -56,6 +56,17 @@ def test_output_that_nobody_reads_ends_a_command_quietly(
     done = subprocess.run(command, cwd=REPOSITORY, stdout=writer, stderr=subprocess.PIPE, text=True)
     os.close(writer)
     assert done.stderr == "" and done.returncode in (0, READER_LEFT)
+
+
+def test_ctrl_c_while_a_command_is_imported_leaves_no_traceback() -> None:
+    code = (
+        "import os, signal, sys; from sam2act.cli import main\n"
+        "main.import_module = lambda name: os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.exit(main.main(['train']))"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (INTERRUPTED, "", "\nInterrupted.\n")
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["-h"], ["help"], ["--version"], []])

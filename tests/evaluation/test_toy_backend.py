@@ -19,7 +19,6 @@ from sam2act.envs.policy_inputs import policy_observation
 from sam2act.evaluation.options import EvaluationOptions, OptionError
 from sam2act.evaluation.results import EpisodeRow, read_description, read_rows
 from sam2act.evaluation.run import Outcome, evaluate, session_target
-from sam2act.evaluation.runner import EvaluationError
 from tests.evaluation.toy_backend import PLACE, PUSH, TARGET, make_env
 
 SPEC = PolicySpec(
@@ -158,8 +157,10 @@ def test_mismatches_are_refused_before_anything_is_written(tmp_path: Path, kind:
 
 
 def test_what_the_environment_cannot_do_is_told(tmp_path: Path) -> None:
-    with pytest.raises(EvaluationError, match="backend toy cannot be filmed; leave --save-video"):
-        run(tmp_path, save_video=1)
+    for number in (1, None):
+        with pytest.raises(OptionError, match="^backend toy cannot be filmed; leave --save-video"):
+            run(tmp_path, save_video=number)
+    assert not (tmp_path / "eval").exists()
     with pytest.raises(OptionError, match="--tasks: all stands for tasks of RLBench, .* reach, le"):
         run(tmp_path, tasks=("all",))
     with pytest.raises(OptionError, match="--tasks: task 'raech' does not exist"):

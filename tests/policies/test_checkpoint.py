@@ -101,8 +101,14 @@ def test_crash_leaves_the_old_file(tmp_path: Path, monkeypatch, moment: str) -> 
 
 # ------------------------------------------------------------------------------------ reading
 def test_absent_file(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"no checkpoint .*absent\.pth"):
-        read_checkpoint(tmp_path / "absent.pth")
+    absent = tmp_path / "absent.pth"
+    with pytest.raises(CheckpointError, match=r"no checkpoint .*absent\.pth; .* holds no"):
+        read_checkpoint(absent)
+    (tmp_path / "model_last.pth").touch()
+    with pytest.raises(CheckpointError, match=r"holds model_last\.pth$"):
+        read_checkpoint(absent)
+    with pytest.raises(CheckpointError, match="there is no folder"):
+        read_checkpoint(tmp_path / "none" / "x.pth")
 
 
 @pytest.mark.parametrize("share", [0.0, 0.4, 0.99])

@@ -131,7 +131,8 @@ def why_absent(root: str | Path, split: str, task: str = "<task>") -> str:
     wanted = f"{split}/{task}/{EPISODES_FOLDER}"
     remedy = f"set data_folder to the folder that holds {wanted}"
     if not root.is_dir():
-        return f"{root}: no such folder; {remedy}"
+        made = f"`sam2act demos --tasks {task} --output {root / split}` makes demos there"
+        return f"{root}: no such folder; {remedy}; {made}"
     if not (root / split).is_dir():
         return f"{root / split}: no such folder; {_other_split(root, split, remedy)}"
     if not (root / split / task).is_dir():

@@ -21,6 +21,7 @@ INSTALL_MUJOCO = (
     'the embedded simulator needs MuJoCo: pip install -e ".[sim]" (any mujoco-core 4 or mujoco 3.5)'
 )
 DETERMINISTIC = True
+FILMS = True
 
 
 def problem() -> str:
@@ -115,6 +116,6 @@ def perturbed_by(tasks: Sequence[str], names: Sequence[str]) -> dict[str, list[s
         raise ConfigError(
             f"perturbation {', '.join(names)} changes nothing in {', '.join(tasks)}: the "
             "instruction tells by their looks what it would recolour, or sizes are fixed; "
-            "scripts/generate_demos.py --list says which tasks a factor leaves alone"
+            "`sam2act demos --list` says which tasks a factor leaves alone"
         )
     return found

@@ -21,6 +21,7 @@ from sam2act.envs.rlbench.options import Options
 from sam2act.envs.rlbench.versions import INSTALL_RLBENCH, require_packages, task_files
 
 __all__ = ["Options"]
+FILMS = True
 AUTOMATIC_PROCESSES = 1  # a CoppeliaSim takes several cores
 
 

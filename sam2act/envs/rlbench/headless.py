@@ -95,5 +95,5 @@ def _connects(family: socket.AddressFamily, address: str | tuple[str, int]) -> b
 START_HELP = (
     "check that COPPELIASIM_ROOT names its folder, that LD_LIBRARY_PATH holds it "
     f"({LIBRARY}), that {PLUGIN_VARIABLE} is the same folder, and that there is a display "
-    "(xvfb-run -a <command>); python -m sam2act.doctor looks at all of them"
+    "(xvfb-run -a <command>); `sam2act doctor` looks at all of them"
 )

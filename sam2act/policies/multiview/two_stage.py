@@ -73,7 +73,8 @@ class TwoStageNetwork(nn.Module):
         if self.renderer == SOFT and not works(SOFT, "cpu"):
             raise ConfigError(
                 "use_point_renderer: False needs PyTorch3D, which is not installed; set it to "
-                "True, as all SAM2Act checkpoints need it"
+                "True, as --mvt_cfg_path configs/mvt/sam2act.yaml does and as all SAM2Act "
+                "checkpoints need it"
             )
         self.encoders = build_encoders(config, pretrained=pretrained)
         channels, views = self.coarse_encoder.channels, len(self.views)

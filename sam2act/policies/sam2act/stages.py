@@ -74,7 +74,8 @@ def _check_second(experiment: ExperimentConfig, network: NetworkConfig) -> None:
     window = network.window
     if not network.use_memory:
         raise ConfigError(
-            "train_plus.py needs use_memory: True; start from configs/mvt/sam2act_plus.yaml"
+            "train_plus.py needs use_memory: True; "
+            "pass --mvt_cfg_path configs/mvt/sam2act_plus.yaml"
         )
     if experiment.sample_distribution_mode != "demo_uniform_temporal":
         raise ConfigError(

@@ -77,7 +77,7 @@ def test_the_command_makes_demos_that_a_store_takes(tmp_path: Path, capsys) -> N
     assert crop_demos.main([*command, "--image-size", "16"]) == 2
     assert "is there already; choose another --output" in capsys.readouterr().err
     assert crop_demos.main(["--data", str(tmp_path / "none"), "--output", "x"]) == 2
-    assert "no such folder" in capsys.readouterr().err
+    assert "no such folder; set --data to" in capsys.readouterr().err
 
 
 def test_a_camera_with_images_of_two_sizes_is_refused_whole(tmp_path: Path) -> None:

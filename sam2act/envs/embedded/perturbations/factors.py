@@ -8,6 +8,7 @@ colour and texture, and nothing else gets one of their colours.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -78,8 +79,10 @@ def check_factors(names: Sequence[str]) -> tuple[str, ...]:
     known = (COLOSSEUM, EXTRA, *FACTORS)
     unknown = [name for name in names if name not in known]
     if unknown:
+        near = difflib.get_close_matches(unknown[0], known, n=1)
+        guess = f"did you mean {near[0]}? " if near else ""
         raise ValueError(
-            f"perturbation {', '.join(unknown)} unknown; there are {', '.join(FACTORS)}, "
+            f"perturbation {', '.join(unknown)} unknown; {guess}there are {', '.join(FACTORS)}, "
             f"{COLOSSEUM} (those of The Colosseum) and {EXTRA} (the others)"
         )
     return tuple(name for name in known if name in names)

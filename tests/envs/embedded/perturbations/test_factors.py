@@ -143,6 +143,8 @@ def test_names_are_checked_and_ordered() -> None:
     assert check_factors(["camera_pose", "all"]) == ("all", "camera_pose")
     names = ["table_color", "object_color", "table_color"]
     assert check_factors(names) == ("object_color", "table_color")
+    with pytest.raises(ValueError, match="tabel_color unknown; did you mean table_color"):
+        check_factors(["tabel_color"])
     with pytest.raises(ValueError, match="perturbation moonlight unknown"):
         check_factors(["moonlight"])
 
