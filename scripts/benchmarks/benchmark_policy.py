@@ -24,6 +24,7 @@ from unittest import mock
 
 import torch
 from benchmarking import (
+    QUICK_NETWORK,
     Row,
     add_device,
     build_parser,
@@ -58,7 +59,7 @@ class Sizes(NamedTuple):
 
 
 FULL = Sizes("sam2_ckpt ''", 128, 5)
-QUICK = Sizes("sam2_ckpt '' depth 2 sam2_config sam2.1_hiera_t.yaml", 32, 2, 256)
+QUICK = Sizes(f"sam2_ckpt '' {QUICK_NETWORK}", 32, 1, 256)
 
 
 def main(arguments: list[str] | None = None) -> int:

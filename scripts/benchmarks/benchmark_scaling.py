@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
-from benchmarking import add_device, build_parser, median_seconds, report
+from benchmarking import QUICK_NETWORK, add_device, build_parser, median_seconds, report
 from random_samples import measured_policy, random_batch
 from scaling_processes import process_series
 from scaling_series import Series, draw
@@ -32,7 +32,6 @@ from sam2act.runtime.console import make_output_safe
 
 RADIUS = 0.012
 POINTS, SIZE, VIEW_COUNT = 65536, 224, 3
-QUICK_NETWORK = "depth 2 sam2_config sam2.1_hiera_t.yaml"
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -44,7 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
         *measure_motion(seeds),
         *measure_physics(200 if options.quick else 20000),
         *measure_demo(seeds),
-        *measure_data_set(demos, 2 if options.quick else 20),
+        *measure_data_set(demos, 1 if options.quick else 20),
     ]
     report("embedded simulator", rows, options.json)
     return 0

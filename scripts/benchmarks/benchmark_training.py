@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 import torch
 from benchmarking import (
+    QUICK_NETWORK,
     Row,
     add_device,
     build_parser,
@@ -41,7 +42,6 @@ from sam2act.training.optimizer import build_optimizer
 PUBLISHED_STEP_SECONDS, PUBLISHED_STEP_GIGABYTES = 20.5, 8.7
 PUBLISHED = "published network, 2 CPU threads"
 WINDOW = 10  # frames of the sequences of put_block_back
-QUICK_NETWORK = "depth 2 sam2_config sam2.1_hiera_t.yaml"
 
 
 class Variant(NamedTuple):

@@ -26,6 +26,13 @@ from sam2act.core.files import replacing
 from sam2act.nn.linear import Linear
 from sam2act.runtime.devices import choose_device
 
+_SMALL_ENCODER = Path(__file__).resolve().parents[2] / "tests" / "small_encoder.yaml"
+# Options of the published networks for `--quick`: every part is there, none has its full size.
+QUICK_NETWORK = (
+    f"depth 2 sam2_config {_SMALL_ENCODER} img_size 56 attn_dim 128 upsampler_channels [8,4] "
+    "upsampler_hidden_multiplier 1 head_hidden [64,32]"
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class Row:

@@ -78,17 +78,16 @@ def gathering_rates(counts: tuple[int, ...], quick: bool) -> Iterator[float]:
 def training_rates(counts: tuple[int, ...], quick: bool) -> Iterator[float]:
     """Samples per second of training steps whose gradients all ranks share (tiny network)."""
     for count in counts:
-        yield sum(measure_ranks(functools.partial(train_rank, 2 if quick else 20), count))
+        yield sum(measure_ranks(functools.partial(train_rank, quick), count))
 
 
-def train_rank(steps: int, rank: int) -> float:
+def train_rank(quick: bool, rank: int) -> float:
     """Samples per second of one rank."""
     keep_freed_memory()  # as training does
     bundle = tiny_bundle()
     values = bundle.experiment.peract
-    batch, language = random_batch(
-        bundle, bundle.experiment.bs, bundle.experiment.image_size, "cpu"
-    )
+    samples, steps = (2, 1) if quick else (bundle.experiment.bs, 20)
+    batch, language = random_batch(bundle, samples, bundle.experiment.image_size, "cpu")
     draws = TrainingNoise.sample(len(batch), torch.Generator().manual_seed(rank))
     world = DistributedContext(rank, torch.distributed.get_world_size(), torch.device("cpu"))
     module = world.share_gradients(bundle.policy.train())
