@@ -102,17 +102,17 @@ def test_resume_after_kill_continues_with_identical_losses(folder: Path) -> None
 
 
 def test_interrupt_saves_and_resumes_in_mid_epoch(folder: Path) -> None:
-    more = "train_iter 400 epochs 1"
+    more = "train_iter 200 epochs 1"
     process = start(folder, "interrupted", more)
     wait_for(tiny_run.run_folder(folder, "interrupted") / "metrics.csv", process, lines=3)
     process.send_signal(signal.SIGINT)
     assert process.wait(PATIENCE) == 130
     run = tiny_run.run_folder(folder, "interrupted")
     saved = torch.load(run / "model_last.pth", weights_only=True)
-    assert 0 < saved["extra"]["step"] < 100 and saved["epoch"] == -1
+    assert 0 < saved["extra"]["step"] < 50 and saved["epoch"] == -1
     assert start(folder, "interrupted", more).wait(PATIENCE) == 0
     steps = [int(row["step"]) for row in tiny_run.metrics(folder, "interrupted")]
-    assert steps == list(range(1, 101))
+    assert steps == list(range(1, 51))
 
 
 def test_partial_torchrun_variables_are_refused(monkeypatch) -> None:
