@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from sam2act.core.actions import KEYFRAME_POSE, ActionSpec, Component
 from sam2act.core.errors import UserError
-from sam2act.geometry.scene_bounds import SceneBounds
+
+if TYPE_CHECKING:  # simulators start without torch
+    from sam2act.geometry.scene_bounds import SceneBounds
 
 NO_LANGUAGE = (1, 1)  # (L, D) of the zeros that a policy without instructions gets
 TIME_FEATURE_LENGTH = 25  # episode length in the time feature of training data

@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
-import torch
 
 from sam2act.core.errors import UserError
+from sam2act.core.frames import Frame
 from sam2act.core.specs import EnvSpec
-from sam2act.core.types import Frame
-from sam2act.geometry.cameras import encode_depth
+from sam2act.geometry.depth_codes import depth_codes
 
 
 class SourceError(UserError):
@@ -209,4 +208,4 @@ def _part(
 def coded_depth(depth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(H, W, 3) uint8 codes between 0 and the largest depth, and these planes (2,), of metres."""
     far = max(float(depth.max()), float(np.finfo(np.float32).tiny))
-    return encode_depth(torch.from_numpy(depth / far)).numpy(), np.array([0.0, far])
+    return depth_codes(depth / far), np.array([0.0, far])

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sam2act.core.frames import state_rows
 from sam2act.core.specs import FINGER_JOINTS, GRIPPER_OPEN, ROBOT_STATE, TIME_FEATURE_LENGTH
-from sam2act.core.types import state_rows
 
 START_EVERY = 10  # frames between two start frames
 PADDING = -1  # value of `terminal` in the last record of a chain

@@ -7,9 +7,10 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sam2act.core.errors import UserError
-from sam2act.core.types import HasFrame
+from sam2act.core.frames import HasFrame
 from sam2act.core.wording import listing
 from sam2act.data.rlbench.demo_folders import (
     EPISODES_FOLDER,
@@ -18,11 +19,13 @@ from sam2act.data.rlbench.demo_folders import (
     tasks_below,
     visible_folders,
 )
-from sam2act.data.rlbench.demos import Episode, read_episode
 from sam2act.data.rlbench.types import DemoError
 from sam2act.envs.base import Env, restorable
 from sam2act.envs.recorded import plain_seed, recorded_origin
 from sam2act.envs.seeding import episode_seed, episode_variation
+
+if TYPE_CHECKING:
+    from sam2act.data.rlbench.demos import Episode
 
 SKIP_FLAG = "--skip-bad-episodes"  # of eval.py
 _FRESH = "fresh scenes of the embedded simulator with --backend embedded --seed N"
@@ -90,6 +93,8 @@ class EpisodeStart:
 @functools.lru_cache(maxsize=2)
 def read_stored(folder: Path) -> Episode:
     """The pickles of an episode; no image is touched."""
+    from sam2act.data.rlbench.demos import read_episode  # with torch, which fresh scenes do without
+
     return read_episode(folder)
 
 

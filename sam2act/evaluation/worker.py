@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 
 from sam2act.core.actions import KEYFRAME_POSE
+from sam2act.core.frames import HasFrame
 from sam2act.core.registry import ENVS
-from sam2act.core.types import HasFrame
 from sam2act.data.rlbench.types import DemoError
 from sam2act.envs.base import Env, EnvConfig, EnvError, Filmable, filmable
 from sam2act.envs.registry import make_env

@@ -9,7 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-DEPTH_STEPS = 2**24 - 1  # largest code of a 24-bit depth image
+from sam2act.geometry.depth_codes import DEPTH_STEPS as DEPTH_STEPS
+from sam2act.geometry.depth_codes import depth_codes
 
 
 def decode_depth(code: Tensor, near: Tensor, far: Tensor) -> Tensor:
@@ -45,17 +46,8 @@ def measured_depth(code: Tensor, near: Tensor, far: Tensor) -> Tensor:
 
 
 def encode_depth(depth01: Tensor) -> Tensor:
-    """24-bit depth codes of relative depths; halves round up, values outside [0, 1] saturate.
-
-    Args:
-        depth01: (...) fraction of the way from the near to the far plane.
-
-    Returns:
-        (..., 3) uint8, high byte first.
-    """
-    steps = torch.floor(depth01.to(torch.float64) * DEPTH_STEPS + 0.5)
-    value = steps.clamp(0, DEPTH_STEPS).to(torch.int64)
-    return torch.stack([value >> 16, (value >> 8) & 255, value & 255], dim=-1).to(torch.uint8)
+    """`depth_codes` of a tensor: (...) -> (..., 3) uint8."""
+    return torch.from_numpy(depth_codes(depth01.numpy(force=True))).to(depth01.device)
 
 
 def unproject(depth: Tensor, intrinsics: Tensor, extrinsics: Tensor) -> Tensor:

@@ -186,7 +186,8 @@ def measure(variant: Variant, args: argparse.Namespace) -> tuple[float, float, f
         loss.backward()
         optimizer.step()
 
-    seconds = median_seconds(step, repeats=args.repeats, device=args.device)
+    warm_up = 0 if args.quick else 1
+    seconds = median_seconds(step, repeats=args.repeats, warm_up=warm_up, device=args.device)
     gigabytes = peak_gigabytes(args.device)
     # Counting under autocast would be slow, and compiled code cannot be counted; the operations are
     # those of the plain float32 step.

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sam2act.data.rlbench.demo_folders import EPISODES_FOLDER
-from sam2act.data.rlbench.demos import LOW_DIM_FILE, VARIATION_FILE, read_episode
+from sam2act.data.rlbench.demo_folders import EPISODES_FOLDER, LOW_DIM_FILE, VARIATION_FILE
+from sam2act.data.rlbench.demos import read_episode
 from sam2act.data.rlbench.types import Demo, RecordedObservation, dump_published
 from sam2act.envs.recording.demo_generation import Request, generate
 from sam2act.evaluation.actors import keyframe_actions

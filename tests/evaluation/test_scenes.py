@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sam2act.data.rlbench.demo_folders import episodes_folder
+from sam2act.data.rlbench.demo_folders import VARIATION_FILE, episodes_folder
 from sam2act.data.rlbench.demo_writer import write_episode
-from sam2act.data.rlbench.demos import VARIATION_FILE, read_episode
+from sam2act.data.rlbench.demos import read_episode
 from sam2act.data.rlbench.types import DemoError, dump_published
 from sam2act.envs.base import EnvConfig
 from sam2act.envs.embedded.options import Options

@@ -14,8 +14,9 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from sam2act.data.rlbench.demo_folders import DESCRIPTIONS_FILE, LOW_DIM_FILE, VARIATION_FILE
 from sam2act.data.rlbench.demo_images import image_path, read_picture, recorded_cameras
-from sam2act.data.rlbench.demos import DESCRIPTIONS_FILE, LOW_DIM_FILE, VARIATION_FILE, read_episode
+from sam2act.data.rlbench.demos import read_episode
 from sam2act.data.rlbench.types import Demo, DemoError, dump_published
 
 _KINDS = ("rgb", "depth", "mask")

@@ -21,6 +21,9 @@ from sam2act.data.rlbench.types import DemoError
 logger = logging.getLogger(__name__)
 EPISODES_FOLDER = "all_variations/episodes"
 EPISODE_NAME = "episode<N>"
+LOW_DIM_FILE = "low_dim_obs.pkl"
+DESCRIPTIONS_FILE = "variation_descriptions.pkl"
+VARIATION_FILE = "variation_number.pkl"
 _EPISODE = re.compile(r"episode[_-]?0*([0-9]{1,9})")
 _HIDDEN = (".", "__", "@", "$")
 _MOST_NAMES = 25

@@ -9,14 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image
 
 from sam2act.core.files import naming
+from sam2act.data.rlbench.demo_folders import DESCRIPTIONS_FILE, LOW_DIM_FILE, VARIATION_FILE
 from sam2act.data.rlbench.demo_images import image_path
-from sam2act.data.rlbench.demos import DESCRIPTIONS_FILE, LOW_DIM_FILE, VARIATION_FILE
 from sam2act.data.rlbench.types import Demo, RecordedObservation, dump_published
-from sam2act.geometry.cameras import encode_depth
+from sam2act.geometry.depth_codes import depth_codes
 
 # zlib levels: photographs gain little from more, depth codes nothing.
 _COMPRESSION = {"rgb": 3, "depth": 1, "mask": 1}
@@ -82,7 +81,7 @@ def _pixels(
     near = observation.misc[f"{camera}_camera_near"]
     far = observation.misc[f"{camera}_camera_far"]
     fraction = (values.astype(np.float64) - near) / (far - near)
-    return encode_depth(torch.from_numpy(fraction)).numpy()
+    return depth_codes(fraction)
 
 
 def _without_images(demo: Demo) -> Demo:

@@ -23,7 +23,10 @@ from sam2act.data.recorded_rules import (
     gripper_states,
 )
 from sam2act.data.rlbench.demo_folders import (
+    DESCRIPTIONS_FILE,
     EPISODE_NAME,
+    LOW_DIM_FILE,
+    VARIATION_FILE,
     episode_folders,
     episode_number,
     rename_command,
@@ -39,9 +42,6 @@ from sam2act.data.rlbench.types import (
 from sam2act.data.source import CameraArrays
 from sam2act.data.transitions import FrameLabels
 
-LOW_DIM_FILE = "low_dim_obs.pkl"
-DESCRIPTIONS_FILE = "variation_descriptions.pkl"
-VARIATION_FILE = "variation_number.pkl"
 _MARK = "_camera_intrinsics"  # by which misc shows that it knows a camera
 PICKLE_FILES = (LOW_DIM_FILE, DESCRIPTIONS_FILE, VARIATION_FILE)
 

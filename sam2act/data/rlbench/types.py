@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from sam2act.core.errors import UserError
-from sam2act.core.types import Frame
+from sam2act.core.frames import Frame
 
 PICKLE_PROTOCOL = 4
 # Part of the robot state -> field of an observation.

@@ -22,8 +22,8 @@ import torch
 from torch import Tensor
 
 from sam2act.core.files import replacing
+from sam2act.data.rlbench.demo_folders import LOW_DIM_FILE
 from sam2act.data.rlbench.demo_images import image_path
-from sam2act.data.rlbench.demos import LOW_DIM_FILE
 from sam2act.data.rlbench.types import DemoError
 from sam2act.data.source import CameraArrays
 from sam2act.data.store.store import SomeStore

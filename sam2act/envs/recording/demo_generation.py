@@ -20,7 +20,6 @@ from typing import Any
 from sam2act.core.tasks import POLICY_CAMERAS
 from sam2act.data.rlbench.demo_images import IMAGE_KINDS, check_png, image_path
 from sam2act.data.rlbench.demo_writer import write_episode
-from sam2act.data.rlbench.demos import read_episode
 from sam2act.data.rlbench.keyframes import demo_keyframes, frames_with_images
 from sam2act.data.rlbench.types import DemoError
 from sam2act.envs.base import (
@@ -186,6 +185,8 @@ def damage(request: Request, row: Row) -> str:
 
     Its pickles are read, the checksums of its images are compared.
     """
+    from sam2act.data.rlbench.demos import read_episode  # with torch, which workers do without
+
     folder = request.episode_folder(row.task, row.episode)
     kinds = (*IMAGE_KINDS, "mask") if request.images == "all" else IMAGE_KINDS
     try:

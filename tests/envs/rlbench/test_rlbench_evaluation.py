@@ -9,8 +9,8 @@ import numpy as np
 
 from sam2act.core.specs import PolicySpec, square_cameras
 from sam2act.core.tasks import POLICY_CAMERAS
+from sam2act.data.rlbench.demo_folders import VARIATION_FILE
 from sam2act.data.rlbench.demo_writer import write_episode
-from sam2act.data.rlbench.demos import VARIATION_FILE
 from sam2act.data.rlbench.types import dump_published
 from sam2act.envs.base import EnvConfig
 from sam2act.envs.policy_inputs import policy_observation
