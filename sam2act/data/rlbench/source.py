@@ -21,6 +21,7 @@ from sam2act.core.specs import (
 from sam2act.core.types import Frame
 from sam2act.data.recorded_rules import Source, check_cameras
 from sam2act.data.rlbench.demo_folders import (
+    LOW_DIM_FILE,
     episode_folders,
     episodes_folder,
     warn_of_strays,
@@ -28,7 +29,6 @@ from sam2act.data.rlbench.demo_folders import (
 )
 from sam2act.data.rlbench.demo_images import IMAGE_KINDS, image_path, read_images
 from sam2act.data.rlbench.demos import (
-    LOW_DIM_FILE,
     PICKLE_FILES,
     Episode,
     camera_arrays,
