@@ -76,7 +76,8 @@ import sys
 from pathlib import Path
 import sam2act.envs.recording.demo_generation, sam2act.evaluation.worker
 from sam2act.data.rlbench.demo_writer import write_episode
-from sam2act.envs.base import POLICY_CAMERAS, EnvConfig
+from sam2act.core.tasks import POLICY_CAMERAS
+from sam2act.envs.base import EnvConfig
 from sam2act.envs.registry import make_env
 env = make_env(EnvConfig("put_block_back", cameras=POLICY_CAMERAS, image_size=16))
 demo = env.get_demo(0, 0, "keyframes")
