@@ -27,11 +27,15 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 LONG_FILES = (
     "test_benchmarks.py",
     "cli/test_eval.py",
-    "envs/embedded/test_tasks.py",
     "policies/sam2act/memory/test_puzzle.py",
+    "envs/embedded/test_tasks.py",
+    "cli/test_released_commands.py",
+    "policies/sam2act/test_golden_memory.py",
+    "training/test_validation.py",
+    "training/test_processes.py",
     "policies/multiview/test_two_stage.py",
     "cli/test_demos.py",
-    "cli/test_released_commands.py",
+    "evaluation/test_closed_loop.py",
 )
 
 
