@@ -1,6 +1,6 @@
 """What is installed, whether it is the right thing, and how to get what is missing.
 
-Pure checks behind `python -m sam2act.doctor`; printing lives there.
+Checks for `sam2act doctor`, which prints what they find.
 """
 
 from __future__ import annotations

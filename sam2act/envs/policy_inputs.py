@@ -82,7 +82,7 @@ def _images(frames: Sequence[Frame], cameras: Sequence[CameraSpec]) -> Observati
 
 
 def _one(frame: Frame, kind: str, camera: CameraSpec) -> np.ndarray:
-    """An image or a matrix; of a camera whose depth nobody wants, nothing measured if need be."""
+    """An image or a matrix; a neutral one where it is absent and the policy wants no depth."""
     values = getattr(frame, kind)
     if camera.name in values:
         return np.asarray(values[camera.name])

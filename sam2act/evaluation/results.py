@@ -236,7 +236,7 @@ def check_same(folder: Path, description: Mapping[str, Any]) -> None:
 
 
 def _has_results(folder: Path) -> bool:
-    """Whether there are finished episodes; what is said of none binds nobody."""
+    """Whether there are finished episodes; without any, stored settings need not agree."""
     return (folder / DESCRIPTION_FILE).exists() and bool(read_rows(folder))
 
 

@@ -99,7 +99,7 @@ def read_stored(folder: Path) -> Episode:
 
 
 def fresh_scenes(task: str, seed: int, numbers: Sequence[int]) -> list[EpisodeStart]:
-    """Scenes that nobody has recorded: episodes `numbers` of the set with seed `seed`."""
+    """New scenes, without demos: episodes `numbers` of the set with seed `seed`."""
     return [EpisodeStart(task, number, seed=seed) for number in numbers]
 
 

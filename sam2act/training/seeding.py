@@ -1,7 +1,7 @@
 """Random numbers that depend on (seed, step) alone, so that a resumed run repeats itself.
 
-Nothing here keeps state between steps: whoever knows the seed of the run and the number of the
-step gets the same draws, in whatever order and from whichever process it asks.
+Nothing here keeps state between steps: the seed of the run and the number of the step decide
+the random numbers, whatever was drawn before and in whichever process.
 """
 
 from __future__ import annotations

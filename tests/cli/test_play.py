@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from sam2act.cli.play import main
+from sam2act.cli.play import film_episode, main
 from sam2act.config.load import load_experiment, load_network
 from sam2act.data.rlbench.demos import read_episode
 from sam2act.envs.base import EnvConfig
@@ -20,7 +20,7 @@ from sam2act.envs.policy_inputs import policy_observation
 from sam2act.envs.recording.demo_generation import Request, generate
 from sam2act.envs.registry import make_env
 from sam2act.language.text_encoder import build_text_encoder
-from sam2act.policies.checkpoint import build_policy
+from sam2act.policies.checkpoint import build_policy, config_extra, save_checkpoint
 from sam2act.policies.session import PolicySession
 from tests.in_process import run_main
 from tests.places import SCRIPTS
@@ -89,3 +89,24 @@ def test_policy_acts_on_what_the_environment_reports() -> None:
     assert action.shape == (2, 9)
     env = make_env(EnvConfig("open_drawer"))
     assert torch.isfinite(action).all() and env.variation_count() == 3
+
+
+def test_a_checkpoint_is_filmed(tmp_path: Path) -> None:
+    experiment = load_experiment("configs/tiny.yaml")
+    bundle = build_policy(experiment, load_network("configs/mvt/tiny.yaml"))
+    checkpoint, path = tmp_path / "model_last.pth", tmp_path / "film.gif"
+    content = {"epoch": 0, "model_state": bundle.model_state(), "extra": config_extra(bundle)}
+    save_checkpoint(checkpoint, content)
+    flags = ("--task", "open_drawer", "--checkpoint", checkpoint, "--every", 40)
+    done = run_main(main, *flags, "--output", path)
+    assert done.returncode == 0 and "frames" in done.stdout, done.stderr
+    with Image.open(path) as film:
+        assert film.n_frames >= 1 and film.size == (512, 304)
+
+
+def test_dense_actions_are_filmed_as_steps() -> None:
+    env = make_env(EnvConfig("open_drawer", cameras=()))
+    env.reset(0, 0)
+    still = np.array([0, 0, 0, 0, 0, 0, 1.0])
+    frames, outcome = film_episode(env, iter([still, still]), every=1, control="ee_delta")
+    assert outcome == "not solved" and len(frames) == 1 + 2 + 21

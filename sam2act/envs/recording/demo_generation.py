@@ -1,6 +1,6 @@
 """Making data sets of scripted demonstrations: episodes, retries, workers, resuming.
 
-Used by `scripts/generate_demos.py`. Episode `i` of a task is a function of (seed, task, i), so the
+Used by `sam2act demos`. Episode `i` of a task is a function of (seed, task, i), so the
 result does not depend on the number of workers or on interruptions.
 """
 
