@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -73,7 +74,7 @@ def write_synthetic_task(
     task: str = "open_drawer",
     split: str = "train",
     episodes: int | Sequence[int] = 2,
-    **options,
+    **options: Any,
 ) -> list[Demo]:
     """Writes several episodes of `task`, each with its number as seed; see the single demo."""
     numbers = range(episodes) if isinstance(episodes, int) else episodes
@@ -84,7 +85,13 @@ def write_synthetic_task(
     ]
 
 
-def _observations(random, num_frames, keyframes, cameras, image_size) -> list[RecordedObservation]:
+def _observations(
+    random: np.random.Generator,
+    num_frames: int,
+    keyframes: Sequence[int],
+    cameras: Sequence[str],
+    image_size: int,
+) -> list[RecordedObservation]:
     """Arm at rest exactly at the keyframes, gripper toggled at every second one."""
     observations = []
     gripper_open = 1.0
@@ -106,9 +113,9 @@ def _observations(random, num_frames, keyframes, cameras, image_size) -> list[Re
     return observations
 
 
-def _calibration(cameras: Sequence[str], image_size: int, progress: float) -> dict:
+def _calibration(cameras: Sequence[str], image_size: int, progress: float) -> dict[str, Any]:
     """Cameras on a circle around the scene; those called wrist move along it."""
-    misc = {}
+    misc: dict[str, Any] = {}
     for index, camera in enumerate(cameras):
         angle = 2 * np.pi * index / len(cameras) + (0.3 * progress if camera == "wrist" else 0.0)
         forward = -np.array([np.cos(angle), np.sin(angle), 0.8])
@@ -129,7 +136,13 @@ def _calibration(cameras: Sequence[str], image_size: int, progress: float) -> di
     return misc
 
 
-def _write_images(folder, random, frames, cameras, image_size) -> None:
+def _write_images(
+    folder: Path,
+    random: np.random.Generator,
+    frames: Sequence[int],
+    cameras: Sequence[str],
+    image_size: int,
+) -> None:
     for frame in frames:
         for camera in cameras:
             colour = random.integers(0, 256, (image_size, image_size, 3), np.uint8)
