@@ -89,7 +89,7 @@ def test_without_stage_one_it_ends_unless_waived(folder: Path, capsys) -> None:
     ("more", "network", "message"),
     [
         ("", "use_memory False", "use_memory: True"),
-        ("bs 4", "", "num_maskmem + 1 = 3"),
+        ("bs 4", "", "window of 3 keyframes (num_maskmem + 1); set bs to 3"),
         ("sample_distribution_mode task_uniform", "", "demo_uniform_temporal"),
         ("bs 6", "num_maskmem 5", "num_maskmem"),
         ("peract.cache_frozen_features True", "", "transform_augmentation"),

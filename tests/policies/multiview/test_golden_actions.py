@@ -12,6 +12,7 @@ from sam2act.policies.multiview.branch import BranchOutput
 from sam2act.policies.multiview.heads import ActionLogits
 from sam2act.policies.multiview.two_stage import Cloud, TwoStageOutput
 from sam2act.policies.sam2act.policy import SAM2ActPolicy
+from sam2act.policies.sam2act.prediction import decoded
 from tests.golden_files import GoldenFile, golden
 
 
@@ -45,7 +46,7 @@ def test_scores_become_the_published_action(golden_file: GoldenFile, policy: SAM
     cloud = Cloud(
         torch.zeros(count, 1, 3), torch.zeros(count, 1, 3), torch.arange(count)[:, None] > 0
     )
-    chunk = policy._decode(output, frame, cloud)
+    chunk = decoded(output, frame, cloud, policy.settings)
     assert chunk.valid[:, 0].tolist() == [row > 0 for row in range(count)]
     values = chunk.values[:, 0].double()
     assert values.shape == (count, 9)
