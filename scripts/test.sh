@@ -24,7 +24,7 @@ workers="$((cores < 8 ? cores : 8))" # one test file builds the full network: 1.
 cat <<TEXT
 This installs sam2act with its test tools ($torch_build build of torch:
 $install_cost;
-skipped if nothing has changed) and then checks style, types and behaviour. Altogether 14 to 18 minutes
+skipped if nothing has changed) and then checks style, types and behaviour. Altogether 11 to 14 minutes
 on two quiet cores of an AMD EPYC or Intel Xeon without GPU.
 TEXT
 

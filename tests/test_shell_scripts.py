@@ -163,7 +163,7 @@ def test_wrong_python_is_named_before_anything_is_announced(
     [
         ("quickstart.sh", [], "12 to 31 minutes on two cores of an AMD EPYC"),
         ("quickstart.sh", ["--quick"], "3 to 5 minutes on two cores of an AMD EPYC"),
-        ("test.sh", [], "14 to 18 minutes\non two quiet cores of an AMD EPYC"),
+        ("test.sh", [], "11 to 14 minutes\non two quiet cores of an AMD EPYC"),
     ],
 )
 def test_announcement_tells_time_and_size(
