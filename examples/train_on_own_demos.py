@@ -29,7 +29,7 @@ class OwnDemos:  # docs/extending.md explains every method
     def frame(self, number: int, index: int) -> Frame:
         depth = 1.1 - 0.2 * np.random.default_rng((number, index)).random(self.size)  # metres
         images = (np.full((*self.size, 3), 200, np.uint8), depth, INTRINSICS, EXTRINSICS)
-        rgb, *geometry = ({camera.name: x for camera in self.spec.cameras} for x in images)
+        rgb, *geometry = ({camera.name: x for camera in self.spec.camera_specs} for x in images)
         return Frame(rgb, {}, *geometry)
 
 

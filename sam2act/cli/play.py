@@ -49,7 +49,7 @@ FRAMES_PER_SECOND = 20  # of the simulation
 VIEW_SIDE = 128
 MOST_KEYFRAMES, MOST_FRAMES = 25, 400
 BACKEND = "embedded"
-NOBODY = PolicySpec(cameras=(), language=None, state=())  # the script needs to see nothing
+NOBODY = PolicySpec(camera_specs=(), language=None, state=())  # the script needs to see nothing
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -114,7 +114,7 @@ def policy_actions(env: EmbeddedEnv, policy: Session) -> Iterator[np.ndarray]:
     """The actions of a trained policy, each from the observation before it."""
     history, keyframes = FrameHistory(policy.spec), policy.spec.action == KEYFRAME_POSE
     for step in range(MOST_KEYFRAMES if keyframes else MOST_FRAMES):
-        observation = env.observe(policy.spec.camera_names)
+        observation = env.observe(policy.spec.cameras)
         inputs = history.observe([0], [observation], [step])
         with torch.inference_mode():
             chunk = policy.act(inputs, [env.instructions[0]], env_ids=[0])

@@ -55,7 +55,7 @@ class PolicySpec:
     """What a policy wants and what it gives; environments and data are set up from it.
 
     Attributes:
-        cameras: in the order in which the policy takes their images.
+        camera_specs: in the order in which the policy takes their images.
         language: of the token features; None = it takes no instruction.
         state: parts of the robot state, in this order in `Observation.proprioception`.
         action: what it gives; `horizon` is the length of its chunks.
@@ -67,7 +67,7 @@ class PolicySpec:
         keyframe_window: consecutive keyframes that belong together in its training batches.
     """
 
-    cameras: tuple[CameraSpec, ...]
+    camera_specs: tuple[CameraSpec, ...]
     language: LanguageSpec | None
     state: tuple[Component, ...] = ROBOT_STATE
     action: ActionSpec = KEYFRAME_POSE
@@ -79,16 +79,16 @@ class PolicySpec:
     keyframe_window: int = 1
 
     @property
-    def camera_names(self) -> tuple[str, ...]:
+    def cameras(self) -> tuple[str, ...]:
         """Names of the cameras."""
-        return tuple(camera.name for camera in self.cameras)
+        return tuple(camera.name for camera in self.camera_specs)
 
     def sized(self, side: int) -> PolicySpec:
         """The same, with square images of `side` pixels where any size will do."""
         cameras = tuple(
-            c if c.height else CameraSpec(c.name, side, side, c.depth) for c in self.cameras
+            c if c.height else CameraSpec(c.name, side, side, c.depth) for c in self.camera_specs
         )
-        return replace(self, cameras=cameras)
+        return replace(self, camera_specs=cameras)
 
     @property
     def state_size(self) -> int:
@@ -102,7 +102,7 @@ class PolicySpec:
         Raises:
             SpecError: the cameras differ or are not square.
         """
-        sides = {side for camera in self.cameras for side in (camera.height, camera.width)}
+        sides = {side for camera in self.camera_specs for side in (camera.height, camera.width)}
         if len(sides) != 1:
             raise SpecError(f"image_size: the policy's images have sides {sorted(sides)}")
         return sides.pop()
@@ -126,7 +126,7 @@ class PolicySpec:
     @property
     def needs_depth(self) -> bool:
         """Whether any camera must measure depth."""
-        return any(camera.depth for camera in self.cameras)
+        return any(camera.depth for camera in self.camera_specs)
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ class EnvSpec:
     """What an environment, or a data set, gives and takes.
 
     Attributes:
-        cameras: that it has, or was asked to have.
+        camera_specs: that it has, or was asked to have.
         state: parts of the robot state that it reports.
         actions: one per control mode.
         episode_length: most steps of an episode; None = as the evaluation says.
@@ -142,7 +142,7 @@ class EnvSpec:
         instructions: whether its episodes have an instruction.
     """
 
-    cameras: tuple[CameraSpec, ...]
+    camera_specs: tuple[CameraSpec, ...]
     state: tuple[Component, ...]
     actions: tuple[ActionSpec, ...]
     episode_length: int | None = None
@@ -182,8 +182,8 @@ def mismatches(policy: PolicySpec, given: EnvSpec, giver: str = "environment") -
 
 
 def _camera_mismatches(policy: PolicySpec, given: EnvSpec, giver: str) -> Iterator[str]:
-    there = {camera.name: camera for camera in given.cameras}
-    for wanted in policy.cameras:
+    there = {camera.name: camera for camera in given.camera_specs}
+    for wanted in policy.camera_specs:
         camera = there.get(wanted.name)
         if camera is None:
             names = ", ".join(there) or "no camera"

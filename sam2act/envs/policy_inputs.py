@@ -42,7 +42,7 @@ def policy_observation(
         if all(value is not None for value in values)
     }
     state = state_rows(spec.state, numbers, np.array(steps), spec.episode_length)
-    groups = _by_size(spec.cameras, frames[0]) if frames else []
+    groups = _by_size(spec.camera_specs, frames[0]) if frames else []
     first = _images(frames, groups[0] if groups else [])
     others = [camera for group in groups[1:] for camera in group]
     return dataclasses.replace(

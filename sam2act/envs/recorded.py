@@ -27,7 +27,7 @@ def recorded_spec(config: EnvConfig, actions: tuple[ActionSpec, ...]) -> EnvSpec
     An episode lasts as long as the evaluation lets it; the reward is 1 on success, else 0.
     """
     state = (GRIPPER_OPEN, FINGER_JOINTS, GRIPPER_POSE, JOINT_POSITIONS)
-    return EnvSpec(cameras=offered_cameras(config, CAMERAS), state=state, actions=actions)
+    return EnvSpec(camera_specs=offered_cameras(config, CAMERAS), state=state, actions=actions)
 
 
 def recorded_origin(demo: Demo) -> dict[str, Any]:

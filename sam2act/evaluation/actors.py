@@ -77,7 +77,7 @@ class DemoActor:
     and bins allow. The collision flag is that of the frame before the keyframe.
     """
 
-    spec = PolicySpec(cameras=(), language=None, state=())
+    spec = PolicySpec(camera_specs=(), language=None, state=())
 
     def __init__(self, decoder: GroundTruth, read: KeyframeReader | None = None) -> None:
         """Replays what `read` finds in a demo, `keyframe_actions` by default."""

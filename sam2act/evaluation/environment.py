@@ -91,11 +91,11 @@ def environment_of(
         ConfigError: there is no such environment.
     """
     spec = spec.sized(IMAGE_SIZE)
-    sides = [side for camera in spec.cameras for side in (camera.height, camera.width)]
+    sides = [side for camera in spec.camera_specs for side in (camera.height, camera.width)]
     config = EnvConfig(
         task=task,
         backend=backend,
-        cameras=spec.camera_names,
+        cameras=spec.cameras,
         image_size=max(sides, default=IMAGE_SIZE),
         options=options,
     )

@@ -51,7 +51,7 @@ def _shape_hint(form: Form, shape: tuple[int, ...], spec: PolicySpec) -> str:
         return ""
     cameras = form.legend.count(",", 0, form.legend.index("K"))
     if shape[cameras] != form.shape[cameras]:
-        return f"; the cameras are {', '.join(spec.camera_names)} in this order"
+        return f"; the cameras are {', '.join(spec.cameras)} in this order"
     wanted = form.shape[cameras + 1 : cameras + 3]
     if "S" in form.legend and shape[cameras + 1 : cameras + 3] != wanted:
         size = wanted[0] if wanted[0] == wanted[1] else f"{wanted[1]} x {wanted[0]}"

@@ -92,14 +92,14 @@ def validate_observation(
 
 def _views(observation: Observation, spec: PolicySpec) -> list[_View]:
     """The cameras of the observation itself, then those of other sizes."""
-    main = tuple(camera for camera in spec.cameras if camera.name not in observation.others)
+    main = tuple(camera for camera in spec.camera_specs if camera.name not in observation.others)
     names = tuple(camera.name for camera in main)
     if observation.cameras is not None and tuple(observation.cameras) != names:
         raise ContractError(
             f"cameras: expected {', '.join(names) or 'none'} in this order, got "
             f"{', '.join(observation.cameras) or 'none'}; reorder the images and the matrices alike"
         )
-    others = [camera for camera in spec.cameras if camera.name in observation.others]
+    others = [camera for camera in spec.camera_specs if camera.name in observation.others]
     return [
         _View(observation, main),
         *(_View(observation.others[camera.name], (camera,)) for camera in others),
@@ -146,7 +146,7 @@ def validate_batch(batch: KeyframeBatch, spec: PolicySpec) -> None:
             *camera_rules(batch.intrinsics, batch.extrinsics, spec.image_size),
             *robot_rules(batch.proprioception),
         ],
-        cameras=spec.camera_names,
+        cameras=spec.cameras,
         place="sample {}".format,
     )
 
@@ -197,7 +197,7 @@ def _state_forms(lead: tuple[int, ...], spec: PolicySpec) -> dict[str, Form]:
 
 
 def _batch_forms(batch: int, spec: PolicySpec) -> dict[str, Form]:
-    cameras, side = len(spec.camera_names), spec.image_size
+    cameras, side = len(spec.cameras), spec.image_size
     return _state_forms((batch,), spec) | {
         "rgb": Form("(B, K, S, S, 3)", (batch, cameras, side, side, 3), (torch.uint8,)),
         "intrinsics": Form("(B, K, 3, 3)", (batch, cameras, 3, 3), FLOATS),
@@ -287,7 +287,7 @@ def random_observation(spec: PolicySpec, batch: int, generator: torch.Generator)
         generator: source of all numbers; its device is that of the observation.
     """
     groups: dict[tuple[int, int], list[CameraSpec]] = {}
-    for camera in spec.cameras:
+    for camera in spec.camera_specs:
         size = (camera.height or ANY_SIDE, camera.width or ANY_SIDE)
         groups.setdefault(size, []).append(camera)
     (size, main), *rest = groups.items() or [((0, 0), [])]

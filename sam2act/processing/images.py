@@ -39,18 +39,18 @@ class ImageTransform(Transform):
         owner = f"transforms: {self.name}"
         self.height = whole_number(owner, "height", height)
         self.width = self.height if width is None else whole_number(owner, "width", width)
-        self.cameras = spec.camera_names
+        self.cameras = spec.cameras
 
     def wanted(self, spec: PolicySpec) -> PolicySpec:
         """The same cameras with images of any size."""
-        for camera in spec.cameras:
+        for camera in spec.camera_specs:
             if (camera.height, camera.width) not in ((0, 0), (self.height, self.width)):
                 raise SpecError(
                     f"transforms: {self.name} gives {self.width} x {self.height} pixels of "
                     f"{camera.name}, but {camera.width} x {camera.height} are wanted behind it"
                 )
-        cameras = tuple(CameraSpec(c.name, 0, 0, c.depth) for c in spec.cameras)
-        return dataclasses.replace(spec, cameras=cameras)
+        cameras = tuple(CameraSpec(c.name, 0, 0, c.depth) for c in spec.camera_specs)
+        return dataclasses.replace(spec, camera_specs=cameras)
 
 
 class Resize(ImageTransform):

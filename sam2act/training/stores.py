@@ -117,7 +117,7 @@ def _store_request(
         split=split,
         demo=demo,
         demo_start=demo_start,
-        cameras=spec.camera_names,
+        cameras=spec.cameras,
         image_size=spec.image_size or experiment.image_size,
         gripper_threshold=experiment.gripper_threshold,
         store_alone=not experiment.data_folder,
@@ -194,7 +194,7 @@ def _replay_request(experiment: ExperimentConfig, spec: PolicySpec) -> ReplayReq
     return ReplayRequest(
         replay_folder=folder,
         store_folder=store_folder(experiment),
-        cameras=spec.camera_names,
+        cameras=spec.cameras,
         image_size=spec.image_size or experiment.image_size,
     )
 

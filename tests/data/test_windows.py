@@ -34,7 +34,7 @@ from tests.data.toy_source import EPISODES, HEIGHT, LENGTH, RAW, SIDE, ToySource
 
 HORIZON, OFFSETS = 5, (-12, -2, 0)
 SPEC = PolicySpec(
-    cameras=square_cameras(("front",), SIDE, depth=False),
+    camera_specs=square_cameras(("front",), SIDE, depth=False),
     language=None,
     state=(HEIGHT, TIME),
     action=dataclasses.replace(RAW, horizon=HORIZON),
@@ -227,7 +227,7 @@ def test_other_sources_differ_in_what_they_give(request_: StoreRequest) -> None:
     require_match(SPEC, given, "data")
     language = LanguageSpec("hashed", 4, 8)
     wanting = dataclasses.replace(
-        SPEC, cameras=square_cameras(("front",), SIDE, depth=True), language=language
+        SPEC, camera_specs=square_cameras(("front",), SIDE, depth=True), language=language
     )
     with pytest.raises(SpecError, match="policy wants depth of front, data gives rgb only"):
         require_match(wanting, given, "data")

@@ -27,7 +27,7 @@ class ToySource:
     @property
     def spec(self) -> EnvSpec:
         return EnvSpec(
-            cameras=square_cameras(("front", "wrist"), SIDE, depth=False),
+            camera_specs=square_cameras(("front", "wrist"), SIDE, depth=False),
             state=(HEIGHT,),
             actions=(RAW, *(replace(action, rate=10.0) for action in (EE_POSE, EE_DELTA))),
         )

@@ -32,11 +32,11 @@ def test_reset_gives_instructions_and_images(env: Env) -> None:
     instructions, observation = env.reset(variation=1, seed=0)
     assert instructions[0] == "open the middle drawer"
     frame = observation.frame()
-    for camera in env.spec.cameras:
+    for camera in env.spec.camera_specs:
         assert frame.rgb[camera.name].shape == (camera.height, camera.width, 3)
         assert frame.depth[camera.name].shape == (camera.height, camera.width)
         assert frame.extrinsics[camera.name].shape == (4, 4)
-    assert [camera.name for camera in env.spec.cameras] == list(POLICY_CAMERAS)
+    assert [camera.name for camera in env.spec.camera_specs] == list(POLICY_CAMERAS)
     for part in env.spec.state:
         assert frame.state[part.name].shape == (part.size,)
 

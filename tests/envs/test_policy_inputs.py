@@ -83,14 +83,14 @@ def test_state_follows_the_order_and_the_ranges_of_the_spec() -> None:
 
 
 def test_depth_is_taken_only_where_it_is_wanted() -> None:
-    colour = dataclasses.replace(SPEC, cameras=square_cameras(CAMERAS, 4, depth=False))
+    colour = dataclasses.replace(SPEC, camera_specs=square_cameras(CAMERAS, 4, depth=False))
     made = policy_observation([recorded(4)], colour, [0])
     assert made.depth is None and made.intrinsics is None and made.extrinsics is None
     frame = recorded(5).frame()
     one = dataclasses.replace(frame, depth={"front": frame.depth["front"]})
     with pytest.raises(ContractError, match="depth: expected that of camera wrist"):
         policy_observation([one], SPEC, [0])
-    mixed = dataclasses.replace(SPEC, cameras=(SPEC.cameras[0], colour.cameras[1]))
+    mixed = dataclasses.replace(SPEC, camera_specs=(SPEC.camera_specs[0], colour.camera_specs[1]))
     depth = policy_observation([one], mixed, [0]).geometry.depth
     assert depth[0, 0].gt(0).all() and not depth[0, 1].any(), "nothing measured"
 

@@ -62,7 +62,7 @@ def test_task_is_checked_for_its_backend() -> None:
 
 def test_specs_say_what_is_there_without_a_simulator(monkeypatch: pytest.MonkeyPatch) -> None:
     spec = env_spec(EnvConfig("put_block_back", cameras=("wrist", "overhead"), image_size=64))
-    assert spec.cameras == square_cameras(("wrist", "overhead"), 64, depth=True)
+    assert spec.camera_specs == square_cameras(("wrist", "overhead"), 64, depth=True)
     assert [action.mode for action in spec.actions] == ["keyframe_pose", "ee_pose", "ee_delta"]
     assert spec.success_threshold == 1.0 and spec.episode_length is None
     monkeypatch.setattr(versions, "find_spec", lambda name: None)

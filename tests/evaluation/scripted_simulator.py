@@ -84,7 +84,7 @@ class ScriptedServant:
 class CountingActor:
     """Gives every action the number of its step, and keeps what it was told."""
 
-    spec = PolicySpec(cameras=(), language=None, state=())
+    spec = PolicySpec(camera_specs=(), language=None, state=())
 
     def __init__(self) -> None:
         self.begun: list[tuple[int, int]] = []  # (id, episode)

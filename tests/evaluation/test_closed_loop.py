@@ -82,7 +82,7 @@ def run(
 ) -> list[EpisodeRow]:
     scenes = [demo_scenes(demos, TASK, number, 1, restore=True)[0] for number in episodes]
     simulators = [
-        SimulatorProcess(EnvConfig(TASK, cameras=actor.spec.camera_names), time_limit=60)
+        SimulatorProcess(EnvConfig(TASK, cameras=actor.spec.cameras), time_limit=60)
         for _ in range(workers)
     ]
     options = RunOptions(episode_length=25, batch_size=BATCH)

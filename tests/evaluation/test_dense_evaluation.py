@@ -28,7 +28,7 @@ class Replayer:
 
     def __init__(self, action: ActionSpec) -> None:
         self.spec = PolicySpec(
-            cameras=square_cameras(("front",), 32, depth=False),
+            camera_specs=square_cameras(("front",), 32, depth=False),
             language=LanguageSpec("none", 1, 1),
             state=ROBOT_STATE,
             action=action,

@@ -93,7 +93,7 @@ def test_further_options_come_as_pairs() -> None:
     ("changes", "message"),
     [
         (
-            {"cameras": square_cameras(("front", "ceiling"), 64, depth=True)},
+            {"camera_specs": square_cameras(("front", "ceiling"), 64, depth=True)},
             "m cannot act in backend embedded: policy wants camera ceiling, environment gives f",
         ),
         (

@@ -21,7 +21,7 @@ def test_the_policy_decodes_and_is_identified_by_its_grids(tmp_path: Path) -> No
     actor, identity = target.load()
     assert identity["name"] == target.stem == "ground_truth"
     assert set(identity) == {"name", "img_size", "st_sca", "num_rot", "config"}
-    assert actor.spec.cameras == () and actor.spec.action.mode == "keyframe_pose"
+    assert actor.spec.camera_specs == () and actor.spec.action.mode == "keyframe_pose"
     decoder = SAM2ActPolicy.ground_truth(load_experiment(), load_network("configs/mvt/tiny.yaml"))
     pose = np.array([[0.2, 0.1, 1.0, 0.0, 1.0, 0.0, 0.0]])
     (action,) = decoder.actions(pose, np.ones(1), np.zeros(1))

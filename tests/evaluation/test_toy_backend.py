@@ -22,7 +22,7 @@ from sam2act.evaluation.run import Outcome, evaluate, session_target
 from tests.evaluation.toy_backend import PLACE, PUSH, TARGET, make_env
 
 SPEC = PolicySpec(
-    cameras=(CameraSpec("side", 8, 12, depth=False),),
+    camera_specs=(CameraSpec("side", 8, 12, depth=False),),
     language=LanguageSpec("words", 2, 3),
     state=(PLACE, TIME),
     action=dataclasses.replace(PUSH, horizon=2),
@@ -113,15 +113,15 @@ def test_a_policy_may_look_back(tmp_path: Path) -> None:
 
 MISMATCHES: dict[str, tuple[dict[str, Any], str]] = {
     "camera": (
-        {"cameras": (CameraSpec("front", 8, 12, depth=False),)},
+        {"camera_specs": (CameraSpec("front", 8, 12, depth=False),)},
         "policy wants camera front, environment gives side",
     ),
     "depth": (
-        {"cameras": (CameraSpec("side", 8, 12),)},
+        {"camera_specs": (CameraSpec("side", 8, 12),)},
         "policy wants depth of side, environment gives rgb only",
     ),
     "image size": (
-        {"cameras": (CameraSpec("side", 16, 12, depth=False),)},
+        {"camera_specs": (CameraSpec("side", 16, 12, depth=False),)},
         "policy wants 12 x 16 pixels of side, environment gives 12 x 8",
     ),
     "state": (
@@ -171,7 +171,7 @@ def test_what_the_environment_cannot_do_is_told(tmp_path: Path) -> None:
 
 def test_an_observation_without_what_the_spec_promises_is_refused() -> None:
     frame = make_env(EnvConfig("reach", "toy")).reset(0, 0)[1]
-    other = dataclasses.replace(SPEC, cameras=(CameraSpec("front", 8, 12, depth=False),))
+    other = dataclasses.replace(SPEC, camera_specs=(CameraSpec("front", 8, 12, depth=False),))
     with pytest.raises(ContractError, match="rgb: expected that of camera front, .* gives side"):
         policy_observation([frame], other, [0])
     other = dataclasses.replace(SPEC, state=(dataclasses.replace(PLACE, size=2),))

@@ -141,7 +141,7 @@ def test_a_camera_that_measured_nothing_is_named() -> None:
     depth = observation().depth.clone()
     depth[1, 1] = 0.0
     dead = dataclasses.replace(observation(), depth=depth)
-    where = f"environment 1, camera {SPEC.camera_names[1]}"
+    where = f"environment 1, camera {SPEC.cameras[1]}"
     with pytest.raises(ContractError, match=f"^depth: expected .* measured pixel .*{where}"):
         validate_observation(dead, SPEC)
     depth[1, 1, 0, 0] = 0.5
@@ -219,10 +219,11 @@ OTHERS = {
     "rgb only": PolicySpec((CameraSpec("top", 6, 9, depth=False),), None, (ARM,)),
     "a history": dataclasses.replace(SPEC, offsets=(-2, -1, 0)),
     "images of any size": dataclasses.replace(
-        SPEC, cameras=tuple(CameraSpec(name, 0, 0, depth=False) for name in ("front", "wrist"))
+        SPEC, camera_specs=tuple(CameraSpec(name, 0, 0, depth=False) for name in ("front", "wrist"))
     ),
     "cameras of two sizes": dataclasses.replace(
-        SPEC, cameras=(*SPEC.cameras, CameraSpec("top", 6, 9), CameraSpec("side", 4, 4, False))
+        SPEC,
+        camera_specs=(*SPEC.camera_specs, CameraSpec("top", 6, 9), CameraSpec("side", 4, 4, False)),
     ),
     "no state": dataclasses.replace(SPEC, state=()),
 }
@@ -233,7 +234,7 @@ def test_observations_of_other_policies_are_checked(case: str) -> None:
     spec = OTHERS[case]
     seen = random_observation(spec, 2, torch.Generator().manual_seed(5))
     validate_observation(seen, spec)
-    assert (seen.depth is None) == (not spec.cameras[0].depth)
+    assert (seen.depth is None) == (not spec.camera_specs[0].depth)
     assert seen.rgb.shape[:-4] == ((2, 3) if case == "a history" else (2,))
     with pytest.raises(ContractError, match="^rgb: expected"):
         validate_observation(dataclasses.replace(seen, rgb=seen.rgb[..., :2]), spec)
@@ -327,7 +328,7 @@ def test_broken_forms_of_batches_are_named() -> None:
 def test_observations_can_be_joined_and_selected() -> None:
     first, second = observation(0, 2), observation(1, 1)
     joined = Observation.join([first, second])
-    assert len(joined) == 3 and joined.cameras == SPEC.camera_names
+    assert len(joined) == 3 and joined.cameras == SPEC.cameras
     back = joined.select(torch.tensor([2]))
     for name in ("rgb", "depth", "intrinsics", "extrinsics", "proprioception"):
         assert torch.equal(getattr(back, name), getattr(second, name))

@@ -6,6 +6,7 @@ import importlib
 
 import pytest
 
+from sam2act.core.specs import PolicySpec, square_cameras
 from sam2act.policy import MOVED
 
 
@@ -20,3 +21,8 @@ def test_errors_of_configurations_are_found_beside_the_keys() -> None:
     from sam2act.core import errors
 
     assert ConfigError is errors.ConfigError
+
+
+def test_names_of_cameras_are_found_as_before() -> None:
+    spec = PolicySpec(square_cameras(("front", "wrist"), 8, depth=True), None)
+    assert spec.cameras == ("front", "wrist") and spec.cameras.index("wrist") == 1

@@ -24,7 +24,7 @@ from sam2act.policies.session import PolicySession
 HORIZON = 4
 ACTION = ActionSpec("raw", (Component("push", 2, "m"),), horizon=HORIZON, rate=10.0)
 SPEC = PolicySpec(
-    cameras=square_cameras(["top"], 6, depth=False),
+    camera_specs=square_cameras(["top"], 6, depth=False),
     language=None,
     state=(Component("place", 3, "m"),),
     action=ACTION,

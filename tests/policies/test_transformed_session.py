@@ -88,7 +88,9 @@ def bundle(*texts: str) -> PolicyBundle:
 
 
 def seen(side: int, height: float) -> Observation:
-    spec = dataclasses.replace(MeanPolicy.spec, cameras=(CameraSpec("top", side, side, False),))
+    spec = dataclasses.replace(
+        MeanPolicy.spec, camera_specs=(CameraSpec("top", side, side, False),)
+    )
     shown = random_observation(spec, 2, torch.Generator().manual_seed(1))
     return dataclasses.replace(shown, proprioception=torch.full((2, 1), height))
 

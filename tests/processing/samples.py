@@ -9,7 +9,7 @@ from sam2act.core.specs import TIME, CameraSpec, PolicySpec
 from sam2act.core.types import Observation, SampleIdentity, WindowBatch
 
 SPEC = PolicySpec(
-    cameras=(CameraSpec("left", 20, 20), CameraSpec("right", 20, 20)),
+    camera_specs=(CameraSpec("left", 20, 20), CameraSpec("right", 20, 20)),
     language=None,
     state=(Component("position", 3, "m"), Component("quaternion", 4, "xyzw"), TIME),
     action=ActionSpec(

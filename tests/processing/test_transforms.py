@@ -34,8 +34,8 @@ def applied(transforms: Transforms, batch: WindowBatch, seeds: object = None) ->
 
 
 def with_size(side: int) -> PolicySpec:
-    cameras = tuple(CameraSpec(c.name, side, side) for c in SPEC.cameras)
-    return dataclasses.replace(SPEC, cameras=cameras)
+    cameras = tuple(CameraSpec(c.name, side, side) for c in SPEC.camera_specs)
+    return dataclasses.replace(SPEC, camera_specs=cameras)
 
 
 # ---------------------------------------------------------------------------------- no transform
@@ -224,11 +224,11 @@ def test_statistics_of_others_are_refused() -> None:
 # ----------------------------------------------------------------------------- what they ask for
 def test_resized_cameras_may_have_any_size() -> None:
     wanted = build("resize(24)", "crop(20)").spec
-    assert {(camera.height, camera.width) for camera in wanted.cameras} == {(0, 0)}
+    assert {(camera.height, camera.width) for camera in wanted.camera_specs} == {(0, 0)}
     assert wanted.image_size == 0
 
     def given(side: int) -> EnvSpec:
-        cameras = tuple(CameraSpec(c.name, side, side) for c in SPEC.cameras)
+        cameras = tuple(CameraSpec(c.name, side, side) for c in SPEC.camera_specs)
         return EnvSpec(cameras, SPEC.state, (SPEC.action,))
 
     assert list(mismatches(wanted, given(128))) == []

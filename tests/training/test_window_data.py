@@ -29,7 +29,7 @@ from tests.data.synthetic_demos import CAMERAS, IMAGE_SIZE, write_synthetic_task
 from tests.data.toy_source import HEIGHT, LENGTH, RAW, SIDE
 
 SPEC = PolicySpec(
-    cameras=square_cameras(("front",), SIDE, depth=False),
+    camera_specs=square_cameras(("front",), SIDE, depth=False),
     language=None,
     state=(HEIGHT, TIME),
     action=dataclasses.replace(RAW, horizon=4),
@@ -116,9 +116,15 @@ def test_transforms_change_training_and_held_out_batches(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"cameras": square_cameras(("top",), SIDE, depth=False)}, "camera top, data gives front"),
-        ({"cameras": square_cameras(("front",), 8, depth=False)}, "8 x 8 pixels of front, data"),
-        ({"cameras": square_cameras(("front",), SIDE, depth=True)}, "data gives rgb only"),
+        (
+            {"camera_specs": square_cameras(("top",), SIDE, depth=False)},
+            "camera top, data gives front",
+        ),
+        (
+            {"camera_specs": square_cameras(("front",), 8, depth=False)},
+            "8 x 8 pixels of front, data",
+        ),
+        ({"camera_specs": square_cameras(("front",), SIDE, depth=True)}, "data gives rgb only"),
         ({"state": ROBOT_STATE}, "policy wants state gripper_open, data gives height"),
         ({"action": EE_POSE}, "policy acts at 20 Hz, data holds 10 Hz"),
         ({"action": dataclasses.replace(RAW, mode="joint")}, "mode joint, data holds raw, ee_pose"),

@@ -64,7 +64,7 @@ class ReplaySource:
         """What replays hold; whether they have a camera shows when its images are read."""
         request = self.request
         return EnvSpec(
-            cameras=square_cameras(request.cameras, request.image_size, depth=True),
+            camera_specs=square_cameras(request.cameras, request.image_size, depth=True),
             state=(GRIPPER_OPEN, FINGER_JOINTS),
             actions=(KEYFRAME_POSE,),
         )

@@ -60,7 +60,7 @@ class RLBenchSource:
         """What demos hold; whether a camera was recorded shows when its images are read."""
         request = self.request
         return EnvSpec(
-            cameras=square_cameras(request.cameras, request.image_size, depth=True),
+            camera_specs=square_cameras(request.cameras, request.image_size, depth=True),
             state=(GRIPPER_OPEN, FINGER_JOINTS, GRIPPER_POSE, JOINT_POSITIONS),
             actions=(KEYFRAME_POSE, EE_POSE, EE_DELTA),
         )

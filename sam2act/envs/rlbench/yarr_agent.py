@@ -76,7 +76,7 @@ class YarrAgent:
         """
         from yarr.agents.agent import ActResult
 
-        batch = policy_observation(observation, self._policy.spec.camera_names)
+        batch = policy_observation(observation, self._policy.spec.cameras)
         tokens = _entry(observation, "lang_goal_tokens").reshape(1, -1).to(torch.int64).cpu()
         chunk = self._policy.act(batch, self._instruction_of(tokens))
         return ActResult(chunk.values[0, 0].float().cpu().numpy())

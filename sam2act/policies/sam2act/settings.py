@@ -71,7 +71,7 @@ class PolicySettings:
 def policy_spec(experiment: ExperimentConfig, network: NetworkConfig) -> PolicySpec:
     """What a policy of these configurations wants and gives."""
     return PolicySpec(
-        cameras=square_cameras(experiment.cameras, experiment.image_size, depth=True),
+        camera_specs=square_cameras(experiment.cameras, experiment.image_size, depth=True),
         language=LanguageSpec(experiment.language.encoder, network.lang_len, network.lang_dim),
         bounds=SceneBounds.from_sequence(experiment.scene_bounds),
         crop=experiment.rvt.move_pc_in_bound,

@@ -36,7 +36,7 @@ def spec_of(config: ChunkerConfig, experiment: ExperimentConfig) -> PolicySpec:
     state = Component(config.state, 2, "m", "world")
     step = Component("step", 2, config.unit, "world")
     return PolicySpec(
-        cameras=(CameraSpec(config.camera, config.side, config.side, config.depth),),
+        camera_specs=(CameraSpec(config.camera, config.side, config.side, config.depth),),
         language=LanguageSpec(experiment.language.encoder, 4, 8) if config.language else None,
         state=(state, TIME) if config.time else (state,),
         action=ActionSpec(config.mode, (step,), CHUNK, config.rate),

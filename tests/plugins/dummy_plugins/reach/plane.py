@@ -26,7 +26,7 @@ def spec(task: str, image_size: int) -> EnvSpec:
     """What episodes of a task give and take; the camera has a limit."""
     image_size = min(image_size, MOST_PIXELS)
     return EnvSpec(
-        cameras=(CameraSpec(CAMERA, image_size, image_size, depth=False),),
+        camera_specs=(CameraSpec(CAMERA, image_size, image_size, depth=False),),
         state=(POSITION,),
         actions=(dataclasses.replace(RAW, rate=None) if task == BY_MOTIONS else RAW,),
         episode_length=EPISODE_LENGTH,
