@@ -149,6 +149,11 @@ class EnvSpec:
     success_threshold: float = 1.0
     instructions: bool = True
 
+    @property
+    def cameras(self) -> tuple[str, ...]:
+        """Names of the cameras."""
+        return tuple(camera.name for camera in self.camera_specs)
+
 
 def square_cameras(names: Sequence[str], side: int, *, depth: bool) -> tuple[CameraSpec, ...]:
     """Cameras of equal, square images."""

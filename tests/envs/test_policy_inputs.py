@@ -153,4 +153,4 @@ def test_a_camera_that_is_absent_is_named() -> None:
 
 
 def test_any_size_can_be_fixed() -> None:
-    assert [camera.height for camera in spec(0, 8).sized(5).cameras] == [5, 8]
+    assert [camera.height for camera in spec(0, 8).sized(5).camera_specs] == [5, 8]
