@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -57,20 +59,17 @@ class Replayer:
         return ActionChunk(values[None, None], valid, self.spec.action.mode)
 
 
+def one_episode(folder: Path, **more: Any) -> EvaluationOptions:
+    options = EvaluationOptions(folder, tasks=(TASK,), backend="embedded", seed=SEED)
+    return dataclasses.replace(options, eval_episodes=1, device="cpu", **more)
+
+
 @pytest.mark.parametrize("action", [EE_POSE, EE_DELTA], ids=lambda action: action.mode)
 def test_dense_actions_solve_their_episode_and_are_filmed(
     tmp_path: Path, action: ActionSpec
 ) -> None:
     session = Replayer(action)
-    options = EvaluationOptions(
-        tmp_path,
-        tasks=(TASK,),
-        backend="embedded",
-        seed=SEED,
-        eval_episodes=1,
-        save_video=1,
-        device="cpu",
-    )
+    options = one_episode(tmp_path, save_video=1)
     outcome = evaluate(options, targets=[session_target("replayer", session)])
     folder = tmp_path / "eval/none/replayer"
     (row,) = read_rows(folder)
@@ -95,15 +94,6 @@ def test_each_checkpoint_is_loaded_once(tmp_path: Path, monkeypatch: pytest.Monk
 
     names = [f"model_{number}" for number in range(program.KEPT)]
     monkeypatch.setattr(program, "find_targets", lambda *_: [target(name) for name in names])
-    options = EvaluationOptions(
-        tmp_path,
-        tasks=(TASK,),
-        backend="embedded",
-        seed=SEED,
-        eval_episodes=1,
-        episode_length=1,
-        workers=1,
-        device="cpu",
-    )
+    options = one_episode(tmp_path, episode_length=1, workers=1)
     assert list(evaluate(options).rates) == names
     assert sorted(loaded) == names, "checked and then used, but read once"

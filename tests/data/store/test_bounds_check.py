@@ -20,30 +20,17 @@ from sam2act.data.store.bounds_check import (
     keep_points_inside,
     seeing_cameras,
 )
-from sam2act.data.store.builder import ensure_store
 from sam2act.data.store.checks import keep_targets_inside
 from sam2act.data.store.request import StoreRequest
 from sam2act.data.store.store import KeyframeStore
 from sam2act.data.store.task_store import StoreError
 from sam2act.geometry.cameras import decode_depth, unproject
 from sam2act.geometry.scene_bounds import SceneBounds
-from tests.data.synthetic_demos import CAMERAS, IMAGE_SIZE, SCENE_CENTRE, write_synthetic_task
+from tests.data.store.small_store import TASK, build
+from tests.data.synthetic_demos import CAMERAS, IMAGE_SIZE, SCENE_CENTRE
 
-TASK = "open_drawer"
 BOUNDS = (-0.3, -0.5, 0.6, 0.7, 0.5, 1.6)
 ELSEWHERE = (5.0, 5.0, 5.0, 6.0, 6.0, 6.0)
-
-
-@pytest.fixture
-def request_(tmp_path: Path) -> StoreRequest:
-    write_synthetic_task(tmp_path / "demos", task=TASK, episodes=3)
-    return StoreRequest(
-        tmp_path / "demos", tmp_path / "store", demo=3, cameras=CAMERAS, image_size=IMAGE_SIZE
-    )
-
-
-def _build(request: StoreRequest, **options) -> KeyframeStore:
-    return ensure_store(request, [TASK], progress=False, **options)
 
 
 def _change_cameras(request: StoreRequest, episode: int, frames, change) -> None:
@@ -127,7 +114,7 @@ def _clouds(depth_code: np.ndarray, calibration: CameraArrays) -> torch.Tensor:
 
 
 def test_a_single_point_inside_is_found_wherever_it_lies(request_: StoreRequest) -> None:
-    depth_code, calibration = _stored(_build(request_))
+    depth_code, calibration = _stored(build(request_))
     clouds = _clouds(depth_code, calibration)
     random = np.random.default_rng(0)
     for _ in range(30):
@@ -140,7 +127,7 @@ def test_a_single_point_inside_is_found_wherever_it_lies(request_: StoreRequest)
 
 
 def test_frames_without_finite_points(request_: StoreRequest) -> None:
-    depth_code, calibration = _stored(_build(request_))
+    depth_code, calibration = _stored(build(request_))
     assert not len(frames_without_points(depth_code, calibration))
     calibration = CameraArrays(*(part.copy() for part in calibration))
     calibration.depth_range[2, :, 1] = np.nan
@@ -151,7 +138,7 @@ def test_frames_without_finite_points(request_: StoreRequest) -> None:
 
 
 def test_every_camera_is_looked_at(request_: StoreRequest) -> None:
-    depth_code, calibration = _stored(_build(request_))
+    depth_code, calibration = _stored(build(request_))
     depth_code = depth_code.copy()
     depth_code[3, 1] = 0  # nothing measured
     depth_code[5, 0] = 0
@@ -180,7 +167,7 @@ BROKEN_CALIBRATION = {
 def test_broken_calibration_stops_the_build(request_: StoreRequest, change) -> None:
     _change_cameras(request_, 1, [10], change)
     with pytest.raises(DemoError, match=BROKEN_CALIBRATION[change]) as raised:
-        _build(request_)
+        build(request_)
     message = str(raised.value)
     assert "(frame 10, camera front; " in message and "--skip-bad-episodes" in message
     assert "episode1/low_dim_obs.pkl" in message and "take the camera out" in message
@@ -189,7 +176,7 @@ def test_broken_calibration_stops_the_build(request_: StoreRequest, change) -> N
 
 def test_far_principal_points_are_reported_per_camera(request_: StoreRequest, caplog) -> None:
     _change_cameras(request_, 1, range(30), _shift)
-    _build(request_)
+    build(request_)
     for camera in CAMERAS:
         assert f"episode 1, frame 0, camera {camera}" in caplog.text
     assert "near the middle of the picture" in caplog.text and "got 6" in caplog.text
@@ -199,7 +186,7 @@ def test_empty_cloud_stops_the_build(request_: StoreRequest) -> None:
     for camera in CAMERAS:
         _blind(request_, camera, [10])
     with pytest.raises(DemoError) as raised:
-        _build(request_)
+        build(request_)
     message = str(raised.value)
     assert "frame 10 has an empty cloud" in message and "record the episode again" in message
     assert "--skip-bad-episodes" in message
@@ -210,7 +197,7 @@ def test_empty_cloud_stops_the_build(request_: StoreRequest) -> None:
 
 def test_episode_with_an_empty_cloud_can_be_skipped(request_: StoreRequest, caplog) -> None:
     _change_cameras(request_, 1, [10], _break_far)
-    store = _build(request_, skip_bad_episodes=True)
+    store = build(request_, skip_bad_episodes=True)
     assert set(store.table["episode"]) == {0, 2}
     assert "episode 1 was left out" in caplog.text and "depth_range" in caplog.text
 
@@ -219,32 +206,32 @@ def test_episode_with_an_empty_cloud_can_be_skipped(request_: StoreRequest, capl
 def test_dead_camera_stops_the_build(request_: StoreRequest, code: int) -> None:
     _blind(request_, "wrist", range(30), code=code)
     with pytest.raises(DemoError, match=r"episode1: camera wrist has the same depth .*cameras"):
-        _build(request_)
+        build(request_)
 
 
 def test_camera_that_fails_at_times_is_reported(request_: StoreRequest, caplog) -> None:
     _blind(request_, "wrist", [0, 10])
     _blind(request_, "front", range(30), kind="rgb")
-    assert len(_build(request_).valid)
+    assert len(build(request_).valid)
     assert "camera wrist has the same depth in every pixel of 2 of 5 used frames" in caplog.text
     assert "all colour pictures of camera front are black" in caplog.text
 
 
 def test_frames_that_are_never_shown_may_be_empty(request_: StoreRequest) -> None:
     _change_cameras(request_, 1, [11], _break_far)
-    assert len(_build(request_).valid)
+    assert len(build(request_).valid)
 
 
 # ------------------------------------------------------------------------------ against bounds
 def test_store_inside_the_bounds_is_returned_as_it_is(request_: StoreRequest) -> None:
-    store = _build(request_)
+    store = build(request_)
     assert keep_points_inside(store, BOUNDS) is store
 
 
 def test_frame_outside_the_bounds_is_named(request_: StoreRequest) -> None:
     _change_cameras(request_, 2, [12, 20], _move_away)
     with pytest.raises(StoreError) as raised:
-        keep_points_inside(_build(request_), BOUNDS)
+        keep_points_inside(build(request_), BOUNDS)
     message = str(raised.value)
     for part in (
         TASK,
@@ -263,7 +250,7 @@ def test_camera_that_never_shows_the_workspace_is_named(request_: StoreRequest) 
             _move_away(misc, camera)
 
     _change_cameras(request_, 2, range(30), move_wrist)
-    store = _build(request_)
+    store = build(request_)
     for _ in range(2):  # the second time from memory
         with pytest.raises(StoreError, match="episode 2, camera wrist has no point.*lie between"):
             keep_points_inside(store, BOUNDS)
@@ -280,7 +267,7 @@ def _move_target(request: StoreRequest, episode: int, frame: int, position) -> N
 
 def test_targets_far_outside_the_bounds_are_refused(request_: StoreRequest) -> None:
     _move_target(request_, 1, 17, (150.0, 0.0, 900.0))  # millimetres
-    store = _build(request_)
+    store = build(request_)
     with pytest.raises(StoreError, match=r"the target \[150.* episode 1, frame 17 lies outside"):
         keep_targets_inside(store, BOUNDS)
     rest = keep_targets_inside(store, BOUNDS, skip_bad_episodes=True)
@@ -288,24 +275,24 @@ def test_targets_far_outside_the_bounds_are_refused(request_: StoreRequest) -> N
 
 
 def test_targets_at_the_border_are_reported(request_: StoreRequest, caplog) -> None:
-    store = _build(request_)
+    store = build(request_)
     assert keep_targets_inside(store, BOUNDS) is store and "outside" not in caplog.text
     _move_target(request_, 1, 17, (0.2, 0.55, 1.0))
-    store = _build(request_)
+    store = build(request_)
     assert keep_targets_inside(store, BOUNDS) is store
     assert "episode 1, frame 17 lies outside scene_bounds" in caplog.text
 
 
 def test_episodes_that_are_not_used_do_not_matter(request_: StoreRequest) -> None:
     _change_cameras(request_, 2, [12], _move_away)
-    _build(request_)
+    build(request_)
     part = KeyframeStore.open(request_.store_folder, "train", [TASK], episodes=(0, 1))
     assert keep_points_inside(part, BOUNDS) is part
 
 
 def test_episodes_outside_the_bounds_can_be_skipped(request_: StoreRequest, caplog) -> None:
     _change_cameras(request_, 1, [12], _move_away)
-    store = _build(request_)
+    store = build(request_)
     rest = keep_points_inside(store, BOUNDS, skip_bad_episodes=True)
     assert set(rest.table["episode"]) == {0, 2} and set(store.table["episode"]) == {0, 1, 2}
     assert "episode 1 was left out: frames [12] and cameras []" in caplog.text
@@ -318,7 +305,7 @@ def test_episodes_outside_the_bounds_can_be_skipped(request_: StoreRequest, capl
 
 def test_bounds_that_no_episode_fits_are_an_error(request_: StoreRequest) -> None:
     with pytest.raises(StoreError, match="scene_bounds"):
-        keep_points_inside(_build(request_), ELSEWHERE, skip_bad_episodes=True)
+        keep_points_inside(build(request_), ELSEWHERE, skip_bad_episodes=True)
 
 
 def test_checks_are_remembered_until_the_store_changes(request_: StoreRequest, monkeypatch) -> None:
@@ -334,16 +321,16 @@ def test_checks_are_remembered_until_the_store_changes(request_: StoreRequest, m
             assert bounds == ELSEWHERE
         return len(calls) - before
 
-    store = _build(request_)
+    store = build(request_)
     build_calls = [count(store, b) for b in (BOUNDS, BOUNDS, ELSEWHERE, ELSEWHERE, BOUNDS)]
     assert build_calls == [1, 0, 1, 0, 0]
     _change_cameras(request_, 2, [12], _move_away)
     with pytest.raises(StoreError, match="episode 2, frame 12"):
-        keep_points_inside(_build(request_), BOUNDS)
+        keep_points_inside(build(request_), BOUNDS)
     memory = request_.folder(TASK) / bounds_check.MEMORY_FILE
     memory.write_text("{")
     with pytest.raises(StoreError, match="episode 2, frame 12"):
-        keep_points_inside(_build(request_), BOUNDS)
+        keep_points_inside(build(request_), BOUNDS)
     assert {path.name for path in memory.parent.iterdir()} == {
         *("frames.u8", "arrays.safetensors", "index.json", bounds_check.MEMORY_FILE)
     }
@@ -353,7 +340,7 @@ def test_check_works_where_nothing_can_be_saved(request_: StoreRequest, monkeypa
     def refuse(*_args, **_options) -> None:
         raise PermissionError("read-only")
 
-    store = _build(request_)
+    store = build(request_)
     monkeypatch.setattr(Path, "write_text", refuse)
     assert keep_points_inside(store, BOUNDS) is store
     with pytest.raises(StoreError):

@@ -20,13 +20,7 @@ from tests.data.store.small_store import (
     built_at,
     episode_folder,
     siblings,
-    small_request,
 )
-
-
-@pytest.fixture
-def request_(tmp_path: Path) -> StoreRequest:
-    return small_request(tmp_path)
 
 
 @pytest.mark.parametrize("tasks", [["close_drawer"], [TASK, "close_drawer"]])

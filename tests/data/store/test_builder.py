@@ -19,7 +19,6 @@ from tests.data.store.small_store import (
     TASK,
     build,
     episode_folder,
-    small_request,
 )
 from tests.data.synthetic_demos import (
     CAMERAS,
@@ -27,11 +26,6 @@ from tests.data.synthetic_demos import (
     write_synthetic_demo,
     write_synthetic_task,
 )
-
-
-@pytest.fixture
-def request_(tmp_path: Path) -> StoreRequest:
-    return small_request(tmp_path)
 
 
 def test_images_and_calibration_are_those_of_the_shown_frame(request_: StoreRequest) -> None:

@@ -19,14 +19,9 @@ from sam2act.data.store.builder import ensure_tasks, open_store, open_tasks, reb
 from sam2act.data.store.request import StoreRequest
 from sam2act.data.store.store import KeyframeStore
 from sam2act.data.store.task_store import FormatError, StoreError, TaskStore, read_index
-from tests.data.store.small_store import TASK, build, built_at, episode_folder, small_request
+from tests.data.store.small_store import TASK, build, built_at, episode_folder
 from tests.data.synthetic_demos import write_synthetic_task
 from tests.data.toy_source import EPISODES, LENGTH, SIDE, ToySource
-
-
-@pytest.fixture
-def request_(tmp_path: Path) -> StoreRequest:
-    return small_request(tmp_path)
 
 
 @pytest.fixture

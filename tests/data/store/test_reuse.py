@@ -21,7 +21,6 @@ from tests.data.store.small_store import (
     build,
     built_at,
     episode_folder,
-    small_request,
 )
 from tests.data.synthetic_demos import (
     CAMERAS,
@@ -29,11 +28,6 @@ from tests.data.synthetic_demos import (
     write_synthetic_demo,
     write_synthetic_task,
 )
-
-
-@pytest.fixture
-def request_(tmp_path: Path) -> StoreRequest:
-    return small_request(tmp_path)
 
 
 def test_unchanged_demos_are_reused(request_: StoreRequest) -> None:
