@@ -188,3 +188,16 @@ def test_single_samples_are_legal_for_a_policy_without_batch_statistics(tmp_path
     batch = window_batch(3, rows=1)
     batch.valid[:] = True
     assert trainer.update(iter([batch])).total.isfinite()
+
+
+def test_a_continued_run_takes_back_the_statistics_of_its_transforms(tmp_path: Path) -> None:
+    first = build(tmp_path / "first", "transforms normalise_state")
+    first.bundle.transforms.fit_all(lambda: batches(0, 3))
+    second = build(tmp_path / "second", "transforms normalise_state")
+    assert second.bundle.transforms.needs_fit
+    second.checkpointer.resume(first.checkpointer.content(0))
+    assert not second.bundle.transforms.needs_fit, "it would be fitted again to other data"
+    seen = window_batch(7).observed
+    mine, theirs = (trainer.bundle.transforms.observation(seen) for trainer in (second, first))
+    assert torch.equal(mine.proprioception, theirs.proprioception)
+    assert not torch.equal(mine.proprioception, seen.proprioception)
