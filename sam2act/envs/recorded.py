@@ -18,6 +18,7 @@ from sam2act.core.specs import (
 from sam2act.data.rlbench.types import Demo
 from sam2act.envs.base import CAMERAS, EnvConfig, offered_cameras
 
+_OLDEST = {"scene_version": 1}  # what demos that do not say it have
 RLBENCH = "rlbench"  # whose demos do not say where they come from
 
 
@@ -48,7 +49,7 @@ def check_origin(demo: Demo, here: Mapping[str, Any]) -> None:
     """
     recorded = recorded_origin(demo)
     for key, wanted in here.items():
-        found = recorded.get(key, "unknown")
+        found = recorded.get(key, _OLDEST.get(key, "unknown"))
         if found != wanted:
             raise ValueError(
                 f"this demo was recorded with {key} {found}, but this environment has {wanted}: "
@@ -58,6 +59,11 @@ def check_origin(demo: Demo, here: Mapping[str, Any]) -> None:
 
 def _way_on(key: str, found: Any) -> str:
     """What helps against a difference in `key`; empty where nothing does."""
+    if key == "scene_version":
+        return (
+            "; the layout of the task has changed since: record demos again (sam2act demos); "
+            "training still takes the old ones"
+        )
     if key != "perturbations" or not isinstance(found, list | tuple) or not found:
         return ""
     return f"; --perturb {' '.join(found)} perturbs the environment in the same way"

@@ -13,7 +13,7 @@ from sam2act.core.errors import ConfigError, MissingSimulatorError
 from sam2act.core.specs import EnvSpec
 from sam2act.data.rlbench.types import Demo
 from sam2act.envs.base import Env, EnvConfig
-from sam2act.envs.embedded.options import CONTROLS, Options
+from sam2act.envs.embedded.options import CONTROLS, SCENE_VERSION, Options
 from sam2act.envs.recorded import check_origin, plain_seed, recorded_spec
 
 __all__ = ["Options"]
@@ -93,8 +93,8 @@ def variation_count(task: str) -> int:
 
 def check_demo(demo: Demo, task: str, *, exact: bool) -> None:
     """Make sure that the scene of a recorded demo can be restored; see `registry.RestoresDemos`."""
-    perturbations: dict[str, list[str]] = {"perturbations": []} if exact else {}
-    check_origin(demo, {"backend": "embedded", "task": task} | perturbations)
+    here = {"backend": "embedded", "task": task, "scene_version": SCENE_VERSION}
+    check_origin(demo, here | ({"perturbations": []} if exact else {}))
     plain_seed(demo.random_seed)
 
 

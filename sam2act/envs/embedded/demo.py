@@ -12,6 +12,8 @@ from sam2act.data.rlbench.types import Demo, RecordedObservation
 from sam2act.envs.base import IMAGE_POLICIES, InvalidActionError, NoWaypointsError, ScriptError
 from sam2act.envs.embedded.episode import EpisodeRunner
 
+_PATIENCE = 10  # frames after the script within which the task may still become solved
+
 
 class _Snapshot(NamedTuple):
     """What an image of a past frame needs."""
@@ -87,10 +89,10 @@ def _run_script(env: EpisodeRunner, recorder: _Recorder) -> None:
             env.announce(waypoint.ignore_collisions)
             recorder()
         try:
-            env.execute(waypoint.action, stop_on_success=False)
+            env.execute(waypoint.action, stop_on_success=False, opening=waypoint.opening)
         except InvalidActionError as error:
             raise ScriptError(f"waypoint {number} cannot be reached: {error}") from error
     if number < 0:
         raise NoWaypointsError(f"{env.task_name}: the script has no waypoints")
-    if not env.task.success(env.scene):
+    if not env.wait_for_success(_PATIENCE):
         raise ScriptError("the script ran through, but the task is not solved")

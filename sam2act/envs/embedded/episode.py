@@ -29,9 +29,10 @@ from sam2act.envs.base import (
 from sam2act.envs.embedded.kit.scene import Scene
 from sam2act.envs.embedded.kit.task import Task, TaskOptions
 from sam2act.envs.embedded.kit.workspace import WORKSPACE_HIGH, WORKSPACE_LOW, model_text
-from sam2act.envs.embedded.options import CONTROLS, Options
+from sam2act.envs.embedded.options import CONTROLS, SCENE_VERSION, Options
 from sam2act.envs.embedded.perturbations import distractors
 from sam2act.envs.embedded.perturbations import factors as perturbations
+from sam2act.envs.embedded.robot import panda
 from sam2act.envs.embedded.robot.kinematics import Pose
 from sam2act.envs.embedded.robot.planner import JointPath, Planner, time_path
 from sam2act.envs.embedded.robot.robot import Robot
@@ -41,7 +42,7 @@ from sam2act.envs.embedded.sensors.observations import Observer
 from sam2act.envs.embedded.tasks import task_class
 
 logger = logging.getLogger(__name__)
-RESET_TRIES = 5
+RESET_TRIES = 40
 _SETTLE_AT_RESET = 10  # frames
 _SETTLE_AFTER_MOTION = 6  # frames at most
 _CLOSING_FRAMES = (4, 14)  # least and most
@@ -95,10 +96,11 @@ class EpisodeRunner:
         self._pristine = copy.copy(self.model)
         self.data = mujoco.MjData(self.model)
         self.robot = Robot(self.model, self.data)
-        self.planner = Planner(self.model)
+        self.planner = Planner(self.model, self.task.no_obstacles())
         self.camera = RayCamera(self.model, config.image_size)
-        self.scene = Scene(self.model, self.data, self.robot)
-        self.observer = Observer(config, self.model, self.robot, self.camera, self.origin())
+        frames = self.task.frames(self.model, self.data)
+        self.scene = Scene(self.model, self.data, self.robot, frames)
+        self.observer = Observer(config, self.model, self.robot, self.camera, self.origin(), frames)
         self._build = build
 
     def origin(self) -> dict[str, Any]:
@@ -107,6 +109,7 @@ class EpisodeRunner:
             "backend": self.backend,
             "task": self.task_name,
             "perturbations": list(self._factors),
+            "scene_version": SCENE_VERSION,
         }
 
     def variation_count(self) -> int:
@@ -119,7 +122,7 @@ class EpisodeRunner:
 
         Raises:
             ValueError: there is no such variation, or the seed is negative.
-            BoundaryError, WaypointError: no usable scene was found in five tries.
+            BoundaryError, WaypointError: no usable scene was found in 40 tries.
         """
         if not 0 <= variation < self.variation_count():
             raise ValueError(
@@ -153,6 +156,7 @@ class EpisodeRunner:
             self.scene.begin(random)
             try:
                 self.instructions = self.task.init_episode(self.scene, variation)
+                self.task.place_scene(self.scene)
                 mujoco.mj_forward(self.model, self.data)
                 self._check_waypoints()
                 return
@@ -175,8 +179,15 @@ class EpisodeRunner:
         mujoco.mj_forward(self.model, self.data)
 
     # --------------------------------------------------------------------------- actions
-    def execute(self, action: np.ndarray, *, stop_on_success: bool) -> dict[str, Any]:
+    def execute(
+        self, action: np.ndarray, *, stop_on_success: bool, opening: float | None = None
+    ) -> dict[str, Any]:
         """Plan, move, actuate the gripper; the `info` of a `StepResult`.
+
+        Args:
+            action: (9,) of the mode `keyframe_pose`.
+            stop_on_success: end the motion as soon as the task is solved.
+            opening: 0 to 1, how far the fingers open afterwards; None = as `action` says.
 
         Raises:
             InvalidActionError: wrong form, no path, or outside the workspace with `clip_targets`
@@ -190,7 +201,7 @@ class EpisodeRunner:
         planned = time.perf_counter()
         self._ignore_collisions = ignore_collisions
         frames = self._follow(path, stop_on_success)
-        self._actuate_gripper(closed=bool(action[7] <= 0.5))
+        self._actuate_gripper(float(action[7] > 0.5) if opening is None else opening)
         return self._info(path.kind, frames, started, planned)
 
     def execute_frame(self, action: np.ndarray, spec: ActionSpec) -> dict[str, Any]:
@@ -217,7 +228,7 @@ class EpisodeRunner:
         wanted = target_of(action, spec, arm.tip(held))
         target = next_joints(arm, held, Pose(self._inside(wanted.position), wanted.matrix))
         planned = time.perf_counter()
-        frames = self._actuate_gripper(closed=not spec.is_open(action), target=target)
+        frames = self._actuate_gripper(float(spec.is_open(action)), target=target)
         if not frames:
             self._advance(target)
             self._record()
@@ -280,29 +291,40 @@ class EpisodeRunner:
         self._record()
         return frames + 1
 
-    def _actuate_gripper(self, *, closed: bool, target: np.ndarray | None = None) -> int:
+    def _actuate_gripper(self, opening: float, target: np.ndarray | None = None) -> int:
         """Close or open, where that is a change; the number of frames of 0.05 s it took.
 
+        As published, things are attached before the fingers close and released before they open.
         It counts as one recorded frame. In the first one the arm moves to `target` (7,) radians.
         """
+        closed = opening <= panda.OPEN_COMMAND
         if closed == self.robot.is_closed:
             return 0
         released = [] if closed else self.robot.release()
-        self.robot.command_fingers(closed=closed)
+        if closed:
+            self.robot.grasp(self.task.graspable)
+        self.robot.command_fingers(opening)
         least, most = _CLOSING_FRAMES
         for frame in range(most):
             self._advance(target if frame == 0 else None)
             if frame + 1 >= least and self.robot.fingers_are_at_rest():
                 break
-        if closed:
-            self.robot.grasp(self.task.graspable)
-        else:
+        if not closed:
             for _ in range(_SETTLE_AFTER_OPENING):
                 self._advance()
             for name in released:
                 self.task.released(self.scene, name)
         self._record()
         return frame + 1 + (0 if closed else _SETTLE_AFTER_OPENING)
+
+    def wait_for_success(self, frames: int) -> bool:
+        """Let at most `frames` frames pass until the task is solved; whether it is."""
+        for _ in range(frames):
+            if self.task.success(self.scene):
+                return True
+            self._advance()
+            self._record()
+        return self.task.success(self.scene)
 
     def _advance(self, target: np.ndarray | None = None) -> None:
         self.robot.advance(target)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from sam2act.core.actions import EE_DELTA, EE_POSE, KEYFRAME_POSE
 
+# Grows when scenes change, so that demos of older ones are not taken for today's.
+SCENE_VERSION = 2
 CONTROLS = (KEYFRAME_POSE, EE_POSE, EE_DELTA)
 
 

@@ -12,6 +12,8 @@ from xml.sax.saxutils import quoteattr
 
 import numpy as np
 
+HIDDEN_GROUP, SENSOR_GROUP = 3, 4  # of geoms that cameras do not see
+
 Vector = Sequence[float] | np.ndarray
 Color = Sequence[float]
 

@@ -10,6 +10,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from sam2act.envs.base import BoundaryError
+from sam2act.envs.embedded.kit.frames import Frames
 from sam2act.envs.embedded.kit.mjcf import Vector
 from sam2act.envs.embedded.kit.workspace import TABLE_HEIGHT
 from sam2act.envs.embedded.robot.robot import Robot
@@ -38,12 +39,25 @@ class Zone:
 class Scene:
     """What tasks may see and change.
 
+    Args:
+        model: the compiled scene.
+        data: its state.
+        robot: the arm in it.
+        frames: the tree of a published scene, or None.
+
     Attributes:
         random: the episode's generator; everything random is drawn from it.
     """
 
-    def __init__(self, model: mujoco.MjModel, data: mujoco.MjData, robot: Robot) -> None:
+    def __init__(
+        self,
+        model: mujoco.MjModel,
+        data: mujoco.MjData,
+        robot: Robot,
+        frames: Frames | None = None,
+    ) -> None:
         self.model, self.data, self.robot = model, data, robot
+        self._frames = frames
         self.random = np.random.default_rng(0)
         self._occupied: list[tuple[np.ndarray, float]] = []
 
@@ -51,6 +65,14 @@ class Scene:
         """Start an episode: nothing has been spawned yet."""
         self.random = random
         self._occupied = []
+        if self._frames is not None:
+            self._frames.reset()
+
+    @property
+    def frames(self) -> Frames:
+        """The tree of the published scene."""
+        assert self._frames is not None, "this task has no published scene"
+        return self._frames
 
     # --------------------------------------------------------------------------- looking
     def position(self, body: str) -> np.ndarray:
@@ -79,6 +101,10 @@ class Scene:
         offset = self.position(body) - self.position(zone.body)
         local = self.matrix(zone.body).T @ offset - np.asarray(zone.center)
         return bool((np.abs(local) <= zone.half).all())
+
+    def detects(self, sensor: str, shape: str) -> bool:
+        """Whether any part of a shape lies in the volume of a proximity sensor."""
+        return self.frames.touches(sensor, shape)
 
     def is_grasped(self, body: str) -> bool:
         """Whether the gripper holds `body`."""

@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
+import mujoco
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from sam2act.envs.embedded.kit.frames import Frames
 from sam2act.envs.embedded.kit.mjcf import Fragment, Vector
 from sam2act.envs.embedded.kit.scene import Scene
 
@@ -23,11 +25,14 @@ class Waypoint:
         pose: (7,) position in metres and quaternion xyzw of the tip, world frame.
         gripper_open: state of the gripper after the motion.
         ignore_collisions: whether the way there may touch things.
+        opening: 0 to 1, how far demonstrations open the fingers after the motion; None = all the
+            way, or not at all. Actions only know open and closed.
     """
 
     pose: np.ndarray
     gripper_open: bool
     ignore_collisions: bool = True
+    opening: float | None = None
 
     @property
     def action(self) -> np.ndarray:
@@ -60,7 +65,7 @@ class Task:
 
     Class attributes:
         variations: their number.
-        graspable: bodies that the closing gripper attaches when both pads touch them.
+        graspable: bodies that the closing gripper attaches when its sensor sees them.
         manipulated: bodies or geoms that perturbations of the manipulated object change.
         receivers: the same for the receiver object; empty where there is none.
         told_by_looks: bodies or geoms that instructions tell from others by colour or print;
@@ -97,6 +102,21 @@ class Task:
             WaypointError: the script could not do it in this scene; another one is sampled.
         """
         raise NotImplementedError
+
+    def frames(self, model: mujoco.MjModel, data: mujoco.MjData) -> Frames | None:
+        """The tree of the published scene; None where there is none."""
+        return None
+
+    def place_scene(self, scene: Scene) -> None:
+        """Called after `init_episode`: put the whole scene somewhere.
+
+        Raises:
+            BoundaryError: it does not fit.
+        """
+
+    def no_obstacles(self) -> list[str]:
+        """Bodies that planned motions need not avoid."""
+        return []
 
     def step(self, scene: Scene) -> None:
         """Called after every frame: latches, colours, catches."""

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sam2act.envs.embedded.kit.mjcf import body, box, capsule, cylinder, element
+from sam2act.envs.embedded.kit.mjcf import SENSOR_GROUP, body, box, capsule, cylinder, element
 
 NUM_JOINTS = 7
 BASE_POSITION = (-0.268, -0.008, 0.7476)  # metres
@@ -37,6 +37,8 @@ DAMPING = np.array([300, 300, 250, 250, 120, 120, 120], float)
 # Without it the servos lag behind a moving target by about four degrees at full speed.
 VELOCITY_FEED_FORWARD = DAMPING / STIFFNESS
 FINGER_JOINTS = ("finger_left_joint", "finger_right_joint")
+OPEN_COMMAND = 0.9  # fraction of the travel above which a command counts as open
+SENSOR = "hand_sensor"  # what lies in it is attached when the gripper closes
 PADS = ("pad_left", "pad_right")
 ROBOT_BODIES = (
     "panda_base",
@@ -186,6 +188,14 @@ def _hand() -> str:
         box((0.026, 0.058, 0.016), GREY, pos=(0, -0.014, -0.022), class_="visual"),
         box((0.0095, 0.092, 0.002), BLACK, pos=(0, 0, 0.060), class_="visual"),
         element("site", name="tip", pos=(0, 0, TIP_OFFSET), size=0.004, rgba=(1, 0, 0, 0)),
+        box(
+            (0.0095, 0.030, 0.014),
+            (0, 1, 0),
+            pos=(0, 0, TIP_OFFSET - 0.011),
+            name=SENSOR,
+            class_="visual",
+            group=SENSOR_GROUP,
+        ),
         _finger("left", 1),
         _finger("right", -1),
         pos=(0, 0, 0.107),

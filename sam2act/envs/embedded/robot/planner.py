@@ -39,13 +39,17 @@ class Planner:
 
     Args:
         model: the scene; shapes are copied once, poses at every plan.
+        no_obstacles: names of bodies that motions need not avoid.
 
     Attributes:
         arm: kinematics on that copy.
     """
 
-    def __init__(self, model: mujoco.MjModel) -> None:
+    def __init__(self, model: mujoco.MjModel, no_obstacles: Sequence[str] = ()) -> None:
         self._model = copy.copy(model)
+        for name in no_obstacles:
+            geoms = self._model.geom_bodyid == self._model.body(name).id
+            self._model.geom_contype[geoms] = self._model.geom_conaffinity[geoms] = 0
         self._model.geom_margin[:] = DETECTION_MARGIN
         self._data = mujoco.MjData(self._model)
         self.arm = Arm(self._model, self._data)

@@ -35,6 +35,9 @@ class Robot:
         self._model, self._data = model, data
         self._tip = model.site("tip").id
         self._hand = model.body("hand").id
+        self._sensor = model.geom(panda.SENSOR).id
+        self._robot = np.zeros(model.nbody, bool)
+        self._robot[[model.body(name).id for name in panda.ROBOT_BODIES]] = True
         self._pads = [model.geom(name).id for name in panda.PADS]
         self.reset()
 
@@ -77,16 +80,17 @@ class Robot:
         return bool(np.abs(self._data.qvel[_FINGERS]).max() < 1e-3)
 
     # ------------------------------------------------------------------------ gripper
-    def command_fingers(self, *, closed: bool) -> None:
-        """Tell the finger servos where to go; nothing moves yet."""
-        self.is_closed = closed
-        target = panda.FINGER_CLOSED_TARGET if closed else panda.FINGER_TRAVEL
+    def command_fingers(self, opening: float) -> None:
+        """Tell the finger servos how far to open, 0 to 1; nothing moves yet."""
+        self.is_closed = opening <= panda.OPEN_COMMAND
+        closed = panda.FINGER_CLOSED_TARGET
+        target = opening * panda.FINGER_TRAVEL if opening > 0 else closed
         self._data.ctrl[_FINGERS] = target
 
     def grasp(self, names: Iterable[str]) -> None:
-        """Attach every body of `names` that touches both finger pads."""
+        """Attach every body of `names` that the sensor of the hand sees."""
         for name in names:
-            if name not in self.grasps and self._touches_both_pads(name):
+            if name not in self.grasps and self._sees(name):
                 self._attach(name)
 
     def release(self) -> list[str]:
@@ -97,14 +101,23 @@ class Robot:
         self.grasps = {}
         return released
 
-    def _touches_both_pads(self, name: str) -> bool:
-        body = self._model.body(name).id
+    def touches_anything(self) -> bool:
+        """Whether any part of the arm touches something else where everything is now."""
+        mujoco.mj_forward(self._model, self._data)
         pairs = self._data.contact.geom[: self._data.ncon]
-        touched = set()
-        for first, second in _both_orders(pairs):
-            if first in self._pads and self._model.geom_bodyid[second] == body:
-                touched.add(first)
-        return len(touched) == len(self._pads)
+        ours = self._robot[self._model.geom_bodyid[pairs]]
+        close = self._data.contact.dist[: self._data.ncon] <= 0
+        return bool(((ours[:, 0] != ours[:, 1]) & close).any())
+
+    def _sees(self, name: str) -> bool:
+        """Whether any part of body `name` lies in the sensor between the fingers."""
+        body = self._model.body(name)
+        first, count = int(body.geomadr[0]), int(body.geomnum[0])
+        fromto = np.zeros((1, 6))
+        return any(
+            mujoco.mj_geomDistance(self._model, self._data, self._sensor, geom, 1.0, fromto) <= 0
+            for geom in range(first, first + count)
+        )
 
     def _attach(self, name: str) -> None:
         model, data = self._model, self._data
@@ -149,7 +162,3 @@ class Robot:
             "joint_velocities": self._data.qvel[_ARM].copy(),
             "joint_forces": self._data.qfrc_actuator[_ARM].copy(),
         }
-
-
-def _both_orders(pairs: np.ndarray) -> list[list[int]]:
-    return [*pairs.tolist(), *pairs[:, ::-1].tolist()]

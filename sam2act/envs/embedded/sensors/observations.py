@@ -11,6 +11,7 @@ from scipy.spatial.transform import Rotation
 
 from sam2act.data.rlbench.types import RecordedObservation
 from sam2act.envs.base import CAMERAS, EnvConfig
+from sam2act.envs.embedded.kit.frames import Frames
 from sam2act.envs.embedded.robot import panda
 from sam2act.envs.embedded.robot.robot import Robot
 from sam2act.envs.embedded.sensors.camera import RayCamera
@@ -27,6 +28,7 @@ class Observer:
         robot: the arm in it.
         camera: renders its images.
         origin: entries of `misc` that tell where an observation comes from.
+        frames: the tree of a published scene, or None.
     """
 
     def __init__(
@@ -36,7 +38,9 @@ class Observer:
         robot: Robot,
         camera: RayCamera,
         origin: Mapping[str, Any],
+        frames: Frames | None = None,
     ) -> None:
+        self._frames = frames
         self._config, self._model = config, model
         self._robot, self._camera = robot, camera
         self._origin = dict(origin)
@@ -73,7 +77,10 @@ class Observer:
             setattr(observation, f"{camera}_point_cloud", cloud)
 
     def _task_state(self, data: mujoco.MjData) -> np.ndarray:
-        """Position (3) and quaternion xyzw (4) of every body that is not part of the robot."""
+        """As published; without published scene position (3) and quaternion xyzw (4) of every body
+        that is not part of the robot."""
+        if self._frames is not None:
+            return self._frames.state()
         first = self._model.body(panda.ROBOT_BODIES[-1]).id + 1
         quaternions = np.roll(data.xquat[first:], -1, axis=1)
         return np.concatenate([data.xpos[first:], quaternions], axis=1).ravel()

@@ -1,10 +1,15 @@
-"""Tasks by name: `put_block_back` is the class `PutBlockBack` in `put_block_back.py`."""
+"""Tasks by name: `put_block_back` is the class `PutBlockBack` in `put_block_back.py`.
+
+`TASK@VARIANT` is a variant of a task with something changed on purpose, one of the classes in the
+mapping `VARIANTS` of the task's module.
+"""
 
 from __future__ import annotations
 
 import difflib
 import importlib
 import pkgutil
+from collections.abc import Mapping
 
 from sam2act.envs.embedded.kit.task import Task
 
@@ -20,12 +25,25 @@ def task_class(name: str) -> type[Task]:
     Raises:
         ValueError: there is no such task.
     """
-    names = task_names()
+    names = [*task_names(), *variant_names()]
     if name not in names:
         near = difflib.get_close_matches(name, names, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise ValueError(
             f"task {name!r} is not in the embedded simulator, which has {', '.join(names)}{hint}"
         )
+    name, _, variant = name.partition("@")
+    if variant:
+        return variants_of(name)[variant]
     module = importlib.import_module(f"{__name__}.{name}")
     return getattr(module, "".join(part.capitalize() for part in name.split("_")))
+
+
+def variant_names() -> list[str]:
+    """Every `TASK@VARIANT`, sorted."""
+    return [f"{name}@{variant}" for name in task_names() for variant in sorted(variants_of(name))]
+
+
+def variants_of(name: str) -> Mapping[str, type[Task]]:
+    """The variants of task `name`, by the part of their name after the @."""
+    return getattr(importlib.import_module(f"{__name__}.{name}"), "VARIANTS", {})

@@ -2,45 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import numpy as np
-
-from sam2act.envs.embedded.kit.memory_blocks import CENTER, MemoryBlocks
-from sam2act.envs.embedded.kit.mjcf import Fragment, grasp_weld
-from sam2act.envs.embedded.kit.parts import CUBE_HALF, button, cube, patch
+from sam2act.envs.embedded.kit.placing import Boundary
+from sam2act.envs.embedded.kit.published import PublishedTask
 from sam2act.envs.embedded.kit.scene import Scene
-from sam2act.envs.embedded.kit.task import LatchedConditions, Waypoint
-from sam2act.envs.embedded.kit.workspace import TABLE_HEIGHT
-
-PATCHES = tuple(np.array([x, y]) for x in (0.11, 0.39) for y in (-0.18, 0.18))
+from sam2act.envs.embedded.kit.task import LatchedConditions
 
 
-class PutBlockBack(MemoryBlocks):
-    """Variation v starts with the block on patch v."""
+class PutBlockBack(PublishedTask):
+    """Variation v starts with the block on patch v + 1."""
 
     variations = 4
     graspable = ("block",)
     manipulated = ("block",)
-    lookalikes = ("box",)
     receivers = tuple(f"target{number}" for number in range(1, 5))
-    slots = (*PATCHES, CENTER)
-
-    def fragment(self) -> Fragment:
-        """Four patches, a block and a button."""
-        patches = "".join(patch(name) for name in self.receivers)
-        return Fragment(patches + cube("block") + button(), grasp_weld("block"))
 
     def init_episode(self, scene: Scene, variation: int) -> list[str]:
-        """The button lies at a random place on one of the two sides."""
-        self.home = PATCHES[variation]
+        """The button lies at a random place, turned at random."""
+        frames = scene.frames
+        self.home = f"success{variation + 1}"
         self._done = LatchedConditions(3, ordered=self.options.strict_order)
-        for name, spot in zip(self.receivers, PATCHES, strict=True):
-            scene.place(name, (*spot, TABLE_HEIGHT))
-        scene.place("block", (*self.home, TABLE_HEIGHT + CUBE_HALF))
-        side = scene.random.choice([-1, 1])
-        button_spot = (scene.random.uniform(0.20, 0.30), side * scene.random.uniform(0.30, 0.36))
-        scene.place("button", (*button_spot, TABLE_HEIGHT))
+        boundary = Boundary(frames, ["boundary"], scene.random)
+        boundary.sample("push_buttons_target1", min_distance=0.05)
+        spot = frames.pose(f"target{variation + 1}")[:2, 3]
+        for name in ("block", "waypoint1", "waypoint10", "waypoint11"):
+            pose = frames.pose(name)
+            pose[:2, 3] = spot
+            frames.move(name, pose)
+        self._unpressed = scene.joint("target_button_joint1")
         return [
             "move the block on the color patch to the center, then press the button, and finally "
             "move the block back to where it was placed"
@@ -51,22 +39,11 @@ class PutBlockBack(MemoryBlocks):
 
         Quirk: in the published environment the order does not matter; with `strict_order` it does.
         """
+        pressed = abs(scene.joint("target_button_joint1") - self._unpressed) > 0.003
         self._done.update(
-            self.has_left(scene, "block", self.home),
-            self.is_at(scene, "block", CENTER),
-            self.is_pressed(scene),
+            not scene.detects(self.home, "block"), scene.detects("success0", "block"), pressed
         )
 
     def success(self, scene: Scene) -> bool:
-        """All three latched, and the block lies on its patch again, released."""
-        at_home = self.is_at(scene, "block", self.home)
-        return self._done.all_met and at_home and scene.holds_nothing
-
-    def waypoints(self, scene: Scene) -> Iterator[Waypoint]:
-        """Eleven keyframes."""
-        yield from self.pick(self.home)
-        yield from self.put(CENTER)
-        yield self.leave(CENTER)
-        yield from self.press(scene)
-        yield from self.pick(CENTER)
-        yield from self.put(self.home)
+        """All three latched, and the block is on its patch again, released."""
+        return self._done.all_met and scene.detects(self.home, "block") and scene.holds_nothing

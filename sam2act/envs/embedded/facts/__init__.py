@@ -1,0 +1,1 @@
+"""Facts of the published scenes, one JSON file per task; `kit.facts` reads them."""
