@@ -158,6 +158,14 @@ def demos_dir() -> Path:
     return folder
 
 
+def scenes_dir() -> Path:
+    """The folder with facts of published scenes, one JSON file per task; skips if absent."""
+    folder = Path(os.environ.get("SAM2ACT_SCENES_DIR") or REPOSITORY.parent / "shared" / "scenes")
+    if not folder.is_dir():
+        pytest.skip(f"no facts of scenes: {folder} is absent (set SAM2ACT_SCENES_DIR)")
+    return folder
+
+
 def golden_value(key: str, shape: tuple[int, ...], salt: str = "") -> np.ndarray | None:
     """The float32 value that golden files assume for state-dict entry `key`.
 

@@ -43,6 +43,9 @@ GROUPS: dict[str, dict[str, Command]] = {
         "compare-recordings": Command(
             "compare_recordings", "compare the embedded simulator with recorded RLBench demos"
         ),
+        "fidelity": Command(
+            "fidelity", "compare the embedded scenes with facts of the published ones"
+        ),
     },
     "files and installation": {
         "assets": Command("assets", "download public weights"),

@@ -132,7 +132,7 @@ def test_a_fault_of_the_program_keeps_its_traceback(fault: Exception) -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_wrong_option_ends_with_two(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    if COMMANDS[name].module == "compare_recordings":
+    if COMMANDS[name].module in ("compare_recordings", "fidelity"):
         pytest.importorskip("mujoco")
     module = import_module(f"sam2act.cli.{COMMANDS[name].module}")
     with pytest.raises(SystemExit) as ended:

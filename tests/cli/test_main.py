@@ -101,7 +101,7 @@ def test_every_command_has_help_under_its_name(
     name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["sam2act"])
-    if COMMANDS[name].module in ("compare_recordings", "demos", "play"):
+    if COMMANDS[name].module in ("compare_recordings", "demos", "fidelity", "play"):
         pytest.importorskip("mujoco")
     with pytest.raises(SystemExit) as ended:
         main([name, "--help"])

@@ -152,7 +152,7 @@ class EpisodeRunner:
     def _place_everything(self, variation: int, random: np.random.Generator) -> None:
         """Let the task build its scene; unusable ones are sampled again."""
         for attempt in range(RESET_TRIES):
-            self._restore()
+            self.restore()
             self.scene.begin(random)
             try:
                 self.instructions = self.task.init_episode(self.scene, variation)
@@ -170,12 +170,14 @@ class EpisodeRunner:
             if not self.planner.can_reach(self.data, Pose.from_array(waypoint.pose)):
                 raise WaypointError(f"{self.task_name}: waypoint {number} is out of reach")
 
-    def _restore(self) -> None:
+    def restore(self) -> None:
+        """Everything as it was compiled and loaded."""
         for name in _CHANGEABLE:
             getattr(self.model, name)[:] = getattr(self._pristine, name)
         mujoco.mj_resetData(self.model, self.data)
         self.robot.reset()
         self.camera.reset()
+        self.scene.begin(self.scene.random)
         mujoco.mj_forward(self.model, self.data)
 
     # --------------------------------------------------------------------------- actions
