@@ -15,7 +15,8 @@ DEVICE_HELP = (
     "GPUs, else auto; under torchrun every process takes its own (default: 0)"
 )
 TASKS_HELP = (
-    "task names, `all` for the 18 of RLBench, `memorybench` for its three; both together are 21"
+    "task names, `all` for the 18 of RLBench, `memorybench` for its three (both together are 21), "
+    "`colosseum` for its six, `colosseum_2` for those under its index 2"
 )
 
 

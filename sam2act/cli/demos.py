@@ -4,8 +4,10 @@
     sam2act demos --tasks put_block_back --episodes 100 --output data_memory/train
     sam2act demos --tasks memorybench --episodes 25 --seed 1 --output data_memory/test
     sam2act demos --tasks all memorybench --episodes 2 --output look --perturb table_color
+    sam2act demos --tasks colosseum_0 colosseum_8 --episodes 25 --output colosseum/test
 
-OUTPUT is the folder of one split: demos go to OUTPUT/<task>/all_variations/episodes/episode<i>.
+OUTPUT is the folder of one split: demos go to OUTPUT/<task>/all_variations/episodes/episode<i>,
+those under an index of The Colosseum to OUTPUT/<task>_<index>/variation0/episodes/episode<i>.
 Training looks for the split train in data_memory (tasks of MemoryBench) or data (other tasks).
 Beside them, OUTPUT/summary.json tells how many scripts succeeded and why others failed, and
 OUTPUT/<task>_contact_sheet.png shows a few episodes at their keyframes. The same command resumes an
@@ -28,6 +30,7 @@ from tqdm import tqdm
 
 from sam2act.cli.arguments import TASKS_HELP, ArgumentParser, positive_number
 from sam2act.cli.status import DONE, FAULT, run_command
+from sam2act.core.tasks import COLOSSEUM_INDICES, COLOSSEUM_TASKS, has_index
 from sam2act.data.rlbench.demo_images import image_path
 from sam2act.envs.base import IMAGE_POLICIES
 from sam2act.envs.embedded import backend
@@ -131,6 +134,10 @@ def list_choices() -> int:
         text += f"; in {EXTRA} for {_most(own, tasks)}" if own else ""
         print(text)
     print(f"  {COLOSSEUM}: the factors of The Colosseum\n  {EXTRA}: the others")
+    print("indices of The Colosseum (TASK_<index>; colosseum_<index>: all its tasks):")
+    for index, name in enumerate(COLOSSEUM_INDICES):
+        without = [task for task in COLOSSEUM_TASKS if not has_index(task, index)]
+        print(f"  {index:2} {name}" + (f"; not of {', '.join(without)}" if without else ""))
     return DONE
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 RLBENCH_TASKS = (
@@ -29,16 +30,82 @@ CHANCE = {"reopen_drawer": 1 / 3, "put_block_back": 1 / 4, "rearrange_block": 1 
 MEMORYBENCH_TASKS = tuple(CHANCE)
 # Whose images policies see by default, in this order.
 POLICY_CAMERAS = ("front", "left_shoulder", "right_shoulder", "wrist")
+# Of The Colosseum's twenty tasks those that are among RLBench's 18.
+COLOSSEUM_TASKS = (
+    "insert_onto_square_peg",
+    "open_drawer",
+    "place_wine_at_rack_location",
+    "put_money_in_safe",
+    "reach_and_drag",
+    "stack_cups",
+)
 # One name for many tasks, in training, evaluation and generation alike.
-TASK_SETS = {"all": RLBENCH_TASKS, "memorybench": MEMORYBENCH_TASKS}
+TASK_SETS = {
+    "all": RLBENCH_TASKS,
+    "memorybench": MEMORYBENCH_TASKS,
+    "colosseum": COLOSSEUM_TASKS,
+}
+# What The Colosseum perturbs, by its index; `TASK_<index>` is the task under that index.
+COLOSSEUM_INDICES = (
+    "no_variations",
+    "all_mixed",
+    "manip_obj_color",
+    "recv_obj_color",
+    "manip_obj_tex",
+    "recv_obj_tex",
+    "manip_obj_size",
+    "recv_obj_size",
+    "light_color",
+    "table_color",
+    "table_texture",
+    "distractor",
+    "background_texture",
+    "rlbench_variations",
+    "camera_pose",
+    "rlbench_and_colosseum",
+    "friction",
+    "mass",
+)
+EVERY_VARIATION = (13, 15)  # indices under which all variations of a task occur, else only 0
+# Indices under which a task has nothing to perturb.
+_NOT_PERTURBED = {
+    "insert_onto_square_peg": (4,),
+    "open_drawer": (3, 4, 5, 7),
+    "place_wine_at_rack_location": (4,),
+    "put_money_in_safe": (7,),
+    "stack_cups": (3, 5, 7),
+}
+_INDEXED = re.compile(r"(.+)_([0-9]+)")
+
+
+def colosseum_task(name: str) -> tuple[str, int] | None:
+    """Task and index of The Colosseum that `name` means, `open_drawer_2`; None for plain names."""
+    match = _INDEXED.fullmatch(name)
+    if match is None or int(match.group(2)) >= len(COLOSSEUM_INDICES):
+        return None
+    return match.group(1), int(match.group(2))
+
+
+def has_index(task: str, index: int) -> bool:
+    """Whether The Colosseum evaluates `task`, one of `COLOSSEUM_TASKS`, under `index`."""
+    return task in COLOSSEUM_TASKS and index not in _NOT_PERTURBED.get(task, ())
 
 
 def expand_tasks(names: str | Iterable[str]) -> tuple[str, ...]:
     """The tasks that `names` mean: commas separate names, sets of `TASK_SETS` are expanded.
 
-    `all memorybench`, or `all,memorybench`, are all 21 tasks. The order is that of the names; a
-    task that is named twice is there twice, and nothing is checked.
+    `all memorybench`, or `all,memorybench`, are all 21 tasks; `colosseum_2` are the tasks of The
+    Colosseum under its index 2. The order is that of the names; a task that is named twice is there
+    twice, and nothing is checked.
     """
     parts = [names] if isinstance(names, str) else names
     found = [name.strip() for part in parts for name in part.split(",")]
-    return tuple(task for name in found if name for task in TASK_SETS.get(name, (name,)))
+    return tuple(task for name in found if name for task in _tasks_of(name))
+
+
+def _tasks_of(name: str) -> tuple[str, ...]:
+    indexed = colosseum_task(name)
+    if indexed is not None and indexed[0] == "colosseum":
+        index = indexed[1]
+        return tuple(f"{task}_{index}" for task in COLOSSEUM_TASKS if has_index(task, index))
+    return TASK_SETS.get(name, (name,))

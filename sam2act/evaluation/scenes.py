@@ -13,8 +13,8 @@ from sam2act.core.errors import UserError
 from sam2act.core.frames import HasFrame
 from sam2act.core.wording import listing
 from sam2act.data.rlbench.demo_folders import (
-    EPISODES_FOLDER,
     episode_folders,
+    episodes_below,
     listed,
     tasks_below,
     visible_folders,
@@ -120,7 +120,7 @@ def demo_scenes(
         SceneError: there are none, or fewer, numbers between them are missing, or two folders have
             the same number.
     """
-    episodes = folder / task / EPISODES_FOLDER
+    episodes = folder / task / episodes_below(task)
     if not episodes.is_dir():
         raise SceneError(_absent(folder, task))
     try:
@@ -156,10 +156,10 @@ def _too_few(folder: Path, start: int, count: int, there: int) -> str:
 
 
 def _absent(folder: Path, task: str) -> str:
-    wanted = f"{folder / task / EPISODES_FOLDER}: no such folder"
+    wanted = f"{folder / task / episodes_below(task)}: no such folder"
     remedy = (
         "--eval-datafolder names the folder of a split, which holds <task>/"
-        f"{EPISODES_FOLDER}/episode<N>; or evaluate on {_FRESH}"
+        f"{episodes_below(task)}/episode<N>; or evaluate on {_FRESH}"
     )
     found = tasks_below(folder)
     if not found:

@@ -8,7 +8,12 @@ from sam2act.cli import report
 from sam2act.evaluation.analysis.methods import Source, collect_methods
 from sam2act.reports.page import Page
 from sam2act.reports.perturbed import add_perturbed
-from tests.evaluation.evaluated_runs import write_evaluation
+from tests.evaluation.evaluated_runs import (
+    episodes,
+    write_description,
+    write_evaluation,
+    write_rows,
+)
 
 DARK = {"settings": {"perturb": ["light_color"]}}
 
@@ -45,3 +50,14 @@ def test_reports_show_it_instead_of_a_warning(tmp_path: Path) -> None:
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "Effect of perturbations" in page and "-50 %" in page
     assert "different perturb" not in page
+
+
+def test_tasks_under_an_index_of_the_colosseum_are_compared_with_index_0(tmp_path: Path) -> None:
+    for task, wins in (("open_drawer_0", 20), ("open_drawer_8", 10), ("stack_cups_8", 25)):
+        folder = tmp_path / "eval" / task / "model_last"
+        write_description(folder, settings={"tasks": [task]})
+        write_rows(folder, episodes("1" * wins + "0" * (25 - wins), task))
+    page = made(tmp_path)
+    assert page.count("<tr") == 2, "stack_cups was not evaluated under index 0"
+    for text in ("light_color (index 8)", "80 % (20/25)", "40 % (10/25)", "-50 %"):
+        assert text in page, text

@@ -1,10 +1,11 @@
 """Where demos lie below a data folder, and what to say where some or all are absent.
 
 One rule for every command: `<split>/<task>/all_variations/episodes/episode<N>`. A task is a folder
-that holds `all_variations/episodes`. An episode is a folder called episode<N>; episode_<N>,
-episode-<N> and leading zeros mean the same number. What systems and editors put between them
-(.DS_Store, .ipynb_checkpoints, __MACOSX, @eaDir, ...) is hidden, and files are no folders: both are
-left alone, as is a folder of any other name.
+that holds `all_variations/episodes`. The Colosseum has `<task>_<index>/variation0/episodes`, or
+`<task>_<index>/episodes` where every variation occurs; such folders are tasks, too. An episode is a
+folder called episode<N>; episode_<N>, episode-<N> and leading zeros mean the same number. What
+systems and editors put between them (.DS_Store, .ipynb_checkpoints, __MACOSX, @eaDir, ...) is
+hidden, and files are no folders: both are left alone, as is a folder of any other name.
 """
 
 from __future__ import annotations
@@ -15,15 +16,19 @@ import re
 import shlex
 from pathlib import Path
 
+from sam2act.core.tasks import EVERY_VARIATION, colosseum_task
 from sam2act.core.wording import listing
 from sam2act.data.rlbench.types import DemoError
 
 logger = logging.getLogger(__name__)
 EPISODES_FOLDER = "all_variations/episodes"
+VARIATION_0 = "variation0/episodes"
+EVERY_EPISODE = "episodes"
 EPISODE_NAME = "episode<N>"
 LOW_DIM_FILE = "low_dim_obs.pkl"
 DESCRIPTIONS_FILE = "variation_descriptions.pkl"
 VARIATION_FILE = "variation_number.pkl"
+_VARIATION = re.compile(r"variation([0-9]+)")
 _EPISODE = re.compile(r"episode[_-]?0*([0-9]{1,9})")
 _HIDDEN = (".", "__", "@", "$")
 _MOST_NAMES = 25
@@ -31,7 +36,26 @@ _MOST_NAMES = 25
 
 def episodes_folder(root: str | Path, split: str, task: str) -> Path:
     """The folder that holds the episodes of `task`."""
-    return Path(root) / split / task / EPISODES_FOLDER
+    return Path(root) / split / task / episodes_below(task)
+
+
+def episodes_below(task: str) -> str:
+    """Where in the folder of `task` its episodes lie."""
+    indexed = colosseum_task(task)
+    if indexed is None:
+        return EPISODES_FOLDER
+    return EVERY_EPISODE if indexed[1] in EVERY_VARIATION else VARIATION_0
+
+
+def variation_above(episode: Path) -> int | None:
+    """The variation that the folder around `episode` names; None where it names none."""
+    match = _VARIATION.fullmatch(episode.parent.parent.name)
+    return int(match.group(1)) if match else None
+
+
+def has_episodes(folder: Path) -> bool:
+    """Whether `folder` is that of a task with demos."""
+    return (folder / episodes_below(folder.name)).is_dir()
 
 
 def is_hidden(path: Path) -> bool:
@@ -53,7 +77,7 @@ def visible_folders(folder: Path) -> list[Path]:
 
 def tasks_below(folder: Path) -> list[str]:
     """Names of the tasks with demos in `folder`, sorted; empty where there is no such folder."""
-    return [path.name for path in visible_folders(folder) if (path / EPISODES_FOLDER).is_dir()]
+    return [path.name for path in visible_folders(folder) if has_episodes(path)]
 
 
 def episode_number(folder: Path) -> int | None:
@@ -131,7 +155,7 @@ def warn_of_absent(split: str, task: str, present: int, requested: int) -> None:
 def why_absent(root: str | Path, split: str, task: str = "<task>") -> str:
     """The message for demos of `task` that are not there: what is missing and what was found."""
     root = Path(root)
-    wanted = f"{split}/{task}/{EPISODES_FOLDER}"
+    wanted = f"{split}/{task}/{episodes_below(task)}"
     remedy = f"set data_folder to the folder that holds {wanted}"
     if not root.is_dir():
         made = f"`sam2act demos --tasks {task} --output {root / split}` makes demos there"

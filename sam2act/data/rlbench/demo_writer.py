@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from sam2act.core.files import naming
+from sam2act.core.files import naming, replacing
 from sam2act.data.rlbench.demo_folders import DESCRIPTIONS_FILE, LOW_DIM_FILE, VARIATION_FILE
 from sam2act.data.rlbench.demo_images import image_path
 from sam2act.data.rlbench.types import Demo, RecordedObservation, dump_published
@@ -53,6 +53,12 @@ def write_episode(
             os.replace(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def write_descriptions(folder: Path, descriptions: Sequence[str]) -> None:
+    """Write the instructions that all episodes below `folder` have, as The Colosseum does."""
+    with replacing(folder / DESCRIPTIONS_FILE, shared=True) as partial:
+        dump_published(list(descriptions), partial)
 
 
 def _write_images(

@@ -30,6 +30,7 @@ from sam2act.data.rlbench.demo_folders import (
     episode_folders,
     episode_number,
     rename_command,
+    variation_above,
 )
 from sam2act.data.rlbench.keyframes import find_keyframes
 from sam2act.data.rlbench.types import (
@@ -91,14 +92,14 @@ def read_episode(folder: str | Path) -> Episode:
             f"{folder / LOW_DIM_FILE}: holds {type(demo).__name__} instead of an RLBench demo; "
             "record the episode again"
         )
-    descriptions = _read_descriptions(folder / DESCRIPTIONS_FILE)
+    descriptions = _read_descriptions(_or_above(folder, DESCRIPTIONS_FILE))
     return Episode(
         folder=folder,
         number=number,
         demo=demo,
         instruction=descriptions[0],
         descriptions=descriptions,
-        variation_number=_read_variation(folder / VARIATION_FILE),
+        variation_number=_variation_of(folder),
     )
 
 
@@ -107,6 +108,19 @@ def _read_descriptions(path: Path) -> tuple[str, ...]:
         return described(load_restricted(path))
     except LanguageError as error:
         raise DemoError(f"{path}: {error}") from error
+
+
+def _or_above(folder: Path, name: str) -> Path:
+    """File `name` of an episode, or the one beside the folder of episodes, where only that is."""
+    shared = folder.parent.parent / name
+    return folder / name if (folder / name).exists() or not shared.exists() else shared
+
+
+def _variation_of(folder: Path) -> int:
+    known = variation_above(folder)
+    if known is not None and not (folder / VARIATION_FILE).exists():
+        return known
+    return _read_variation(folder / VARIATION_FILE)
 
 
 def _read_variation(path: Path) -> int:

@@ -67,9 +67,11 @@ def check_task(name: str) -> None:
         ValueError: there is none; the message names the nearest one.
     """
     require_mujoco()
+    from sam2act.envs.embedded.perturbations.choice import perturber_of
     from sam2act.envs.embedded.tasks import task_class
 
     task_class(name)
+    perturber_of(name, ())
 
 
 def tasks() -> list[str]:
@@ -86,9 +88,10 @@ def tasks() -> list[str]:
 
 def variation_count(task: str) -> int:
     """Number of variations of a task that `check_task` accepts."""
+    from sam2act.envs.embedded.perturbations.choice import perturber_of, variations_of
     from sam2act.envs.embedded.tasks import task_class
 
-    return task_class(task).variations
+    return variations_of(task_class(task), perturber_of(task, ()))
 
 
 def check_demo(demo: Demo, task: str, *, exact: bool) -> None:
@@ -108,9 +111,14 @@ def perturbed_by(tasks: Sequence[str], names: Sequence[str]) -> dict[str, list[s
         ValueError: a name is unknown, or `names` change nothing in any of the tasks.
     """
     require_mujoco()
+    from sam2act.envs.embedded.perturbations.choice import perturber_of
     from sam2act.envs.embedded.perturbations.factors import factors_of
     from sam2act.envs.embedded.tasks import task_class
 
+    if not names:
+        return {task: [] for task in tasks}
+    for task in tasks:
+        perturber_of(task, names)
     found = {task: list(factors_of(names, task_class(task))) for task in tasks}
     if names and not any(found.values()):
         raise ConfigError(

@@ -31,7 +31,8 @@ from sam2act.envs.embedded.kit.task import Task, TaskOptions
 from sam2act.envs.embedded.kit.workspace import WORKSPACE_HIGH, WORKSPACE_LOW, model_text
 from sam2act.envs.embedded.options import CONTROLS, SCENE_VERSION, Options
 from sam2act.envs.embedded.perturbations import distractors
-from sam2act.envs.embedded.perturbations import factors as perturbations
+from sam2act.envs.embedded.perturbations.choice import perturber_of, variations_of
+from sam2act.envs.embedded.perturbations.effects import Build, Stage
 from sam2act.envs.embedded.robot import panda
 from sam2act.envs.embedded.robot.kinematics import Pose
 from sam2act.envs.embedded.robot.planner import JointPath, Planner, time_path
@@ -74,20 +75,24 @@ class EpisodeRunner:
         self._task_class = task_class(config.task)
         require_cameras(config, CAMERAS)
         self.options = options_of(config, Options)
-        self._factors = perturbations.factors_of(self.options.perturbations, self._task_class)
-        self._build: perturbations.Build | None = None
+        self._perturber = perturber_of(config.task, self.options.perturbations)
+        self._build: Build | None = None
         self.instructions: list[str] = []
         self.on_frame: Callable[[], None] | None = None
         self._ignore_collisions = False
-        self._make(perturbations.Build())
+        self._make(Build())
 
-    def _make(self, build: perturbations.Build) -> None:
+    def _make(self, build: Build) -> None:
         """Compile the model of `build`, unless it is the present one."""
         if build == self._build:
             return
         config, chosen = self.config, self.options
         options = TaskOptions(
-            build.object_scale, build.receiver_scale, chosen.memory_strict, chosen.strict_order
+            build.object_scale,
+            build.receiver_scale,
+            chosen.memory_strict,
+            chosen.strict_order,
+            build.scales,
         )
         mujoco.set_mju_user_warning(logger.debug)  # or it writes a file where the user stands
         self.task: Task = self._task_class(options)
@@ -108,13 +113,13 @@ class EpisodeRunner:
         return {
             "backend": self.backend,
             "task": self.task_name,
-            "perturbations": list(self._factors),
+            "perturbations": list(self._perturber.names),
             "scene_version": SCENE_VERSION,
         }
 
     def variation_count(self) -> int:
         """Number of variations; they are numbered from 0."""
-        return self._task_class.variations
+        return variations_of(self._task_class, self._perturber)
 
     # -------------------------------------------------------------------------- episodes
     def begin_episode(self, variation: int, seed: int) -> None:
@@ -134,16 +139,13 @@ class EpisodeRunner:
         random = np.random.default_rng([seed, variation])
         planning, perturbing = random.spawn(2)
         builds, effects, places = perturbing.spawn(3)
-        build = perturbations.sample_build(self._factors, self._task_class, builds)
+        build = self._perturber.sample_build(builds)
         self._make(build)
         self.planner.random = planning
         self._place_everything(variation, random)
-        if build.distractors:
-            positions = np.array([point.pose[:3] for point in self.task.waypoints(self.scene)])
-            colors = perturbations.free_colors(self.scene, self.task)
-            distractors.place(self.scene, build.distractors, positions, colors, places)
-        stage = perturbations.Stage(self.scene, self.task, self.camera)
-        perturbations.apply(self._factors, stage, effects)
+        stage = Stage(self.scene, self.task, self.camera)
+        self._perturber.place(stage, build, places)
+        self._perturber.apply(stage, effects)
         mujoco.mj_forward(self.model, self.data)
         for _ in range(_SETTLE_AT_RESET):
             self.robot.advance()

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from sam2act.core.tasks import POLICY_CAMERAS
+from sam2act.data.rlbench.demo_folders import variation_above
 from sam2act.data.rlbench.demo_images import IMAGE_KINDS, check_png, image_path
-from sam2act.data.rlbench.demo_writer import write_episode
+from sam2act.data.rlbench.demo_writer import write_descriptions, write_episode
 from sam2act.data.rlbench.keyframes import demo_keyframes, frames_with_images
 from sam2act.data.rlbench.types import DemoError
 from sam2act.envs.base import (
@@ -177,6 +178,8 @@ def _record(job: Job, row: Row, seed: int) -> None:
     row.instruction = env.instructions[0]
     folder = request.episode_folder(job.task, job.episode)
     write_episode(folder, demo, env.instructions, request.cameras)
+    if variation_above(folder) is not None:
+        write_descriptions(folder.parent.parent, env.instructions)
 
 
 # ------------------------------------------------------------------------------ data sets

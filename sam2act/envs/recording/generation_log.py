@@ -19,7 +19,7 @@ import numpy as np
 
 from sam2act.core.errors import UserError
 from sam2act.core.files import naming, replacing
-from sam2act.data.rlbench.demo_folders import EPISODES_FOLDER, episodes_in
+from sam2act.data.rlbench.demo_folders import episodes_below, episodes_in
 
 LOG_FILE = "generation.jsonl"
 SUMMARY_FILE = "summary.json"
@@ -55,7 +55,7 @@ class Row:
 
 def episode_folder(output: Path, task: str, episode: int) -> Path:
     """Where an episode of `task` is stored below the folder of the split."""
-    return output / task / EPISODES_FOLDER / f"episode{episode}"
+    return output / task / episodes_below(task) / f"episode{episode}"
 
 
 def read_rows(output: Path, task: str, options: Mapping[str, Any]) -> dict[int, Row]:
@@ -71,7 +71,7 @@ def read_rows(output: Path, task: str, options: Mapping[str, Any]) -> dict[int, 
     """
     path = output / task / LOG_FILE
     if not path.exists():
-        if episodes_in(output / task / EPISODES_FOLDER):
+        if episodes_in(output / task / episodes_below(task)):
             raise GenerationError(
                 f"{path}: no such file, although there are demos beside it: they come from "
                 "elsewhere; choose another output folder"

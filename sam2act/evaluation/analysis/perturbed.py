@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from sam2act.core.tasks import COLOSSEUM_INDICES, colosseum_task
 from sam2act.evaluation.analysis.aggregate import Run, Success, average_tasks, tasks_of
 from sam2act.evaluation.analysis.methods import Method
 
@@ -60,9 +61,42 @@ def ratio_interval(above: Success, below: Success) -> tuple[float, float]:
 
 
 def relative_changes(methods: Sequence[Method]) -> list[RelativeChange]:
-    """A row per perturbed method that has an unperturbed evaluation to compare with."""
+    """A row per perturbed method that has an unperturbed evaluation to compare with, and per index
+    of The Colosseum under which a method was evaluated."""
     found = [_change(method, reference(method, methods)) for method in methods]
-    return [change for change in found if change is not None]
+    return [change for change in found if change is not None] + _index_changes(methods)
+
+
+def _index_changes(methods: Sequence[Method]) -> list[RelativeChange]:
+    """A row per checkpoint and index above 0 whose tasks were also evaluated under index 0."""
+    found, seen = [], []
+    for method in methods:
+        if method.checkpoints in seen or method.perturbation:
+            continue
+        seen.append(method.checkpoints)
+        same = [m for m in methods if m.checkpoints == method.checkpoints and not m.perturbation]
+        runs = [run for other in same for run in other.runs]
+        plain = _under_index(runs, 0)
+        for index in range(1, len(COLOSSEUM_INDICES)):
+            perturbed = _under_index(runs, index)
+            known = tasks_of(plain)
+            tasks = tuple(task for task in tasks_of(perturbed) if task in known)
+            if tasks:
+                name = f"{COLOSSEUM_INDICES[index]} (index {index})"
+                rates = [average_tasks(_only(part, tasks)) for part in (plain, perturbed)]
+                found.append(RelativeChange(method.label, name, tasks, *rates))
+    return found
+
+
+def _under_index(runs: Sequence[Run], index: int) -> list[Run]:
+    """The episodes under an index of The Colosseum, with the plain names of their tasks."""
+    found: list[Run] = []
+    for run in runs:
+        named = [(row, colosseum_task(row.task)) for row in run]
+        rows = [replace(row, task=task[0]) for row, task in named if task and task[1] == index]
+        if rows:
+            found.append(rows)
+    return found
 
 
 def without_reference(methods: Sequence[Method]) -> list[str]:

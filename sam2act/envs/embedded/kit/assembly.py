@@ -7,6 +7,7 @@ Frames that are neither (marks of the script, joints) stay out of the model; see
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -81,7 +82,22 @@ class Assembly:
             pose = (
                 _joint_motion(self.facts.objects[item.parent].joint, self.scale(item.parent)) @ pose
             )
+            pose[:3, 3] += self._lift(item)
         return pose
+
+    def _lift(self, item: ObjectFacts) -> np.ndarray:
+        """(3,) by which a scaled object moves in its parent so that it stands as high as before."""
+        factor = self.scales.get(item.name, 1.0)
+        if factor == 1.0 or item.parent is None:
+            return np.zeros(3)
+        unscaled = Assembly(self.facts).poses()
+        lowest = min(
+            (unscaled[name][:3, :3] @ corner + unscaled[name][:3, 3])[2]
+            for name in self.facts.subtree(item.name)
+            for corner in _corners(self.facts.objects[name].shape)
+        )
+        height = unscaled[item.name][2, 3] - lowest
+        return unscaled[item.parent][:3, :3].T @ np.array([0.0, 0.0, height * (factor - 1.0)])
 
     def poses(self) -> dict[str, np.ndarray]:
         """(4, 4) of every object at loading, world frame."""
@@ -234,6 +250,13 @@ class Assembly:
             group=None if facts.is_seen else HIDDEN_GROUP,
             mass=mass * scale**3 if facts.is_solid else None,
         )
+
+
+def _corners(facts: ShapeFacts | None) -> np.ndarray:
+    """(N, 3) corners of the box of a shape in its frame, metres; none without shape."""
+    if facts is None:
+        return np.zeros((0, 3))
+    return np.array(list(itertools.product((-0.5, 0.5), repeat=3))) * np.array(facts.size)
 
 
 def geom_name(shape_name: str, number: int) -> str:

@@ -40,6 +40,7 @@ class PublishedTask(Task):
         self.facts: SceneFacts = scene_facts(self.scene_name())
         scales = dict.fromkeys(self.resized, self.options.object_scale)
         scales |= dict.fromkeys(self.resized_receivers, self.options.receiver_scale)
+        scales |= dict(self.options.scales)
         self.assembly = Assembly(self.facts, self.looks(), scales, self.graspable)
 
     @classmethod

@@ -49,12 +49,14 @@ class TaskOptions:
         receiver_scale: factor of the size of what it is brought to.
         memory_strict: remove what would give the past away (MemoryBench tasks).
         strict_order: MemoryBench conditions count in the described order only.
+        scales: name and factor of the size of single objects of a published scene.
     """
 
     object_scale: float = 1.0
     receiver_scale: float = 1.0
     memory_strict: bool = True
     strict_order: bool = False
+    scales: tuple[tuple[str, float], ...] = ()
 
 
 class Task:

@@ -12,46 +12,21 @@ import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import mujoco
 import numpy as np
 from scipy.spatial.transform import Rotation
 
 from sam2act.envs.embedded.kit.parts import COLORS
 from sam2act.envs.embedded.kit.scene import Scene
 from sam2act.envs.embedded.kit.task import Task
-from sam2act.envs.embedded.kit.workspace import TABLE_GEOMS, WALL_GEOMS
-from sam2act.envs.embedded.perturbations import distractors
-from sam2act.envs.embedded.sensors.camera import RayCamera
+from sam2act.envs.embedded.perturbations import distractors, effects
+from sam2act.envs.embedded.perturbations.effects import Build, Effect, Stage
 from sam2act.envs.embedded.sensors.shading import OBJECT_TEXTURES
 
-TABLE_COLOR_RANGE = (0.25, 1.0)
-LIGHT_COLOR_RANGE = (0.5, 1.5)
 LIGHT_CONE = np.deg2rad(40)
-MOVED_CAMERAS = ("front", "left_shoulder", "right_shoulder")
-CAMERA_SHIFT, CAMERA_TURN = 0.1, 0.05  # metres and radians, per axis
 SCALING_RANGE = (0.5, 2.0)  # of mass and friction
 COLOSSEUM, EXTRA = "all", "extra"  # The Colosseum's factors, and those it does not have
 
 
-@dataclass(frozen=True)
-class Build:
-    """What a perturbation changes in the compiled model: sizes, and additional objects."""
-
-    object_scale: float = 1.0
-    receiver_scale: float = 1.0
-    distractors: tuple[int, ...] = ()  # entries of distractors.SHAPES
-
-
-@dataclass
-class Stage:
-    """The parts of an episode that perturbations touch."""
-
-    scene: Scene
-    task: Task
-    camera: RayCamera
-
-
-Effect = Callable[[Stage, np.random.Generator], None]
 TaskClass = type[Task]
 
 
@@ -103,35 +78,63 @@ def factors_of(names: Sequence[str], task: TaskClass) -> tuple[str, ...]:
     return tuple(chosen)
 
 
-def sample_build(factors: Sequence[str], task: TaskClass, random: np.random.Generator) -> Build:
-    """The sizes and additional things of an episode, for factors that act on `task`."""
-    build = Build()
-    if "object_size" in factors:
-        assert task.object_sizes is not None
-        build = replace(build, object_scale=float(random.uniform(*task.object_sizes)))
-    if "receiver_size" in factors:
-        assert task.receiver_sizes is not None
-        build = replace(build, receiver_scale=float(random.uniform(*task.receiver_sizes)))
-    if "distractor_object" in factors:
-        build = replace(build, distractors=distractors.choose(random, task.lookalikes))
-    return build
+class Perturber:
+    """Factors that are drawn anew in every episode of a task.
 
+    Args:
+        names: of factors, and of the sets `all` and `extra`.
+        task: what is perturbed.
 
-def apply(
-    factors: Sequence[str],
-    stage: Stage,
-    random: np.random.Generator,
-) -> None:
-    """Change colours, textures, light, camera poses, mass and friction of a scene.
+    Attributes:
+        names: the factors that change something in the task.
+        every_variation: whether all variations of the task occur.
 
-    Every factor draws from a generator of its own, so that combining factors does not change what
-    each of them does.
+    Raises:
+        ValueError: a name is unknown.
     """
-    generators = dict(zip(FACTORS, random.spawn(len(FACTORS)), strict=True))
-    for name in factors:
-        effect = FACTORS[name].effect
-        if effect is not None:
-            effect(stage, generators[name])
+
+    every_variation = True
+
+    def __init__(self, names: Sequence[str], task: TaskClass) -> None:
+        self.names, self._task = factors_of(names, task), task
+
+    def sample_build(self, random: np.random.Generator) -> Build:
+        """The sizes and additional things of an episode."""
+        task, build = self._task, Build()
+        if "object_size" in self.names:
+            assert task.object_sizes is not None
+            build = replace(build, object_scale=float(random.uniform(*task.object_sizes)))
+        if "receiver_size" in self.names:
+            assert task.receiver_sizes is not None
+            build = replace(build, receiver_scale=float(random.uniform(*task.receiver_sizes)))
+        if "distractor_object" in self.names:
+            build = replace(build, distractors=distractors.choose(random, task.lookalikes))
+        return build
+
+    def place(self, stage: Stage, build: Build, random: np.random.Generator) -> None:
+        """Put distractors where they do not hinder the script.
+
+        Raises:
+            BoundaryError: no free place was found.
+        """
+        if not build.distractors:
+            return
+        scene, task = stage.scene, stage.task
+        positions = np.array([point.pose[:3] for point in task.waypoints(scene)])
+        colors = free_colors(scene, task)
+        distractors.place(scene, build.distractors, positions, colors, random)
+
+    def apply(self, stage: Stage, random: np.random.Generator) -> None:
+        """Change colours, textures, light, camera poses, mass and friction of a scene.
+
+        Every factor draws from a generator of its own, so that combining factors does not change
+        what each of them does.
+        """
+        generators = dict(zip(FACTORS, random.spawn(len(FACTORS)), strict=True))
+        for name in self.names:
+            effect = FACTORS[name].effect
+            if effect is not None:
+                effect(stage, generators[name])
 
 
 def free_colors(scene: Scene, task: Task) -> list[tuple[float, float, float]]:
@@ -173,20 +176,9 @@ def _color_of(names: Names) -> Factor:
 def _texture_of(names: Names) -> Factor:
     def effect(stage: Stage, random: np.random.Generator) -> None:
         texture = str(random.choice(OBJECT_TEXTURES))
-        for geom in _geoms(stage.scene, names(type(stage.task))):
-            stage.camera.shader.textures[geom] = texture
+        effects.set_texture(stage, _geoms(stage.scene, names(type(stage.task))), texture)
 
     return Factor(effect, lambda task: bool(names(task)))
-
-
-def _table_color(stage: Stage, random: np.random.Generator) -> None:
-    color = random.uniform(*TABLE_COLOR_RANGE, 3)
-    for name in TABLE_GEOMS:
-        stage.scene.set_color(name, color)
-
-
-def _light_color(stage: Stage, random: np.random.Generator) -> None:
-    stage.camera.shader.light_color = random.uniform(*LIGHT_COLOR_RANGE, 3)
 
 
 def _light_direction(stage: Stage, random: np.random.Generator) -> None:
@@ -198,25 +190,11 @@ def _light_direction(stage: Stage, random: np.random.Generator) -> None:
     shader.sun_direction = (spin * tilt).apply(shader.sun_direction)
 
 
-def _camera_pose(stage: Stage, random: np.random.Generator) -> None:
-    for name, spec in stage.camera.specs.items():
-        if name not in MOVED_CAMERAS:
-            continue
-        pose = spec.pose.copy()
-        pose[:3, 3] += random.uniform(-CAMERA_SHIFT, CAMERA_SHIFT, 3)
-        turn = Rotation.from_euler("xyz", random.uniform(-CAMERA_TURN, CAMERA_TURN, 3))
-        pose[:3, :3] = pose[:3, :3] @ turn.as_matrix()
-        stage.camera.specs[name] = replace(spec, pose=pose)
-
-
 def _object_mass(stage: Stage, random: np.random.Generator) -> None:
     model, factor = stage.scene.model, random.uniform(*SCALING_RANGE)
     geoms = _geoms(stage.scene, _loads(type(stage.task)))
-    for body in sorted({int(model.geom_bodyid[geom]) for geom in geoms} - {0}):
-        model.body_mass[body] *= factor
-        model.body_inertia[body] *= factor
-    # Constraints scale with inertia at rest; with stale values held objects explode.
-    mujoco.mj_setConst(model, mujoco.MjData(model))
+    bodies = sorted({int(model.geom_bodyid[geom]) for geom in geoms} - {0})
+    effects.scale_mass(model, bodies, factor)
 
 
 def _object_friction(stage: Stage, random: np.random.Generator) -> None:
@@ -230,15 +208,15 @@ FACTORS: Mapping[str, Factor] = {
     "receiver_color": _color_of(_receivers),
     "object_texture": _texture_of(_objects),
     "receiver_texture": _texture_of(_receivers),
-    "table_texture": _texture_of(lambda task: TABLE_GEOMS),
-    "background_texture": _texture_of(lambda task: (*WALL_GEOMS, "floor")),
-    "table_color": Factor(_table_color),
-    "light_color": Factor(_light_color),
+    "table_texture": Factor(effects.EVERYWHERE["table_texture"]),
+    "background_texture": Factor(effects.EVERYWHERE["background_texture"]),
+    "table_color": Factor(effects.EVERYWHERE["table_color"]),
+    "light_color": Factor(effects.EVERYWHERE["light_color"]),
     "light_direction": Factor(_light_direction, in_colosseum=lambda task: False),
     "object_size": Factor(None, lambda task: task.object_sizes is not None),
     "receiver_size": Factor(None, lambda task: task.receiver_sizes is not None),
     "distractor_object": Factor(None),
-    "camera_pose": Factor(_camera_pose),
+    "camera_pose": Factor(effects.EVERYWHERE["camera_pose"]),
     # The Colosseum varies these where a thing is pushed or dragged.
     "object_mass": Factor(_object_mass, in_colosseum=lambda task: bool(task.pushed)),
     "object_friction": Factor(_object_friction, in_colosseum=lambda task: bool(task.pushed)),

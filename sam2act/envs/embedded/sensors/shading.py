@@ -90,7 +90,7 @@ class Shader:
     """Turns hits of rays into colours.
 
     Colours come from the model's `geom_rgba`, patterns from `textures`, which is by geom number;
-    `light_color` (3,) and `sun_direction` (3,) unit, world frame, may be changed at any time.
+    `lamp_color` (3,) and `sun_direction` (3,) unit, world frame, may be changed at any time.
     `reset` restores the last three.
     """
 
@@ -101,7 +101,7 @@ class Shader:
     def reset(self) -> None:
         """Plain light and the textures of table, floor and wall."""
         self.textures = {self._model.geom(name).id: t for name, t in _SURROUNDINGS.items()}
-        self.light_color = np.ones(3)
+        self.lamp_color = np.ones(3)
         self.sun_direction = SUN_DIRECTION
 
     def shade(
@@ -125,14 +125,25 @@ class Shader:
         brightness *= HEADLIGHT
         brightness += AMBIENT
         brightness += SUN * np.clip(normals @ self.sun_direction, 0, 1)
+        tint = self._tint(brightness)
         for number, texture in self.textures.items():
             hits = np.flatnonzero(geom == number)
             if len(hits):
                 along = self._surface_coordinates(data, number, points[hits], normals[hits])
                 brightness[hits] *= PATTERNS[texture](*along)
-        color = (255 * self._model.geom_rgba[:, :3] * self.light_color)[geom]
+        color = (255 * self._model.geom_rgba[:, :3])[geom]
         color *= brightness[:, None]
+        if tint is not None:
+            color *= tint
         return np.minimum(color, 255, out=color).astype(np.uint8)
+
+    def _tint(self, brightness: np.ndarray) -> np.ndarray | None:
+        """(N, 3) that coloured lamps make of `brightness` (N,); None for white ones. What comes
+        from everywhere stays white."""
+        if (self.lamp_color == 1).all():
+            return None
+        lamps = (brightness - AMBIENT)[:, None] * self.lamp_color
+        return (AMBIENT + lamps) / brightness[:, None]
 
     def _surface_coordinates(
         self, data: mujoco.MjData, number: int, points: np.ndarray, normals: np.ndarray

@@ -1,7 +1,7 @@
 """Tasks by name: `put_block_back` is the class `PutBlockBack` in `put_block_back.py`.
 
 `TASK@VARIANT` is a variant of a task with something changed on purpose, one of the classes in the
-mapping `VARIANTS` of the task's module.
+mapping `VARIANTS` of the task's module. `TASK_<index>` is a task as The Colosseum perturbs it.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import importlib
 import pkgutil
 from collections.abc import Mapping
 
+from sam2act.core.tasks import COLOSSEUM_TASKS, colosseum_task
 from sam2act.envs.embedded.kit.task import Task
 
 
@@ -25,6 +26,9 @@ def task_class(name: str) -> type[Task]:
     Raises:
         ValueError: there is no such task.
     """
+    indexed = colosseum_task(name)
+    if indexed is not None and indexed[0] in COLOSSEUM_TASKS:
+        name = indexed[0]
     names = [*task_names(), *variant_names()]
     if name not in names:
         near = difflib.get_close_matches(name, names, n=1)

@@ -67,7 +67,7 @@ def test_layout_does_not_depend_on_perturbations() -> None:
 def test_factors_do_not_disturb_each_other() -> None:
     alone, together = env_with("light_color"), env_with("table_color", "light_color")
     alone.reset(3, 4), together.reset(3, 4)
-    assert np.array_equal(alone.camera.shader.light_color, together.camera.shader.light_color)
+    assert np.array_equal(alone.camera.shader.lamp_color, together.camera.shader.lamp_color)
 
 
 def test_reset_restores_everything_that_was_changed() -> None:
@@ -83,7 +83,7 @@ def test_reset_restores_everything_that_was_changed() -> None:
             assert np.array_equal(value, getattr(fresh.model, name)), name
     assert env.camera.specs == dict(CAMERA_SPECS)
     shaders = (vars(env.camera.shader), vars(fresh.camera.shader))
-    for name in ("textures", "light_color", "sun_direction"):
+    for name in ("textures", "lamp_color", "sun_direction"):
         assert np.array_equal(shaders[0][name], shaders[1][name]), name
 
 
