@@ -70,9 +70,9 @@ class Size:
 
 MEASURED_ON = "two cores of an AMD EPYC or Intel Xeon, no GPU, the upper end beside other work"
 TINY = {
-    "put_block_back": Size(100, "epochs 7", "epochs 5", 40, 14, minutes="12 to 31"),
-    "rearrange_block": Size(100, "epochs 5", "epochs 5", 40, 13),
-    "reopen_drawer": Size(100, "epochs 8", "epochs 5", 40, 11),
+    "put_block_back": Size(100, "epochs 7", "epochs 5", 40, 25, minutes="12 to 31"),
+    "rearrange_block": Size(100, "epochs 7", "epochs 5", 40, 25),
+    "reopen_drawer": Size(100, "epochs 8", "epochs 5", 40, 25),
 }
 # Full-size trainings are counted in samples: 16 epochs of 16,384 and 8 of 8,192.
 FULL = Size(
