@@ -87,8 +87,10 @@ def run_steps(steps: Sequence[Step], folder: Path, deadline: float, durations: P
             elif deadline - started < LEAST_SECONDS:
                 code = TIME_IS_UP
             else:
+                used = cpu_seconds()
                 code = run(step, folder, deadline, requests)
-                note_duration(durations, step.title, time.monotonic() - started)
+                passed = time.monotonic() - started
+                note_duration(durations, step.title, passed, cpu_seconds() - used)
             if code:
                 why = REASONS.get(code, f"exit status {code}")
                 print(f"\n{step.title}: {why}. The same command continues.", file=sys.stderr)
@@ -123,9 +125,15 @@ def end(process: subprocess.Popen[bytes], requests: StopRequests) -> None:
     process.wait()
 
 
-def note_duration(path: Path, title: str, seconds: float) -> None:
-    """Add a line to the table of durations and show it."""
-    line = f"{title}\t{seconds:.0f} seconds"
+def cpu_seconds() -> float:
+    """Processor time of all commands so far, their own processes included."""
+    times = os.times()
+    return times.children_user + times.children_system
+
+
+def note_duration(path: Path, title: str, seconds: float, processor: float) -> None:
+    """Add a line to the table of durations, with the processor time used, and show it."""
+    line = f"{title}\t{seconds:.0f} seconds\t{processor:.0f} CPU seconds"
     print(line, flush=True)
     with open(path, "a", encoding="utf-8") as stream:
         stream.write(line + "\n")

@@ -3,10 +3,12 @@
 
     python scripts/memory_experiment.py                        # put_block_back, tiny network, CPU
     python scripts/memory_experiment.py --task rearrange_block --seed 1
+    python scripts/memory_experiment.py --task all --seeds 3           # three tasks, three seeds
     python scripts/memory_experiment.py --size full --minutes 9        # one GPU, in pieces
 
 For one MemoryBench task in the embedded simulator: demonstrations, stage 1, stage 2, closed-loop
-evaluation of both, a report page. Every step is a command of this project, shown before it runs.
+evaluation of both, a report page. Several tasks or seeds come one after the other, and a page over
+all of them at the end. Every step is a command of this project, shown before it runs.
 --size full trains the published network and evaluates 4 x 25 episodes; --corrected takes the
 presets with the corrections. Running it again resumes; --minutes ends a piece in time. Other
 options are another experiment: --stage-one and --stage-two give it folders of its own.
@@ -40,6 +42,8 @@ TASKS = tuple(sorted(MEMORYBENCH_TASKS))
 FULL_PRESETS = {task: task for task in TASKS} | {"reopen_drawer": "reopen_drawer_v1"}
 SCRIPTS = Path(__file__).resolve().parent
 FIRST_EVALUATION_SEED = 7000
+EPISODE_LENGTH = 25  # as published; the report counts first guesses by themselves
+ALL = "all"
 QUICK_NOTE = "A quick run: it shows that everything works, its figures mean little."
 READABLE_LETTERS = 24  # of options in the name of a folder
 
@@ -53,8 +57,6 @@ class Size:
         stage_one: options of the first stage.
         stage_two: options of the second stage.
         episodes: per evaluation.
-        episode_length: most steps of an episode; 25 is published. The tiny experiment allows three
-            more than the demonstrations have, so that nobody gets to guess twice.
         repeats: evaluations, each on other scenes.
         minutes: that the quick start takes on the machine `MEASURED_ON`; empty if unknown.
     """
@@ -63,23 +65,21 @@ class Size:
     stage_one: str
     stage_two: str
     episodes: int
-    episode_length: int
     repeats: int = 1
     minutes: str = ""
 
 
 MEASURED_ON = "two cores of an AMD EPYC or Intel Xeon, no GPU, the upper end beside other work"
 TINY = {
-    "put_block_back": Size(100, "epochs 7", "epochs 5", 40, 25, minutes="12 to 31"),
-    "rearrange_block": Size(100, "epochs 7", "epochs 5", 40, 25),
-    "reopen_drawer": Size(100, "epochs 8", "epochs 5", 40, 25),
+    "put_block_back": Size(100, "epochs 7", "epochs 5", 40, minutes="12 to 31"),
+    "rearrange_block": Size(100, "epochs 7", "epochs 5", 40),
+    "reopen_drawer": Size(100, "epochs 8", "epochs 5", 40),
 }
 # Full-size trainings are counted in samples: 16 epochs of 16,384 and 8 of 8,192.
 FULL = Size(
     100,
     "epochs 16 train_iter 16384 bs 16 peract.grad_accumulation 1 peract.warmup_steps 200",
     "epochs 8 train_iter 8192 peract.warmup_steps 50",
-    25,
     25,
     repeats=4,
 )
@@ -90,12 +90,14 @@ def build_parser() -> argparse.ArgumentParser:
     # No abbreviations: quickstart.sh looks for --help and --describe among the arguments.
     parser = ArgumentParser(description=__doc__, allow_abbrev=False)
     add = parser.add_argument
-    add("--task", choices=TASKS, default=TASKS[0], help=f"MemoryBench task ({TASKS[0]})")
+    tasks = (*TASKS, ALL)
+    add("--task", choices=tasks, default=TASKS[0], help=f"MemoryBench task, or all ({TASKS[0]})")
     add("--size", choices=("tiny", "full"), default="tiny", help="network and training (tiny)")
     add("--quick", action="store_true", help="a short run whose figures mean little")
     add("--corrected", action="store_true", help="with --size full: the presets *_corrected")
     add("--no-downloads", action="store_true", help="with --size full: no SAM2 and CLIP weights")
     add("--seed", type=int, default=0, help="of demonstrations, training and evaluation (0)")
+    add("--seeds", type=int, default=1, metavar="N", help="this many, counted from --seed (1)")
     add("--stage-one", default="", metavar="OPTS", help="more options, for example 'epochs 8'")
     add("--stage-two", default="", metavar="OPTS", help="more options of the second stage")
     add("--output", type=Path, default=Path("quickstart_output"), help="folder of all results")
@@ -106,14 +108,12 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 class Experiment:
-    """The steps that the flags ask for."""
+    """The steps of one task and seed."""
 
     def __init__(self, args: argparse.Namespace) -> None:
         self.args = args
         self.size = _size(args)
-        words = ["quick"] * args.quick + ["full"] * (args.size == "full")
-        words += ["corrected"] * args.corrected + ["no_downloads"] * args.no_downloads
-        self.name = "_".join([*words, args.task, *_words_of_options(args)])
+        self.name = _name(args)
         self.output: Path = args.output.resolve()
         self.data = self.output / f"data_seed{args.seed}"
         self.run = self.output / "runs" / f"{self.name}_seed{args.seed}"
@@ -172,14 +172,40 @@ class Experiment:
             *("--tasks", self.args.task, "--backend", "embedded"),
             *("--seed", FIRST_EVALUATION_SEED + 100 * self.args.seed),
             *("--eval-episodes", self.size.episodes, "--repeats", self.size.repeats),
-            *("--episode-length", self.size.episode_length),
+            *("--episode-length", EPISODE_LENGTH),
             *("--save-video", 4, "--log-name", "experiment", "--resume"),
             *("--workers", self.args.workers),
         )
 
     def _report(self) -> tuple[str, ...]:
-        note = ("--note", QUICK_NOTE) if self.args.quick else ()
-        return _python(SCRIPTS / "report.py", self.run, "--output", self.page, *note)
+        return _report([self.run], self.page, self.args)
+
+
+class Series:
+    """The experiments that the flags ask for, and a page over all of them if there are several."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        tasks = TASKS if args.task == ALL else (args.task,)
+        seeds = range(args.seed, args.seed + args.seeds)
+        # All tasks of a seed come before the next seed.
+        chosen = [{"task": task, "seed": seed} for seed in seeds for task in tasks]
+        flags = vars(args)
+        self.experiments = [Experiment(argparse.Namespace(**flags | one)) for one in chosen]
+        first = self.experiments[0]
+        self.output, self.name = first.output, f"{first.name}_seed{args.seed}"
+        self.page = first.page
+        if len(chosen) > 1:
+            self.name = f"{_name(args)}_seeds{seeds[0]}-{seeds[-1]}"
+            self.page = self.output / f"report_{self.name}.html"
+
+    def steps(self) -> list[Step]:
+        """Everything in order."""
+        steps = [step for experiment in self.experiments for step in experiment.steps()]
+        if len(self.experiments) > 1:
+            runs = [experiment.run for experiment in self.experiments]
+            command = _report(runs, self.page, self.experiments[0].args)
+            steps.append(Step("report of all", command))
+        return steps
 
 
 def _size(args: argparse.Namespace) -> Size:
@@ -188,7 +214,14 @@ def _size(args: argparse.Namespace) -> Size:
     size = TINY[args.task]
     if not args.quick:
         return size
-    return Size(30, "epochs 1", "epochs 1", 8, size.episode_length, minutes="3 to 5")
+    return Size(30, "epochs 1", "epochs 1", 8, minutes="3 to 5")
+
+
+def _name(args: argparse.Namespace) -> str:
+    """What tells experiments apart, but for their seeds."""
+    words = ["quick"] * args.quick + ["full"] * (args.size == "full")
+    words += ["corrected"] * args.corrected + ["no_downloads"] * args.no_downloads
+    return "_".join([*words, args.task, *_words_of_options(args)])
 
 
 def _words_of_options(args: argparse.Namespace) -> list[str]:
@@ -198,6 +231,13 @@ def _words_of_options(args: argparse.Namespace) -> list[str]:
         return []
     letters = re.sub(r"[^A-Za-z0-9._]+", "-", " ".join(options))[:READABLE_LETTERS].strip("-.")
     return [*filter(None, [letters]), hashlib.sha256("\n".join(options).encode()).hexdigest()[:6]]
+
+
+def _report(runs: Sequence[Path], page: Path, args: argparse.Namespace) -> tuple[str, ...]:
+    """A page about `runs`, whose trainings count together."""
+    pool = ("--pool",) if len(runs) > 1 else ()
+    note = ("--note", QUICK_NOTE) if args.quick else ()
+    return _python(SCRIPTS / "report.py", *runs, "--output", page, *pool, *note)
 
 
 def _python(*arguments: object) -> tuple[str, ...]:
@@ -212,6 +252,8 @@ def check(args: argparse.Namespace) -> str:
         return "--corrected and --no-downloads are for --size full"
     if args.minutes is not None and not 0 < args.minutes < math.inf:
         return f"--minutes {args.minutes:g}: not a positive number"
+    if args.seeds < 1:
+        return f"--seeds {args.seeds}: at least one is needed"
     if args.seed < 0:
         return f"--seed {args.seed}: not a natural number"
     if any(character.isspace() for character in str(args.output.resolve())):
@@ -220,19 +262,29 @@ def check(args: argparse.Namespace) -> str:
     return ""
 
 
-def describe(experiment: Experiment) -> str:
+def describe(series: Series) -> str:
     """The plan in words."""
+    plans = [describe_one(experiment) for experiment in series.experiments]
+    return "\n".join(
+        [
+            *plans,
+            f"The page is {series.page}.",
+            f"Running it again resumes. Everything is written below {series.output}.",
+        ]
+    )
+
+
+def describe_one(experiment: Experiment) -> str:
+    """The plan of one task and seed in words."""
     args, size = experiment.args, experiment.size
     time_needed = f", {size.minutes} minutes on {MEASURED_ON}" if size.minutes else ""
     return "\n".join(
         [
-            f"Memory experiment on {args.task}{time_needed}:",
+            f"Memory experiment on {args.task}, seed {args.seed}{time_needed}:",
             f"  - {size.demos} demonstrations in the embedded simulator",
             f"  - SAM2Act: stage 1 ({f'{size.stage_one} {args.stage_one}'.strip()})",
             f"  - SAM2Act+: stage 2, the memory ({f'{size.stage_two} {args.stage_two}'.strip()})",
             f"  - {size.repeats * size.episodes} episodes of each on scenes that neither has seen",
-            f"  - the page {experiment.page}",
-            f"Running it again resumes. Everything is written below {experiment.output}.",
         ]
     )
 
@@ -245,21 +297,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     if problem:
         print(problem, file=sys.stderr)
         return 2
-    experiment = Experiment(args)
-    print(describe(experiment), flush=True)
+    series = Series(args)
+    print(describe(series), flush=True)
     if args.describe:
         return 0
     deadline = math.inf if args.minutes is None else time.monotonic() + 60 * args.minutes
-    durations = experiment.output / f"durations_{experiment.name}_seed{args.seed}.txt"
+    durations = series.output / f"durations_{series.name}.txt"
     try:
-        experiment.output.mkdir(parents=True, exist_ok=True)
-        code = run_steps(experiment.steps(), SCRIPTS.parent, deadline, durations)
+        series.output.mkdir(parents=True, exist_ok=True)
+        code = run_steps(series.steps(), SCRIPTS.parent, deadline, durations)
     except OSError as error:
         from sam2act.core.files import report_error  # there by now, if anything is
 
         return report_error(error)
     if not code:
-        print(f"Open {experiment.page} in a browser.")
+        print(f"Open {series.page} in a browser.")
     return code
 
 

@@ -58,7 +58,7 @@ def test_configurations_of_both_stages_are_possible(
         assert experiment.log_every == (7 if stage is train_plus else 5)
         without_clip = "full" not in variant or "--no-downloads" in variant
         assert (experiment.language.encoder == "hashed") == without_clip
-    keyframes = {"put_block_back": 11, "rearrange_block": 10, "reopen_drawer": 8}[task]
+    keyframes = {"put_block_back": 12, "rearrange_block": 10, "reopen_drawer": 8}[task]
     if "full" not in variant:
         assert network.num_maskmem + 1 == keyframes, "a window is a whole episode"
     assert network.num_maskmem + 1 <= keyframes, "no episode is too short for a window"
@@ -115,6 +115,23 @@ def test_other_options_have_folders_of_their_own(script: ModuleType) -> None:
     assert found[1][0].startswith("put_block_back_epochs-8_")
 
 
+def test_several_tasks_and_seeds_come_one_after_the_other(script: ModuleType) -> None:
+    args = script.build_parser().parse_args(["--task", "all", "--seed", "1", "--seeds", "2"])
+    series = script.Series(args)
+    alone = [
+        steps_of(script, "--task", task, "--seed", seed)
+        for seed in ("1", "2")
+        for task in script.TASKS
+    ]
+    *steps, last = series.steps()
+    assert steps == [step for one in alone for step in one], "as if each were asked for alone"
+    runs = {Path(command[2]).name for command in (one[-1].command for one in alone)}
+    assert {Path(word).name for word in last.command} >= {"--pool", *runs} and len(runs) == 6
+    assert series.page.name == "report_all_seeds1-2.html"
+    one = script.Series(script.build_parser().parse_args(["--task", "rearrange_block"]))
+    assert one.steps() == steps_of(script, "--task", "rearrange_block")
+
+
 def test_spaces_do_not_tell_options_apart(script: ModuleType) -> None:
     plain = folders_of(script, "--stage-one", "epochs 8")
     assert folders_of(script, "--stage-one", "  epochs\n 8 ", "--stage-two", " ") == plain
@@ -126,11 +143,11 @@ def test_a_failing_step_ends_the_experiment(
 ) -> None:
     fails = script.Step("fails", (sys.executable, "-c", "raise SystemExit(7)"))
     never = script.Step("never", (sys.executable, "-c", f"open({str(tmp_path / 'ran')!r}, 'w')"))
-    monkeypatch.setattr(script.Experiment, "steps", lambda self: [fails, never])
+    monkeypatch.setattr(script.Series, "steps", lambda self: [fails, never])
     assert script.main(["--output", str(tmp_path)]) == 7
     assert not (tmp_path / "ran").exists()
     (durations,) = tmp_path.glob("durations_*.txt")
-    assert durations.read_text().startswith("fails\t0 seconds")
+    assert re.match(r"fails\t0 seconds\t\d+ CPU seconds\n", durations.read_text())
 
 
 @pytest.mark.parametrize(
@@ -139,6 +156,7 @@ def test_a_failing_step_ends_the_experiment(
         (("--quick", "--size", "full"), "--quick is for --size tiny"),
         (("--corrected",), "are for --size full"),
         (("--seed", "-3"), "--seed -3"),
+        (("--seeds", "0"), "--seeds 0: at least one is needed"),
         (("--output", "a b"), "must not contain spaces"),
         (("--minutes", "0"), "--minutes 0: not a positive number"),
         (("--minutes", "-2"), "--minutes -2: not a positive number"),

@@ -23,7 +23,7 @@ from sam2act.cli.status import DONE, run_command
 from sam2act.evaluation.analysis.methods import Source, collect_methods
 from sam2act.reports.page import Page
 from sam2act.reports.reproduction import add_reproduction
-from sam2act.reports.results import add_results, default_title, headline
+from sam2act.reports.results import add_results, default_title, headline, success_table
 from sam2act.reports.training import add_training
 from sam2act.reports.videos import add_videos
 
@@ -76,8 +76,17 @@ def _write(args: argparse.Namespace) -> int:
     add_reproduction(page, runs, methods)
     page.write(output)
     print(headline(methods))
+    print(_aligned(*success_table(methods)))
     print(f"{output} ({output.stat().st_size / MEGABYTE:.1f} MB)")
     return DONE
+
+
+def _aligned(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table as text: columns as wide as their longest cell."""
+    table = [header, *rows]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in table]
+    return "\n".join(line.rstrip() for line in lines)
 
 
 if __name__ == "__main__":

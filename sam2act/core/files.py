@@ -147,6 +147,30 @@ def replacing(path: str | Path, *, shared: bool = False) -> Iterator[Path]:
             raise
 
 
+def append_line(path: Path, line: str, header: str = "") -> None:
+    """Add a line to a table and wait until it is on the disk.
+
+    What an interruption left of another line is removed.
+
+    Args:
+        path: the file; it is made where there is none.
+        line: with its line break.
+        header: first line of a new file, with its line break.
+
+    Raises:
+        OSError: it cannot be written; the error names `path`.
+    """
+    with naming(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "ab+") as stream:
+            stream.seek(0)
+            whole = stream.read().rpartition(b"\n")
+            stream.truncate(len(whole[0]) + len(whole[1]))
+            stream.write((line if whole[1] else header + line).encode())
+            stream.flush()
+            os.fsync(stream.fileno())
+
+
 def sha256_of(path: str | Path) -> str:
     """The SHA-256 of the content of a file, in hexadecimal."""
     digest = hashlib.sha256()

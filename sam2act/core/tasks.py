@@ -25,7 +25,8 @@ RLBENCH_TASKS = (
     "meat_off_grill",
     "stack_cups",
 )
-# Success of a policy that does everything right but guesses what only the past could tell.
+# Share of right first guesses of a policy that does everything right but guesses what only the past
+# could tell. It is its success, too, unless an episode has enough steps to guess again.
 CHANCE = {"reopen_drawer": 1 / 3, "put_block_back": 1 / 4, "rearrange_block": 1 / 2}
 MEMORYBENCH_TASKS = tuple(CHANCE)
 # Whose images policies see by default, in this order.

@@ -26,6 +26,7 @@ from sam2act.envs.base import EnvConfig
 from sam2act.envs.registry import Perturbs, check_tasks, env_spec, get_backend
 from sam2act.evaluation import results
 from sam2act.evaluation.actors import Actor
+from sam2act.evaluation.analysis.first_guesses import count_guesses
 from sam2act.evaluation.analysis.tables import table_text, write_published_table
 from sam2act.evaluation.environment import backend_options, environment_of, settings_of
 from sam2act.evaluation.options import AUTO, EvaluationOptions, OptionError
@@ -201,7 +202,8 @@ class EvaluationFolder:
         describe()  # also where nothing was missing
         stored = self.rows(stem)
         write_published_table(folder, stored)
-        print(f"{folder}\n{table_text(stored)}")
+        guesses = count_guesses(stored, results.read_targets(folder))
+        print(f"{folder}\n{table_text(stored, guesses)}")
 
     @staticmethod
     def _store_rows_of_others(writer: RowWriter, gathered: Sequence[Sequence[EpisodeRow]]) -> None:

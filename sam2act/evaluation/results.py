@@ -1,8 +1,9 @@
 """Rows of finished episodes on disk, and what they are results of.
 
 Every episode is a row of `episodes*.csv`, written when it ends; several processes write one file
-each. `evaluation.json` says what was evaluated and how, so that a resumed evaluation cannot mix
-two of them.
+each. The keyframe poses that were asked for stand beside it in `targets*.jsonl`, an episode a line.
+`evaluation.json` says what was evaluated and how, so that a resumed evaluation cannot mix two of
+them.
 """
 
 from __future__ import annotations
@@ -12,14 +13,16 @@ import dataclasses
 import functools
 import io
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from sam2act.core.actions import KEYFRAME_POSE
 from sam2act.core.errors import UserError
-from sam2act.core.files import naming, replacing
+from sam2act.core.files import append_line, replacing
 from sam2act.evaluation.environment import SWITCHES
 
 FORMAT = 1
@@ -30,6 +33,8 @@ HUNG, DIED = "SimulatorTimeout", "SimulatorDied"  # causes: the simulator was lo
 NEVER_BEGUN = -1  # variation of an episode whose reset failed
 FULL_REWARD = 100.0
 MOST_LETTERS = 2000  # of a cell
+TARGET_DIGITS = 5  # after the point
+Targets = tuple[tuple[float, ...], ...]
 
 
 class ResultsError(UserError):
@@ -53,6 +58,8 @@ class EpisodeRow:
         seconds: wall time, waiting for the network included.
         video: file name below the folder of the results, may be empty.
         instruction: that the policy was given.
+        targets: every action of a policy that acts in keyframe poses, in a file of their own; None
+            for other policies, and where rows alone were read.
     """
 
     task: str
@@ -67,6 +74,7 @@ class EpisodeRow:
     seconds: float = 0.0
     video: str = ""
     instruction: str = ""
+    targets: Targets | None = None
 
     @property
     def key(self) -> tuple[str, int]:
@@ -79,12 +87,18 @@ class EpisodeRow:
         return self.variation == NEVER_BEGUN or self.failure.startswith((HUNG, DIED))
 
 
-COLUMNS = tuple(field.name for field in dataclasses.fields(EpisodeRow))
+COLUMNS = tuple(f.name for f in dataclasses.fields(EpisodeRow) if f.name != "targets")
+_ROWS, _TARGETS = "episodes", "targets"
 
 
 def rows_file(rank: int = 0) -> str:
     """Name of the file that process `rank` writes."""
-    return f"episodes_rank{rank}.csv" if rank else "episodes.csv"
+    return f"{_ROWS}_rank{rank}.csv" if rank else f"{_ROWS}.csv"
+
+
+def targets_file(rows: Path) -> Path:
+    """Where the targets of the episodes in the file `rows` stand."""
+    return rows.with_name(rows.name.replace(_ROWS, _TARGETS, 1)).with_suffix(".jsonl")
 
 
 # ---------------------------------------------------------------------------------- rows
@@ -97,17 +111,11 @@ class RowWriter:
         self._before = functools.cache(before)
 
     def write(self, row: EpisodeRow) -> None:
-        """Append `row` as one line; what an interruption left of another one is removed."""
+        """Append `row` as one line, after its targets."""
         self._before()
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with naming(self.path), open(self.path, "ab+") as stream:
-            stream.seek(0)
-            whole = stream.read().rpartition(b"\n")
-            stream.truncate(len(whole[0]) + len(whole[1]))
-            text = _line(row) if whole[1] else _csv(COLUMNS) + _line(row)
-            stream.write(text.encode())
-            stream.flush()
-            os.fsync(stream.fileno())
+        if row.targets is not None:
+            append_line(targets_file(self.path), _targets_line(row))
+        append_line(self.path, _line(row), header=_csv(COLUMNS))
 
 
 def _line(row: EpisodeRow) -> str:
@@ -115,6 +123,11 @@ def _line(row: EpisodeRow) -> str:
     values = dataclasses.asdict(row)
     cells = ["" if values[name] is None else values[name] for name in COLUMNS]
     return _csv([" ".join(c.split())[:MOST_LETTERS] if isinstance(c, str) else c for c in cells])
+
+
+def _targets_line(row: EpisodeRow) -> str:
+    rounded = [[round(value, TARGET_DIGITS) for value in target] for target in row.targets or ()]
+    return json.dumps({"task": row.task, "episode": row.episode, "targets": rounded}) + "\n"
 
 
 def _csv(cells: Sequence[Any]) -> str:
@@ -177,6 +190,24 @@ def _parse(line: Sequence[str]) -> EpisodeRow:
         video=values["video"],
         instruction=values["instruction"],
     )
+
+
+def read_targets(folder: Path) -> dict[tuple[str, int], np.ndarray]:
+    """(task, episode) -> actions (T, 9) of `KEYFRAME_POSE`; of several lines the last one counts.
+
+    Raises:
+        ResultsError: a file is damaged.
+    """
+    found = {}
+    for path in sorted(folder.glob(f"{_TARGETS}*.jsonl")):
+        for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
+            try:
+                item = json.loads(line)
+                targets = np.array(item["targets"], float).reshape(-1, KEYFRAME_POSE.size)
+                found[str(item["task"]), int(item["episode"])] = targets
+            except (ValueError, KeyError, TypeError) as error:
+                raise ResultsError(f"{path}, line {number}: {error}; remove that line") from error
+    return found
 
 
 # --------------------------------------------------------------------------- description

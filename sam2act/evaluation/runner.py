@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sam2act.core.actions import KEYFRAME_POSE
 from sam2act.core.errors import UserError
 from sam2act.core.types import HasFrame
 from sam2act.evaluation.actors import Actor, Turn
@@ -28,6 +29,7 @@ from sam2act.evaluation.results import (
     TIMEOUT,
     UNSOLVED,
     EpisodeRow,
+    Targets,
 )
 from sam2act.evaluation.scenes import EpisodeStart, with_remedy
 from sam2act.evaluation.worker import (
@@ -87,6 +89,7 @@ class _Running:
     steps: int = 0
     observation: HasFrame | None = None  # waits for an action
     row: EpisodeRow | None = None  # finished, waits for its film
+    actions: list[np.ndarray] = field(default_factory=list)
 
 
 @dataclass
@@ -273,7 +276,9 @@ class Runner:
             if action is None:
                 self._end(number, 0.0, False, DEMO_EXHAUSTED)
             else:
-                self._simulators[number].send(Step(np.asarray(action, np.float64), control))
+                action = np.asarray(action, np.float64)
+                self._running[number].actions.append(action)
+                self._simulators[number].send(Step(action, control))
 
     def _end(
         self, number: int, reward: float, success: bool, failure: str, message: str = ""
@@ -307,4 +312,10 @@ class Runner:
             seconds=round(time.monotonic() - running.started, 3),
             video=video if scene.film else "",
             instruction=running.instruction,
+            targets=self._targets(running),
         )
+
+    def _targets(self, running: _Running) -> Targets | None:
+        if self._actor.spec.action.mode != KEYFRAME_POSE.mode:
+            return None
+        return tuple(tuple(map(float, action)) for action in running.actions)

@@ -22,6 +22,7 @@ from sam2act.reports.perturbed import add_perturbed
 from sam2act.reports.remarks import remarks, simulators, warnings
 
 AVERAGE = "mean over tasks"
+GUESS_COLUMN = "first guess right"
 IN_WORDS = {
     STAGE_ONE: "without memory",
     PLUS: "with memory",
@@ -81,7 +82,9 @@ def _in_words(method: Method, tasks: int) -> str:
     name = IN_WORDS.get(method.kind, method.label)
     name += "" if method.label in (GROUND_TRUTH, name) else f" ({method.label})"
     if tasks == 1:
-        return f"{name} {total.successes} of {total.episodes}"
+        guesses = method.guesses(tasks_of(method.runs)[0])
+        first = "" if guesses is None else f" (first guess right: {guesses.right})"
+        return f"{name} {total.successes} of {total.episodes}{first}"
     where = "" if own == tasks else f" of {own} of these tasks"
     return f"{name} {percent(total.rate)} of {total.episodes} episodes{where}"
 
@@ -133,6 +136,8 @@ def success_table(methods: Sequence[Method]) -> tuple[list[str], list[list[str]]
     """Header and rows: every task, if there are several, with every method."""
     repeated = any(len(method.runs) > 1 for method in methods)
     header = ["method", "success", "±\u00a0s.e.", "95 % interval", "episodes", "steps", "chance"]
+    guessed = any(method.guesses(task) for method in methods for task in all_tasks(methods))
+    header += [GUESS_COLUMN] if guessed else []
     header += ["mean ± s.d. over runs"] if repeated else []
     graded = _graded(methods)
     header += ["mean reward"] if graded else []
@@ -143,7 +148,9 @@ def success_table(methods: Sequence[Method]) -> tuple[list[str], list[list[str]]
         method: Method, success: Success, within: Sequence[str], chance: float | None
     ) -> list[str]:
         rewards = [mean_reward(method.rows, task) for task in within]
-        row = _figures(method, success, chance, repeated)
+        row = _figures(method, success, chance)
+        row += [_guess(method, within)] if guessed else []
+        row += [_over_runs(success)] if repeated else []
         return [*row, f"{statistics.fmean(rewards):.1f}"] if graded else row
 
     rows = [
@@ -160,9 +167,9 @@ def success_table(methods: Sequence[Method]) -> tuple[list[str], list[list[str]]
     return ["task", *header], rows
 
 
-def _figures(method: Method, success: Success, chance: float | None, repeated: bool) -> list[str]:
+def _figures(method: Method, success: Success, chance: float | None) -> list[str]:
     low, high = success.interval
-    row = [
+    return [
         method.label,
         percent(success.rate),
         f"{100 * success.standard_error:.1f}",
@@ -171,7 +178,12 @@ def _figures(method: Method, success: Success, chance: float | None, repeated: b
         f"{success.mean_steps:.1f}",
         "-" if chance is None else percent(chance),
     ]
-    return [*row, _over_runs(success)] if repeated else row
+
+
+def _guess(method: Method, tasks: Sequence[str]) -> str:
+    """Right first guesses in one task; a mean over tasks has none."""
+    guesses = method.guesses(tasks[0]) if len(tasks) == 1 else None
+    return "-" if guesses is None else f"{percent(guesses.rate)} ({guesses.right})"
 
 
 def _graded(methods: Sequence[Method]) -> bool:
@@ -196,9 +208,15 @@ def footnote(methods: Sequence[Method]) -> str:
     """What the columns mean."""
     text = (
         "Success: share of the episodes; s.e.: standard error; interval: Wilson score interval;"
-        " steps: mean number of actions per episode; chance: success of a policy that does "
-        "everything right but guesses what only the past could tell."
+        " steps: mean number of actions per episode; chance: first guess of a policy that does "
+        "everything right but does not know what only the past could tell. Such a policy may "
+        "guess again while steps are left, and so succeed more often than that."
     )
+    if any(method.guesses(task) for method in methods for task in all_tasks(methods)):
+        text += (
+            f" {GUESS_COLUMN}: share of the episodes in which the first place that the gripper is "
+            "sent to after the button, of all patches or drawers, is the right one."
+        )
     if _graded(methods):
         text += GRADED
     if any(len(method.runs) > 1 for method in methods):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,23 @@ def test_first_sentence_says_the_result(run: Path) -> None:
         "put_block_back in the embedded simulator: successful episodes with memory (SAM2Act+) "
         "4 of 4, without memory (SAM2Act) 1 of 4; chance is 25 %."
     )
+
+
+def test_right_first_guesses_are_told_beside_success(tmp_path: Path) -> None:
+    press, first, third = (0.3, -0.2, 0.77), (0.27, 0.34, 0.9), (0.28, 0.02, 0.9)
+    for repeat, visits in enumerate(((first, third), (third, third)), start=1):
+        rows = [
+            replace(row, targets=tuple((*place, *[0.0] * 6) for place in (press, visit)))
+            for row, visit in zip(episodes("10"), visits, strict=True)
+        ]
+        folder = tmp_path / "eval" / str(repeat) / "model_last"
+        write_description(folder)
+        write_rows(folder, rows)
+    page = report(tmp_path)
+    assert "without memory (SAM2Act) 2 of 4 (first guess right: 1); " in page.page
+    table = page.table("method", "success")
+    assert [row[6:8] for row in table] == [["25 %", "25 % (1)"]]
+    assert page.text("Success: share").count("first guess right: share of the episodes") == 1
 
 
 def test_several_tasks_are_averaged(tmp_path: Path) -> None:

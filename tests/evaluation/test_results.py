@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from sam2act.evaluation.analysis.first_guesses import Guesses
 from sam2act.evaluation.analysis.tables import table_text, write_published_table
 from sam2act.evaluation.results import (
     EpisodeRow,
@@ -18,6 +19,7 @@ from sam2act.evaluation.results import (
     describe,
     read_description,
     read_rows,
+    read_targets,
     rows_file,
 )
 
@@ -31,6 +33,24 @@ def test_rows_come_back_as_they_were_written(tmp_path: Path) -> None:
     writer.write(FAILED)
     writer.write(ROW)
     assert read_rows(tmp_path) == [ROW, FAILED_AS_STORED]
+
+
+def test_targets_come_back_whatever_an_interruption_cut_off(tmp_path: Path) -> None:
+    path = tmp_path / rows_file(2)
+    writer = RowWriter(path)
+    targets = ((0.123456789, *[0.0] * 8), (1.0, *[0.0] * 8))
+    writer.write(replace(ROW, targets=((9.0,) * 9,)))
+    with open(tmp_path / "targets_rank2.jsonl", "a") as stream:
+        stream.write('{"task": "cut o')
+    writer.write(replace(FAILED, targets=()))
+    writer.write(replace(ROW, targets=targets))
+    found = read_targets(tmp_path)
+    assert found.keys() == {ROW.key, FAILED.key} and found[FAILED.key].shape == (0, 9)
+    assert found[ROW.key][:, 0].tolist() == [0.12346, 1.0]
+    assert read_rows(tmp_path) == [ROW, FAILED_AS_STORED], "rows are as without targets"
+    (tmp_path / "targets.jsonl").write_text('{"task": "x", "episode": 0, "targets": [[1]]}\n')
+    with pytest.raises(ResultsError, match=r"targets\.jsonl, line 1: .*remove that line"):
+        read_targets(tmp_path)
 
 
 def test_texts_are_kept_to_one_line_of_sensible_length(tmp_path: Path) -> None:
@@ -81,7 +101,9 @@ def test_tables_of_one_episode(tmp_path: Path) -> None:
         "put_block_back,100.0,11.0,11",
         "average,100.0,,",
     ]
-    assert "100.0 ±  0.0 %         1   11.0    25 %" in table_text([ROW])
+    assert table_text([ROW]).endswith("100.0 ±  0.0 %         1   11.0    25 %")
+    text = table_text([ROW, FAILED], {"put_block_back": Guesses(1, 2, 4)})
+    assert "first guess right" in text and text.endswith("25 %             25.0 %")
 
 
 def test_tables_of_several_tasks(tmp_path: Path) -> None:

@@ -59,6 +59,7 @@ def test_every_way_an_episode_can_end_is_recorded() -> None:
     ]
     assert [rows[i].variation for i in range(6)] == [0, 1, 0, 1, 0, 1]
     assert rows[0].instruction == "do ok" and rows[0].seed == 7
+    assert rows[4].targets == ((0.0,) * 9, (1.0,) * 9, (2.0,) * 9), "of the second attempt alone"
 
 
 def test_dead_and_hung_simulators_are_replaced_and_counted_after_two_attempts() -> None:

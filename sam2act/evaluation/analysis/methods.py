@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from sam2act.core.files import natural_order
 from sam2act.core.registry import DEFAULT_POLICY
 from sam2act.core.run_folder import STAGES, RunFolder, stage_of
 from sam2act.data.rlbench.demo_folders import lies_hidden
+from sam2act.evaluation.analysis.first_guesses import Guesses, count_guesses, pooled
 from sam2act.evaluation.results import (
     DESCRIPTION_FILE,
     FORMAT,
@@ -24,6 +25,7 @@ from sam2act.evaluation.results import (
     ResultsError,
     read_description,
     read_rows,
+    read_targets,
 )
 
 STAGE_ONE, PLUS, GROUND_TRUTH = "SAM2Act", "SAM2Act+", "ground truth"
@@ -50,6 +52,7 @@ class Evaluation:
         folder: where the rows lie; paths of videos are relative to it.
         rows: finished episodes.
         description: content of `evaluation.json`; empty if the file is absent.
+        guesses: first guesses by task, where the task has them and its targets were stored.
     """
 
     run: Path
@@ -58,6 +61,7 @@ class Evaluation:
     folder: Path
     rows: tuple[EpisodeRow, ...]
     description: Mapping[str, Any]
+    guesses: Mapping[str, Guesses] = field(default_factory=dict)
 
     @property
     def kind(self) -> str:
@@ -153,6 +157,10 @@ class Method:
         values = self.values("chance", task)
         return float(values[0]) if values and isinstance(values[0], (int, float)) else None
 
+    def guesses(self, task: str) -> Guesses | None:
+        """First guesses in a task, None if it has none or they are not known."""
+        return pooled([e.guesses[task] for e in self.evaluations if task in e.guesses])
+
 
 # ----------------------------------------------------------------------------------- reading
 def find_evaluations(run: Path) -> list[Evaluation]:
@@ -196,7 +204,8 @@ def _read(run: Path, folder: Path) -> Evaluation:
             f"{folder / DESCRIPTION_FILE}: format {stored!r}, this version reads {FORMAT}; use the "
             "version that wrote it, or evaluate again"
         )
-    return Evaluation(run, "/".join(log_name), stem, folder, tuple(rows), description)
+    guesses = count_guesses(rows, read_targets(folder))
+    return Evaluation(run, "/".join(log_name), stem, folder, tuple(rows), description, guesses)
 
 
 # ---------------------------------------------------------------------------------- grouping

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sam2act.core.tasks import CHANCE
 from sam2act.evaluation.analysis.aggregate import Success, average_tasks, summarise_tasks
+from sam2act.evaluation.analysis.first_guesses import Guesses
 from sam2act.evaluation.results import EpisodeRow, write_text
 
 PUBLISHED_FILE = "eval_results.csv"
@@ -31,11 +32,16 @@ def write_published_table(folder: Path, rows: Sequence[EpisodeRow]) -> None:
     write_text(folder / PUBLISHED_FILE, text.getvalue())
 
 
-def table_text(rows: Sequence[EpisodeRow]) -> str:
-    """Success with its standard error, and the chance floor, for the console."""
+def table_text(rows: Sequence[EpisodeRow], guesses: Mapping[str, Guesses] | None = None) -> str:
+    """Success with its standard error, right first guesses and their chance, for the console."""
+    guesses = guesses or {}
     tasks = summarise_tasks([rows])
-    lines = [f"{'task':30s} {'success':>16s} {'episodes':>9s} {'steps':>6s} {'chance':>7s}"]
-    lines += [_line(task, success, CHANCE.get(task)) for task, success in tasks.items()]
+    lines = [
+        f"{'task':30s} {'success':>16s} {'episodes':>9s} {'steps':>6s} {'chance':>7s}"
+        + f" {'first guess right':>18s}" * bool(guesses)
+    ]
+    for task, success in tasks.items():
+        lines.append(_line(task, success, CHANCE.get(task)) + _guess(guesses.get(task)))
     if len(tasks) > 1:
         lines.append(_line("average", average_tasks([rows]), None))
     return "\n".join(lines)
@@ -47,3 +53,7 @@ def _line(name: str, success: Success, chance: float | None) -> str:
         f"{name:30s} {100 * success.rate:7.1f} ± {100 * success.standard_error:4.1f} % "
         f"{success.episodes:9d} {success.mean_steps:6.1f} {floor:>7s}"
     )
+
+
+def _guess(guesses: Guesses | None) -> str:
+    return "" if guesses is None else f" {100 * guesses.rate:16.1f} %"
