@@ -153,11 +153,14 @@ class Assembly:
         if self.is_free(item):
             parts.append(element("freejoint", name=f"{item.name}_free"))
         joint = None if item.parent is None else self.facts.objects[item.parent].joint
+        weight = None
         if joint is not None and item.shape is not None and item.shape.is_dynamic:
             parts.append(self._joint(item, joint))
+            # What rests on a spring lies where the spring wants it: a button does not sag.
+            weight = 1 if joint.spring is not None else None
         parts.append(self._geoms(item))
         parts += self._below(item, np.eye(4))
-        return body(item.name, *parts, pos=pose[:3, 3], quat=_quaternion(pose))
+        return body(item.name, *parts, pos=pose[:3, 3], quat=_quaternion(pose), gravcomp=weight)
 
     def _below(self, item: ObjectFacts, offset: np.ndarray) -> list[str]:
         """Bodies below `item`; frames between them are passed through."""

@@ -1,0 +1,75 @@
+"""What the MemoryBench tasks share: a button, and a present that tells nothing of the past.
+
+The right move after the press of the button depends on what came before. With `memory_strict` a
+scene looks the same then whatever came before: traces that physics leaves are removed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from sam2act.envs.embedded.kit.placing import Boundary
+from sam2act.envs.embedded.kit.published import PublishedTask
+from sam2act.envs.embedded.kit.scene import Scene
+
+BUTTON, BUTTON_JOINT = "push_buttons_target1", "target_button_joint1"
+_PRESSED = 0.003  # metres
+_NEARLY_SHUT, _SLOW = 0.02, 0.02  # metres, metres per second
+_NEAR, _TURNED = 0.008, 0.1  # metres per axis, radians
+
+
+class MemoryTask(PublishedTask):
+    """A MemoryBench task: something, a press of the button, and something that depends on it."""
+
+    def place_button(self, scene: Scene) -> None:
+        """Put the button, turned at random, somewhere into its plane."""
+        Boundary(scene.frames, ["boundary"], scene.random).sample(BUTTON)
+        self._unpressed = scene.joint(BUTTON_JOINT)
+
+    def is_pressed(self, scene: Scene) -> bool:
+        """Whether the button is down now."""
+        return abs(scene.joint(BUTTON_JOINT) - self._unpressed) > _PRESSED
+
+
+def move_over(scene: Scene, names: Iterable[str], place: str) -> None:
+    """Put objects over or onto `place`; their heights and turns stay."""
+    spot = scene.frames.pose(place)[:2, 3]
+    for name in names:
+        pose = scene.frames.pose(name)
+        pose[:2, 3] = spot
+        scene.frames.move(name, pose)
+
+
+def shut_drawers(scene: Scene, joints: Iterable[str]) -> None:
+    """Shut drawers that are nearly shut, slow and released: none shows that it was open."""
+    if scene.robot.is_closed:
+        return
+    for name in joints:
+        joint = scene.data.joint(name)
+        if 0 < abs(joint.qpos[0]) < _NEARLY_SHUT and abs(joint.qvel[0]) < _SLOW:
+            scene.set_joint(name, 0.0)
+
+
+def align_block(scene: Scene, block: str, height: float, places: Iterable[str]) -> None:
+    """Move a block that was put down next to one of `places` exactly onto it.
+
+    Args:
+        scene: with the block released.
+        block: its name.
+        height: of its origin where it stands on the table, metres.
+        places: objects over whose origin blocks are put down.
+    """
+    pose = scene.frames.pose(block)
+    turn = Rotation.from_matrix(pose[:3, :3]).magnitude()
+    if turn > _TURNED or abs(pose[2, 3] - height) > _NEAR:
+        return
+    for place in places:
+        spot = np.array([*scene.frames.pose(place)[:2, 3], height])
+        if np.abs(pose[:2, 3] - spot[:2]).max() < _NEAR:
+            aligned = np.eye(4)
+            aligned[:3, 3] = spot
+            scene.frames.move(block, aligned)
+            return

@@ -1,0 +1,121 @@
+"""What the present tells of the past: how variations of a MemoryBench task differ at the button.
+
+The script of a variation is run up to the press of the button; in all variations of a seed the
+button lies at the same place. What still differs then is all that a policy without memory could
+tell the variations from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from sam2act.envs.base import CAMERAS, EnvConfig
+from sam2act.envs.embedded.kit.memory import BUTTON, MemoryTask
+from sam2act.envs.embedded.options import Options
+from sam2act.envs.embedded.sim import EmbeddedEnv
+
+LEAST_CONTRAST = 8  # of 255 in any channel, from which on pixels count as different
+
+
+@dataclass(frozen=True)
+class Look:
+    """What is seen at a moment, and how it is.
+
+    Attributes:
+        images: (H, W, 3) uint8 by camera.
+        joints: (7,) angles of the arm, radians.
+        things: (N, 3) metres: where blocks that look the same and their corners are, sorted, then
+            in x the position of every joint of the scene.
+    """
+
+    images: dict[str, np.ndarray]
+    joints: np.ndarray
+    things: np.ndarray
+
+
+@dataclass(frozen=True)
+class Residue:
+    """The largest differences between two or more looks.
+
+    Attributes:
+        joints: of the arm, radians.
+        things: of positions, metres.
+        pixels: by camera, the share that differs by more than `LEAST_CONTRAST`.
+    """
+
+    joints: float
+    things: float
+    pixels: dict[str, float]
+
+
+def memory_env(task: str, options: Options, image_size: int = 128) -> EmbeddedEnv:
+    """The simulator of a MemoryBench task with all cameras."""
+    env = EmbeddedEnv(EnvConfig(task, cameras=CAMERAS, image_size=image_size, options=options))
+    assert isinstance(env.task, MemoryTask), f"{task} is no MemoryBench task"
+    return env
+
+
+def button_steps(env: EmbeddedEnv) -> list[int]:
+    """The two waypoints at the button: over it, and pressing it."""
+    objects = env.scene.frames.facts.objects
+    count = env.scene.frames.facts.waypoints
+    return [k for k in range(count) if objects[f"waypoint{k}"].parent == BUTTON]
+
+
+def looks(env: EmbeddedEnv, variation: int, seed: int) -> list[Look]:
+    """At the start, after arriving over the button, and after pressing it.
+
+    The button lies where it lies in variation 0 of this seed.
+    """
+    env.begin_episode(0, seed)
+    button = env.scene.frames.pose(BUTTON)
+    env.begin_episode(variation, seed)
+    env.scene.frames.move(BUTTON, button)
+    found, steps = [_look(env)], button_steps(env)
+    for number, waypoint in enumerate(env.task.waypoints(env.scene)):
+        env.execute(waypoint.action, stop_on_success=False, opening=waypoint.opening)
+        if number in steps:
+            found.append(_look(env))
+        if number == steps[-1]:
+            break
+    return found
+
+
+def _look(env: EmbeddedEnv) -> Look:
+    frames = env.scene.frames
+    blocks = [_corners(env, name) for name in env.task.graspable]
+    blocks.sort(key=lambda corners: float(corners[:, 1].sum()))
+    slides = [item.name for item in frames.facts.objects.values() if item.joint is not None]
+    positions = [(env.scene.joint(name), 0.0, 0.0) for name in slides]
+    observed = vars(env.observe())
+    return Look(
+        {name: observed[f"{name}_rgb"] for name in CAMERAS},
+        observed["joint_positions"],
+        np.concatenate([*blocks, np.array(positions)]),
+    )
+
+
+def _corners(env: EmbeddedEnv, block: str) -> np.ndarray:
+    """(4, 3) metres: the middle of a block and of three of its faces."""
+    pose, shape = env.scene.frames.pose(block), env.scene.frames.facts.objects[block].shape
+    assert shape is not None
+    offsets = np.vstack([np.zeros(3), np.diag(shape.size) / 2])
+    return offsets @ pose[:3, :3].T + pose[:3, 3]
+
+
+def residue(seen: Sequence[Look]) -> Residue:
+    """How much looks at the same moment of several variations differ at most from the first."""
+    first, *others = seen
+    return Residue(
+        float(max(np.abs(look.joints - first.joints).max() for look in others)),
+        float(max(np.abs(look.things - first.things).max() for look in others)),
+        {name: max(_share(look, first, name) for look in others) for name in CAMERAS},
+    )
+
+
+def _share(one: Look, other: Look, camera: str) -> float:
+    first, second = (look.images[camera].astype(int) for look in (one, other))
+    return float((np.abs(first - second).max(axis=-1) > LEAST_CONTRAST).mean())
