@@ -214,7 +214,7 @@ class ExperimentConfig:
         require_choice(
             "sample_distribution_mode",
             self.sample_distribution_mode,
-            ("transition_uniform", "task_uniform", "demo_uniform_temporal"),
+            ("transition_uniform", "task_uniform", "keyframe_uniform", "demo_uniform_temporal"),
         )
         for key in ("bs", "epochs", "train_iter", "demo", "log_every", "image_size"):
             require(getattr(self, key) >= 1, f"{key} must be at least 1")

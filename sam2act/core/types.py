@@ -148,6 +148,13 @@ class Batch:
         """The same batch on `device` (asynchronous from pinned memory)."""
         return move_tensors(self, device)
 
+    def select(self: SomeBatch, rows: Sequence[int]) -> SomeBatch:
+        """The samples `rows`, in that order."""
+        index = torch.tensor(rows, device=self.instruction.device)
+        identities = tuple(self.identities[row] for row in rows)
+        chosen = _map_tensors(self, lambda tensor: tensor[index])
+        return dataclasses.replace(chosen, identities=identities)
+
     def pin_memory(self: SomeBatch) -> SomeBatch:
         """The same batch in page-locked memory (called by the data loader)."""
         return _map_tensors(self, Tensor.pin_memory)

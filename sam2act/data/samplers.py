@@ -1,4 +1,4 @@
-"""Which records make up a batch: the three published modes.
+"""Which records make up a batch: the three published modes, and one for short trainings.
 
 Every draw is a pure function of (seed, step, row): a counter-based generator is set to the step
 and read at the row's place. Ranks take different rows of the same step, so neither resuming nor
@@ -22,6 +22,10 @@ from sam2act.data.transitions import PADDING
 logger = logging.getLogger(__name__)
 DRAWS_PER_ROW = 2
 FIRST_REOPEN_DRAWER_KEYFRAMES = 8
+KEYFRAME_MODES = {  # mode -> what it draws
+    "keyframe_uniform": "keyframes",
+    "demo_uniform_temporal": "consecutive keyframes",
+}
 _SEED_MASK = (1 << 64) - 1
 _SEEDS_OF_SAMPLES = 1  # tells their generator from that of `uniform_draws`
 
@@ -88,6 +92,22 @@ class TaskUniform:
         draws = uniform_draws(self.seed, step, first_row, num_rows)
         task = _choose(draws[:, 0], len(self._count))
         return self._valid[self._first[task] + _choose(draws[:, 1], self._count[task])]
+
+
+class KeyframeUniform:
+    """Every keyframe of every demo is equally likely, shown as at acting from frame 0 on (added).
+
+    `TransitionUniform` draws from all chains: late keyframes far more often than early ones, and
+    most with a time feature that counts from the middle of a demo, which acting never shows.
+    """
+
+    def __init__(self, store: KeyframeStore, seed: int) -> None:
+        self._records, self.seed = first_chains(store), seed
+
+    def records(self, step: int, first_row: int, num_rows: int) -> np.ndarray:
+        """(num_rows,) int64 record numbers."""
+        draws = uniform_draws(self.seed, step, first_row, num_rows)
+        return self._records[_choose(draws[:, 0], len(self._records))]
 
 
 class DemoUniformTemporal:
@@ -198,7 +218,7 @@ def build_sampler(
     """The sampler that `sample_distribution_mode` names.
 
     Args:
-        mode: transition_uniform, task_uniform or demo_uniform_temporal.
+        mode: transition_uniform, task_uniform, keyframe_uniform or demo_uniform_temporal.
         store: where samples come from.
         bs: rows per process, checked against the window.
         seed: seed of the run, the same on all ranks.
@@ -213,17 +233,17 @@ def build_sampler(
         return TransitionUniform(store, seed)
     if mode == "task_uniform":
         return TaskUniform(store, seed)
-    if mode != "demo_uniform_temporal":
-        raise SamplingError(
-            f"sample_distribution_mode: {mode!r} is not one of transition_uniform, task_uniform, "
-            "demo_uniform_temporal"
-        )
+    if mode not in KEYFRAME_MODES:
+        known = ", ".join(("transition_uniform", "task_uniform", *KEYFRAME_MODES))
+        raise SamplingError(f"sample_distribution_mode: {mode!r} is not one of {known}")
     if not isinstance(store, KeyframeStore):
         raise SamplingError(
-            "sample_distribution_mode: demo_uniform_temporal draws consecutive keyframes, but this "
-            "policy learns from windows of frames; choose transition_uniform (all windows are "
-            "equally likely) or task_uniform (all tasks are)"
+            f"sample_distribution_mode: {mode} draws {KEYFRAME_MODES[mode]}, but this policy "
+            "learns from windows of frames; choose transition_uniform (all windows are equally "
+            "likely) or task_uniform (all tasks are)"
         )
+    if mode == "keyframe_uniform":
+        return KeyframeUniform(store, seed)
     sampler = DemoUniformTemporal(store, seed, window=window, window_sampling=window_sampling)
     if bs % window:
         raise SamplingError(uneven_windows(bs, window))

@@ -14,10 +14,11 @@ from torch import Tensor, nn
 
 from sam2act.config.component import ComponentConfig
 from sam2act.core.errors import require, require_positive
+from sam2act.nn import convex
 from sam2act.nn.image_encoder import LEAKY_SLOPE, FeaturePyramid
 
 RATIO = 2
-TAPS = 9  # 3x3 neighbourhood
+TAPS = convex.TAPS
 MASK_SCALE = 0.1
 
 
@@ -67,8 +68,12 @@ class ConvexUpsample(nn.Module):
     Neighbours outside the map count as zero, which pulls borders towards zero.
     """
 
-    def __init__(self, channels: int, out_channels: int, hidden_multiplier: int) -> None:
+    def __init__(
+        self, channels: int, out_channels: int, hidden_multiplier: int, channels_last: bool = False
+    ) -> None:
+        """`channels_last`: in C, where that works; rounds otherwise."""
         super().__init__()
+        self.channels_last = channels_last
         hidden = hidden_multiplier * channels
         self.values = nn.Sequential(
             nn.Conv2d(channels, hidden, 3, padding=1),
@@ -87,8 +92,11 @@ class ConvexUpsample(nn.Module):
         """(M, C, h, w) -> (M, C', 2h, 2w)."""
         height, width = x.shape[-2:]
         # Weight channels are ordered tap, sub-row, sub-column.
-        weights = (MASK_SCALE * self.weights(x)).unflatten(1, (TAPS, RATIO * RATIO)).softmax(1)
-        taps = F.unfold(self.values(x), kernel_size=3, padding=1)
+        values, logits = self.values(x), self.weights(x)
+        if self.channels_last and convex.suits(values):
+            return convex.combine(values, logits, MASK_SCALE)
+        weights = (MASK_SCALE * logits).unflatten(1, (TAPS, RATIO * RATIO)).softmax(1)
+        taps = F.unfold(values, kernel_size=3, padding=1)
         taps = rearrange(taps, "m (c k) (h w) -> m c k h w", k=TAPS, h=height)
         out = torch.einsum("mkshw,mckhw->mcshw", weights, taps)
         return rearrange(out, "m c (a b) h w -> m c (h a) (w b)", a=RATIO, b=RATIO, w=width)
@@ -102,23 +110,35 @@ class CascadedUpsampler(nn.Module):
     """
 
     def __init__(
-        self, channels: int, skip_channels: tuple[int, int], hidden_multiplier: int, scale: float
+        self,
+        channels: int,
+        skip_channels: tuple[int, int],
+        hidden_multiplier: int,
+        scale: float,
+        *,
+        channels_last: bool = False,
     ) -> None:
         """`skip_channels` are the widths after the first and second doubling; `scale` is the
-        bilinear factor (S/2) / (4P)."""
+        bilinear factor (S/2) / (4P); `channels_last` is how maps lie in memory."""
         super().__init__()
         middle, fine = skip_channels
-        self.first = ConvexUpsample(channels, middle, hidden_multiplier)
+        self.layout = torch.channels_last if channels_last else torch.preserve_format
+
+        def doubling(width: int, out: int) -> ConvexUpsample:
+            return ConvexUpsample(width, out, hidden_multiplier, channels_last)
+
+        self.first = doubling(channels, middle)
         self.first_norm = LayerNorm2d(middle)
-        self.second = ConvexUpsample(middle, fine, hidden_multiplier)
+        self.second = doubling(middle, fine)
         self.second_norm = LayerNorm2d(fine)
-        self.third = ConvexUpsample(fine, 1, hidden_multiplier)
+        self.third = doubling(fine, 1)
         self.scale = scale
 
     def forward(self, x: Tensor, pyramid: FeaturePyramid) -> Tensor:
         """(M, C, P, P) tokens -> (M, S, S) float32 heat-map logits."""
         with torch.autocast(x.device.type, enabled=False):
-            x = self.join(self.first(x.float()), pyramid.middle.float(), self.first_norm)
+            x = x.to(torch.float32, memory_format=self.layout)
+            x = self.join(self.first(x), pyramid.middle.float(), self.first_norm)
             x = self.join(self.second(x), pyramid.fine.float(), self.second_norm)
             return self.third(self.stretch(x)).squeeze(1)
 

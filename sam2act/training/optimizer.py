@@ -244,9 +244,11 @@ def build_optimizer(
     if optimizer_type == "lamb":
         return Lamb(parameters, lr, betas=pair, weight_decay=weight_decay)
     if optimizer_type == "adam":
-        return torch.optim.Adam(parameters, lr, betas=pair, weight_decay=weight_decay)
+        return torch.optim.Adam(parameters, lr, betas=pair, weight_decay=weight_decay, foreach=True)
     if optimizer_type == "adamw":
-        return torch.optim.AdamW(parameters, lr, betas=pair, weight_decay=weight_decay)
+        return torch.optim.AdamW(
+            parameters, lr, betas=pair, weight_decay=weight_decay, foreach=True
+        )
     raise ValueError(f"peract.optimizer_type: {optimizer_type!r} is not one of lamb, adam, adamw")
 
 

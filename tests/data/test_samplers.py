@@ -18,7 +18,7 @@ from sam2act.data.store.request import StoreRequest
 from sam2act.data.store.store import KeyframeStore
 from tests.data.synthetic_demos import CAMERAS, IMAGE_SIZE, write_synthetic_task
 
-MODES = ("transition_uniform", "task_uniform", "demo_uniform_temporal")
+MODES = ("transition_uniform", "task_uniform", "keyframe_uniform", "demo_uniform_temporal")
 WINDOW = 3
 DRAWS = 40000
 # p-values of the fixed draws: a right distribution stays above the first, a wrong one below the
@@ -100,6 +100,14 @@ def test_records_follow_the_published_probabilities(store: KeyframeStore, mode: 
     assert _chi_square(drawn, expected.pop(mode)) > PLAUSIBLE
     (other,) = expected.values()
     assert _chi_square(drawn, other) < IMPLAUSIBLE  # the test can tell the modes apart
+
+
+def test_keyframes_of_first_chains_are_equally_likely(store: KeyframeStore) -> None:
+    drawn = _sampler(store, "keyframe_uniform").records(0, 0, DRAWS)
+    wanted = first_chains(store)
+    assert len(wanted) < len(store.valid) / 2
+    expected = {int(record): 1 / len(wanted) for record in wanted}
+    assert _chi_square(drawn, expected) > PLAUSIBLE
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -164,9 +164,10 @@ def test_tasks_may_be_equally_likely(request_: StoreRequest) -> None:
     assert share == pytest.approx({"transition_uniform": 0.25, "task_uniform": 0.5}, abs=0.04)
 
 
-def test_windows_of_keyframes_are_refused(request_: StoreRequest) -> None:
-    with pytest.raises(SamplingError, match=r"demo_uniform_temporal .*windows of frames; choose"):
-        build_sampler("demo_uniform_temporal", _open(request_), bs=4, seed=0, window=4)
+@pytest.mark.parametrize("mode", ["keyframe_uniform", "demo_uniform_temporal"])
+def test_modes_of_keyframes_are_refused(request_: StoreRequest, mode: str) -> None:
+    with pytest.raises(SamplingError, match=rf"{mode} .*windows of frames; choose"):
+        build_sampler(mode, _open(request_), bs=4, seed=0, window=4)
 
 
 def test_pickle_holds_paths_only(request_: StoreRequest) -> None:

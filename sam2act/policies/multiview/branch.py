@@ -49,6 +49,7 @@ class Branch(nn.Module):
             (config.upsampler_channels[0], config.upsampler_channels[1]),
             config.upsampler_hidden_multiplier,
             scale=(config.img_size / 2) / (4 * config.grid_size),
+            channels_last=config.channels_last,
         )
         self.head = ActionHead(config, views) if with_head else None
 

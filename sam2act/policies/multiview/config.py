@@ -30,6 +30,9 @@ class ViewsConfig(ComponentConfig):
     norm_corr: bool = False
     rend_three_views: bool = False
     use_point_renderer: bool = False
+    # Added: images and maps lie in memory as rows of pixels with all channels, not as planes. Small
+    # networks are faster so on a CPU; sums are taken in another order.
+    channels_last: bool = False
     renderer: RendererConfig = field(default_factory=RendererConfig)
     data: PointsConfig = field(default_factory=PointsConfig)
 

@@ -205,6 +205,8 @@ class TwoStageNetwork(nn.Module):
         side = encoder.input_size(self.config.grid_size)
         if side != rgb.shape[-1]:
             rgb = F.interpolate(rgb, size=(side, side), mode="bilinear", align_corners=True)
+        if self.config.channels_last:
+            rgb = rgb.contiguous(memory_format=torch.channels_last)
         return encoder(rgb)
 
     @torch.no_grad()

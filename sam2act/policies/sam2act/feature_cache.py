@@ -5,7 +5,7 @@ Legend: F frames of a training batch.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -22,8 +22,13 @@ FrozenFeatures = Callable[[KeyframeBatch, Tensor], tuple[Tensor, FeaturePyramid,
 class FeatureCache:
     """Outputs of the frozen parts, one entry per training sample."""
 
-    def __init__(self, encoders: nn.Module) -> None:
+    def __init__(self, encoders: nn.Module, window: int) -> None:
         """Nothing is known yet.
+
+        Args:
+            encoders: of the images.
+            window: consecutive frames of a batch that are computed together. Always as many, so
+                that rounding does not depend on what is known already.
 
         Raises:
             ConfigError: the image encoders are trained, so their outputs change.
@@ -34,6 +39,7 @@ class FeatureCache:
                 "peract.cache_frozen_features: True needs a frozen image encoder; set "
                 f"stage_two_freeze_skip_convs: True ({trained[0]} is trained)"
             )
+        self._window = window
         self._entries: dict[FrameKey, tuple[Tensor, ...]] = {}
 
     def get(
@@ -45,12 +51,20 @@ class FeatureCache:
         keys: list[FrameKey] = [
             (*identity, *state) for identity, state in zip(batch.identities, states, strict=True)
         ]
-        if any(key not in self._entries for key in keys):
-            tokens, pyramid, waypoint = frozen_features(batch, language)
-            frames = [level.unflatten(0, (len(keys), -1)) for level in (tokens, *pyramid)]
-            for row, key in enumerate(keys):
-                self._entries[key] = tuple(level[row].clone() for level in (*frames, waypoint))
+        for first in range(0, len(keys), self._window):
+            rows = range(first, min(first + self._window, len(keys)))
+            if any(keys[row] not in self._entries for row in rows):
+                part = frozen_features(batch.select(rows), language[rows.start : rows.stop])
+                self._add([keys[row] for row in rows], part)
         columns = zip(*(self._entries[key] for key in keys), strict=True)
         tokens, fine, middle, coarse, waypoint = (torch.stack(column) for column in columns)
         pyramid = FeaturePyramid(*(level.flatten(0, 1) for level in (fine, middle, coarse)))
         return tokens.flatten(0, 1), pyramid, waypoint
+
+    def _add(
+        self, keys: Sequence[FrameKey], features: tuple[Tensor, FeaturePyramid, Tensor]
+    ) -> None:
+        tokens, pyramid, waypoint = features
+        frames = [level.unflatten(0, (len(keys), -1)) for level in (tokens, *pyramid)]
+        for row, key in enumerate(keys):
+            self._entries[key] = tuple(level[row].clone() for level in (*frames, waypoint))

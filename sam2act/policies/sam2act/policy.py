@@ -74,7 +74,7 @@ class SAM2ActPolicy(Policy):
         self._uses_graphs = False
         self._weight_adapter = ReleasedWeights(self, unused_tensors(network.config))
         caches = settings.cache_features and network.memory is not None
-        self._cache = FeatureCache(network.encoders) if caches else None
+        self._cache = FeatureCache(network.encoders, settings.window) if caches else None
         for adapter in adapters(network.encoders):
             adapter.dead = settings.skip_dead_lora
 

@@ -28,7 +28,7 @@ MAY_CHANGE = (
     "sam2_ckpt",  # the place of a file
     # The same function computed otherwise, up to rounding.
     *("activation_checkpointing", "memory_checkpointing", "attention_backend", "xops"),
-    "renderer.backend",
+    *("renderer.backend", "channels_last"),
     *("decoder_dropout", "final_dim"),  # nothing reads them
 )
 # Those that may also differ between the two stages.

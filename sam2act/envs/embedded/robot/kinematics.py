@@ -135,9 +135,15 @@ class Arm:
 
     def _jacobian(self) -> np.ndarray:
         """(6, 7) of the tip: velocity and angular velocity per joint speed."""
-        axes = self._data.xaxis[: panda.NUM_JOINTS]
-        levers = self._data.site_xpos[self._tip] - self._data.xanchor[: panda.NUM_JOINTS]
-        return np.concatenate([np.cross(axes, levers).T, axes.T])
+        axes = self._data.xaxis[: panda.NUM_JOINTS].T
+        levers = (self._data.site_xpos[self._tip] - self._data.xanchor[: panda.NUM_JOINTS]).T
+        columns = np.empty((panda.NUM_JOINTS, 6))
+        jacobian = columns.T
+        for row in range(3):  # np.cross would cost more than all the rest
+            first, second = row - 2, row - 1
+            jacobian[row] = axes[first] * levers[second] - axes[second] * levers[first]
+        jacobian[3:] = axes
+        return jacobian
 
     def _error(self, goal: Pose) -> tuple[np.ndarray, float, float]:
         """(6,) position and rotation-vector error, and the two lengths."""
