@@ -58,7 +58,7 @@ def test_configurations_of_both_stages_are_possible(
         assert experiment.log_every == (7 if stage is train_plus else 5)
         without_clip = "full" not in variant or "--no-downloads" in variant
         assert (experiment.language.encoder == "hashed") == without_clip
-    keyframes = {"put_block_back": 12, "rearrange_block": 10, "reopen_drawer": 8}[task]
+    keyframes = {"put_block_back": 12, "rearrange_block": 11, "reopen_drawer": 9}[task]
     if "full" not in variant:
         assert network.num_maskmem + 1 == keyframes, "a window is a whole episode"
     assert network.num_maskmem + 1 <= keyframes, "no episode is too short for a window"

@@ -19,7 +19,6 @@ from sam2act.evaluation.analysis.first_guesses import (
 )
 from tests.evaluation.evaluated_runs import episode
 
-PUBLISHED = ("put_block_back",)  # tasks that have the published layout
 PRESS = (0.1, -0.3, 0.775)
 
 
@@ -37,7 +36,7 @@ def test_places_are_as_many_as_chance_says_and_lie_apart(task: str) -> None:
         assert (others > 2 * np.array(DECISIONS[task].reach)).any(axis=1).all(), "they overlap"
 
 
-@pytest.mark.parametrize("task", PUBLISHED)
+@pytest.mark.parametrize("task", DECISIONS)
 def test_scripts_press_once_and_then_go_to_the_place_of_their_variation(task: str) -> None:
     decision = DECISIONS[task]
     runner = EpisodeRunner(EnvConfig(task=task, image_size=16))
