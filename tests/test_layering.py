@@ -71,7 +71,7 @@ THIRD_PARTY: dict[str, tuple[str, ...]] = {
     "triton": ("rendering.triton_kernels", "rendering.splat_triton"),
     "wandb": ("training.run_log",),
     "h5py": ("data",),
-    "mujoco": ("envs.embedded", "cli.compare_recordings"),
+    "mujoco": ("envs.embedded",),
     "av": ("envs.video",),
     "pyrep": ("envs",),
     "rlbench": ("envs",),

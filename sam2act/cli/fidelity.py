@@ -18,16 +18,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sam2act.cli.arguments import TASKS_HELP, ArgumentParser, positive_number
+from sam2act.cli.compare_recordings import read_recordings
 from sam2act.cli.status import DONE, FAULT, run_command
 from sam2act.core.errors import UserError
 from sam2act.core.files import replacing
 from sam2act.core.tasks import expand_tasks
+from sam2act.data.rlbench.types import DemoError
 from sam2act.envs.embedded.fidelity.documents import read_documents
 from sam2act.envs.embedded.fidelity.measure import measure
-from sam2act.envs.embedded.fidelity.page import fidelity_page, summary_row
+from sam2act.envs.embedded.fidelity.page import fidelity_page, recordings_section, summary_row
+from sam2act.envs.embedded.fidelity.recordings import compare_recordings
 from sam2act.envs.embedded.fidelity.rules import RULES
 
 SCENES = "SAM2ACT_SCENES_DIR"
+EVERY = 10  # recorded frames
 ALL = ["memorybench", "all"]
 
 
@@ -44,6 +48,9 @@ def build_parser() -> argparse.ArgumentParser:
         default=os.environ.get(SCENES) or None,
         help=f"folder of facts, one JSON file per task (default: {SCENES}, else those shipped)",
     )
+    parser.add_argument(
+        "--recordings", type=Path, help="recorded demos, DIR/train/open_drawer, to compare with too"
+    )
     parser.add_argument("--output", type=Path, help="markdown page to write")
     return parser
 
@@ -51,13 +58,14 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; the exit status."""
     args = build_parser().parse_args(argv)
-    return run_command(lambda: _run(args))
+    return run_command(lambda: _run(args), (DemoError,))
 
 
 def _command(args: argparse.Namespace) -> str:
     """How the page is made, without the folders of this machine."""
     parts = ["sam2act fidelity"]
     parts += [] if args.tasks == ALL else ["--tasks", *args.tasks]
+    parts += ["--recordings DIR"] if args.recordings else []
     parts += ["--scenes DIR"] if args.scenes else []
     return " ".join([*parts, f"--resets {args.resets}", "--output docs/fidelity.md"])
 
@@ -67,6 +75,7 @@ def _run(args: argparse.Namespace) -> int:
     strange = [task for task in tasks if task not in RULES]
     if strange:
         raise UserError(f"--tasks: {strange[0]!r} has no published scene; take {', '.join(RULES)}")
+    recordings = read_recordings(args.recordings, "train") if args.recordings else []
     documents, findings = read_documents(args.scenes), {}
     for task in tasks:
         findings[task] = measure(task, documents, args.resets)
@@ -74,7 +83,14 @@ def _run(args: argparse.Namespace) -> int:
     faults = [fault for item in findings.values() for fault in item.faults()]
     if args.output:
         today = datetime.date.today().isoformat()
-        page = fidelity_page(findings, command=_command(args), date=today, resets=args.resets)
+        section = recordings_section(compare_recordings(recordings, EVERY)[0]) if recordings else ""
+        page = fidelity_page(
+            findings,
+            command=_command(args),
+            date=today,
+            resets=args.resets,
+            recordings=section,
+        )
         with replacing(args.output) as path:
             path.write_text(page, encoding="utf-8")
     for fault in faults:

@@ -17,15 +17,25 @@ from tests.places import SCRIPTS
 STARTER = SCRIPTS / "compare_recordings.py"
 
 
-def test_nine_tenths_of_the_robot_have_the_recorded_depth(tmp_path: Path) -> None:
-    picture, figures = tmp_path / "comparison.png", tmp_path / "figures.json"
-    flags = ("--data", demos_dir(), "--output", picture, "--json", figures)
-    done = subprocess.run([sys.executable, STARTER, *flags], capture_output=True, text=True)
+def test_scene_script_and_depth_are_those_recorded(tmp_path: Path) -> None:
+    picture, agreement = tmp_path / "comparison.png", tmp_path / "agreement.png"
+    figures = tmp_path / "figures.json"
+    flags = ("--data", demos_dir(), "--output", picture, "--json", figures, "--every", "30")
+    command = [sys.executable, STARTER, *flags, "--agreement", agreement]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    shares = json.loads(figures.read_text())
-    assert set(shares) == {"front", "left_shoulder", "right_shoulder"}
-    assert min(shares.values()) >= 0.9
+    found = json.loads(figures.read_text())
+    assert set(found["depth_within_1cm"]) == {"front", "left_shoulder", "right_shoulder"}
+    assert min(found["depth_within_1cm"].values()) >= 0.95
+    assert min(found["overlap"].values()) >= 0.97
+    assert max(found[name] for name in ("place", "joint", "handles")) < 0.002
+    assert found["turn"] < 0.01
+    first, *others = found["waypoints"]
+    for episode in (*others, {"waypoint0": first["waypoint0"], "waypoint1": first["waypoint1"]}):
+        assert max(episode.values()) < 0.002
+    assert first["waypoint2"] < 0.01  # the tip only passes it
     assert Image.open(picture).height == 3 * 128
+    assert Image.open(agreement).size == (9 * 128, 2 * 128)
 
 
 def test_missing_demos_are_named(tmp_path: Path) -> None:

@@ -78,6 +78,7 @@ class Image(NamedTuple):
     rgb: np.ndarray  # (H, W, 3) uint8
     depth: np.ndarray  # (H, W) float32, metres along the optical axis
     geom: np.ndarray  # (H, W) int32, number of the geom seen, -1 = nothing
+    normal: np.ndarray  # (H, W, 3) of the surface; axes forward, left, up of the camera
 
 
 class _Hits(NamedTuple):
@@ -103,13 +104,15 @@ class RayCamera:
     Args:
         model: the compiled scene.
         image_size: pixels per side.
+        sample: where in a pixel its ray passes: 0 = the corner from which depth images are
+            projected back into space, 0.5 = the middle.
     """
 
-    def __init__(self, model: mujoco.MjModel, image_size: int) -> None:
+    def __init__(self, model: mujoco.MjModel, image_size: int, sample: float = 0.0) -> None:
         self.shader = Shader(model)
         self._model = model
         self._view = mujoco.MjData(model)
-        self._size = image_size
+        self._size, self._sample = image_size, sample
         self._tip = model.site("tip").id
         self._hand = model.body("hand").id
         self._rays: dict[float, np.ndarray] = {}
@@ -141,7 +144,7 @@ class RayCamera:
         """
         spec, pose = self.specs[name], self.extrinsics(data, name)
         axes = pose[:3, [2, 0, 1]]  # view frame: x forward, y left, z up
-        rays = self._rays_of(spec)
+        rays = self.rays(spec)
         self._enter_view(data, axes, pose[:3, 3])
         # The palm, a coarse box here, would hide a third of the wrist image.
         hits = self._cast(rays, self._hand) if spec.on_hand else self._look(data, name, rays)
@@ -154,19 +157,24 @@ class RayCamera:
         if missed.any():
             rgb[missed], depth[missed] = 0, spec.far
         side = (self._size, self._size)
-        return Image(rgb.reshape(*side, 3), depth.reshape(side), hits.geom.reshape(side))
+        return Image(
+            rgb.reshape(*side, 3),
+            depth.reshape(side),
+            hits.geom.reshape(side),
+            hits.normal.reshape(*side, 3),
+        )
 
     def point_cloud(self, data: mujoco.MjData, name: str, depth: np.ndarray) -> np.ndarray:
         """(H, W, 3) float32 world positions of the pixels of a depth image in metres."""
-        pose, rays = self.extrinsics(data, name), self._rays_of(self.specs[name])
+        pose, rays = self.extrinsics(data, name), self.rays(self.specs[name])
         rays_world = rays.reshape(*depth.shape, 3) @ pose[:3, [2, 0, 1]].T
         return (pose[:3, 3] + depth[..., None] * rays_world).astype(np.float32)
 
-    def _rays_of(self, spec: PinholeCamera) -> np.ndarray:
+    def rays(self, spec: PinholeCamera) -> np.ndarray:
         """(H * W, 3) directions in the view frame, forward component 1: their length is depth."""
         if spec.field_of_view not in self._rays:
             focal = spec.intrinsics(self._size)[0, 0]
-            pixels = (np.arange(self._size) - self._size / 2) / focal
+            pixels = (np.arange(self._size) + self._sample - self._size / 2) / focal
             v, u = np.meshgrid(pixels, pixels, indexing="ij")
             rays = np.stack([np.ones_like(u), u, v], axis=-1).reshape(-1, 3)
             self._rays[spec.field_of_view] = rays
