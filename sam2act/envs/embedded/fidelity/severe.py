@@ -43,7 +43,8 @@ class Row:
         facts = self.matching(of_task)
         deviating = [fact for fact in facts if of_task.state(fact) == DEVIATES]
         if not deviating:
-            return f"as published ({len(facts)} facts)" if facts else "not built from the facts"
+            count = f"{len(facts)} fact" + "s" * (len(facts) != 1)
+            return f"as published ({count})" if facts else "not built from the facts"
         reasons = {of_task.reason(fact) or "no reason given": fact for fact in deviating}
         told = " ".join(f"{fact}: {reason}" for reason, fact in reasons.items())
         return f"{len(facts) - len(deviating)} of {len(facts)} facts as published. {told}"
