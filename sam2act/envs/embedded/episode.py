@@ -160,17 +160,13 @@ class EpisodeRunner:
                 self.instructions = self.task.init_episode(self.scene, variation)
                 self.task.place_scene(self.scene)
                 mujoco.mj_forward(self.model, self.data)
-                self._check_waypoints()
+                waypoints = self.task.waypoints(self.scene)
+                goals = (Pose.from_array(waypoint.pose) for waypoint in waypoints)
+                self.planner.check_reach(self.data, goals)  # as RLBench does
                 return
             except (BoundaryError, WaypointError):
                 if attempt == RESET_TRIES - 1:
                     raise
-
-    def _check_waypoints(self) -> None:
-        """Raise a WaypointError if the arm cannot reach what the script plans, as RLBench does."""
-        for number, waypoint in enumerate(self.task.waypoints(self.scene)):
-            if not self.planner.can_reach(self.data, Pose.from_array(waypoint.pose)):
-                raise WaypointError(f"{self.task_name}: waypoint {number} is out of reach")
 
     def restore(self) -> None:
         """Everything as it was compiled and loaded."""

@@ -42,11 +42,13 @@ class Look:
         make: makes its geoms in its frame, for a factor of size; None = from the facts' solids.
         color: instead of the facts' colour.
         joint: damping and friction of the joint that it hangs on, N s/m and N.
+        friction: coefficient of its solids against anything; None = the larger one of both sides.
     """
 
     make: Maker | None = None
     color: Color | None = None
     joint: tuple[float, float] = (JOINT_DAMPING, JOINT_FRICTION)
+    friction: float | None = None
 
 
 @dataclass(frozen=True)
@@ -243,15 +245,19 @@ class Assembly:
         if solid.kind == "plane":
             size = np.array([*size[:2], PLANE_THICKNESS])
             position = position - pose[:3, 2] * PLANE_THICKNESS / 2
+        look = self._look(name)
+        slides = facts.is_solid and look.friction is not None
         return shape(
             *_primitive(kind, size),
-            self._look(name).color or facts.color,
+            look.color or facts.color,
             pos=position,
             quat=_quaternion(pose),
             name=geom_name(name, number),
             class_="object" if facts.is_solid else "visual",
             group=None if facts.is_seen else HIDDEN_GROUP,
             mass=mass * scale**3 if facts.is_solid else None,
+            friction=(look.friction, 0.01, 0.001) if slides else None,
+            priority=1 if slides else None,
         )
 
 

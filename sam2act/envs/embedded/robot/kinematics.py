@@ -115,9 +115,16 @@ class Arm:
                 found.append(joints)
         return sorted(found, key=_discomfort)
 
-    def can_reach(self, goal: Pose) -> bool:
-        """Whether any of the canonical searches arrives at `goal`."""
-        return any(self.solve(goal, seed) is not None for seed in _SEEDS)
+    def posture(self, goal: Pose, near: np.ndarray | None = None) -> np.ndarray | None:
+        """Joint angles (7,) of some solution, None where no search arrives at `goal`.
+
+        Args:
+            goal: the pose to reach.
+            near: (7,) radians, where the search begins; canonical searches follow.
+        """
+        starts = _SEEDS if near is None else [near, *_SEEDS]
+        solutions = (self.solve(goal, start) for start in starts)
+        return next((joints for joints in solutions if joints is not None), None)
 
     def further_solutions(
         self, goal: Pose, current: np.ndarray, random: np.random.Generator, trials: int = 12

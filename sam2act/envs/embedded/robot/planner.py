@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 
 import mujoco
 import numpy as np
 
-from sam2act.envs.base import ConfigurationPathError, IKError
+from sam2act.envs.base import ConfigurationPathError, IKError, WaypointError
 from sam2act.envs.embedded.kit.workspace import FRAME_SECONDS
 from sam2act.envs.embedded.robot import panda, rrt
 from sam2act.envs.embedded.robot.collision import DETECTION_MARGIN, CollisionChecker, Grasp
@@ -21,6 +21,7 @@ _LINE_ITERATIONS = 12
 _LARGEST_JUMP = 0.35  # radians per step of a line; more means a change of branch
 _OFF_CANONICAL = 0.12  # radians at the end of a line
 _GOALS_TRIED = 4
+_LARGEST_TURN = 3.5  # radians of a joint between two goals of a script
 _NEAR_CANONICAL = 1.5  # radians; in collision mode other goals may not differ by more
 
 _SPEED, _ACCELERATION = 0.83, 6.0  # rad/s, rad/s^2 of the fastest joint, as in recorded demos
@@ -91,10 +92,22 @@ class Planner:
             return JointPath(np.array([start, nearest]), "joint line")
         return self._around(start, canonical, chain(solutions[1:], others))
 
-    def can_reach(self, data: mujoco.MjData, goal: Pose) -> bool:
-        """Whether the arm has a posture for `goal`; collisions are not looked at."""
+    def check_reach(self, data: mujoco.MjData, goals: Iterable[Pose]) -> None:
+        """Make sure that the arm has a posture for every goal, collisions aside, and need not turn
+        round between two of them because a joint is at its limit.
+
+        Raises:
+            WaypointError: one is out of reach.
+        """
         self._data.qpos[:] = data.qpos
-        return self.arm.can_reach(goal)
+        before = None
+        for number, goal in enumerate(goals):
+            joints = self.arm.posture(goal, before)
+            if joints is None:
+                raise WaypointError(f"waypoint {number} is out of reach")
+            if before is not None and np.abs(joints - before).max() > _LARGEST_TURN:
+                raise WaypointError(f"the arm would turn round before waypoint {number}")
+            before = joints
 
     def _synchronise(self, model: mujoco.MjModel, data: mujoco.MjData) -> None:
         self._model.body_pos[:] = model.body_pos

@@ -2,46 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from sam2act.envs.embedded.kit.mjcf import Fragment
-from sam2act.envs.embedded.kit.parts import BUTTON_PRESS_HEIGHT, COLORS, button
-from sam2act.envs.embedded.kit.scene import Area, Scene
-from sam2act.envs.embedded.kit.task import LatchedConditions, Task, Waypoint, down, go
+from sam2act.envs.embedded.kit.assembly import Look
+from sam2act.envs.embedded.kit.parts import COLORS
+from sam2act.envs.embedded.kit.placing import Boundary
+from sam2act.envs.embedded.kit.published import PublishedTask
+from sam2act.envs.embedded.kit.scene import Scene
+from sam2act.envs.embedded.kit.task import LatchedConditions, Waypoint
 
-BUTTONS = ("button0", "button1", "button2")
-PRESSED_TRAVEL = 0.001  # metres, the threshold of the reference fork
-UNUSED, PRESSED = ("red", "lime"), "lime"  # plates are red, and lime once pressed
-AREA = Area((0.24, 0.0), (0.15, 0.26))
-_RADIUS = 0.06  # metres, half of the least distance of two buttons
-_HOVER = 0.87  # height of the tip, metres
+BUTTONS = ("push_buttons_target0", "push_buttons_target1", "push_buttons_target2")
+PLATES = ("target_button_topPlate0", "target_button_topPlate1", "target_button_topPlate2")
+JOINTS = ("target_button_joint0", "target_button_joint1", "target_button_joint2")
+WRAPS = ("target_button_wrap0", "target_button_wrap1", "target_button_wrap2")
+PRESSED_TRAVEL = 0.001  # metres
+LEAST_DISTANCE = 0.1  # metres between two buttons
+HOVER = 0.083  # metres of the tip above a button
+PLATE_COLOR = "red"
+_FRICTION = 0.3
 
-BASE_COLORS = tuple(name for name in COLORS if name not in UNUSED)
+BASE_COLORS = tuple(name for name in COLORS if name not in ("red", "lime"))
 
 
-class PushButtons(Task):
-    """Variation v asks for 1 + v mod 3 buttons in colours drawn once and for all for v."""
+class PushButtons(PublishedTask):
+    """Variation v asks for 1 + v mod 3 buttons in the colours of permutation v div 3.
+
+    The permutations of three colours come in lexicographic order, so that the first button is
+    maroon in every variation.
+    """
 
     variations = 50
-    manipulated = tuple(f"{name}_plate" for name in BUTTONS)
-    told_by_looks = tuple(f"{name}_base" for name in BUTTONS)
+    manipulated = PLATES
+    told_by_looks = BUTTONS
 
-    def fragment(self) -> Fragment:
-        """Three buttons."""
-        plate = COLORS["red"]
-        return Fragment("".join(button(name, plate=plate) for name in BUTTONS))
+    @classmethod
+    def asked_colors(cls, variation: int) -> list[str]:
+        """The colours of variation `variation`, in the order of pressing."""
+        number, further = divmod(variation, len(BUTTONS))
+        orders = itertools.permutations(BASE_COLORS, len(BUTTONS))
+        return list(next(itertools.islice(orders, number, None)))[: 1 + further]
+
+    def looks(self) -> Mapping[str, Look]:
+        """Closed fingers, pressed down, must not stick to a button on the way to the next."""
+        return dict.fromkeys((*BUTTONS, *PLATES), Look(friction=_FRICTION))
 
     def init_episode(self, scene: Scene, variation: int) -> list[str]:
         """The buttons in random places; those that are not asked for get spare colours."""
-        self.asked = asked_colors(variation)
+        self.asked = self.asked_colors(variation)
         self._done = LatchedConditions(len(self.asked), ordered=True)
         spare = [name for name in BASE_COLORS if name not in self.asked]
         spare = scene.random.permutation(spare)[: len(BUTTONS) - len(self.asked)].tolist()
+        boundary = Boundary(scene.frames, ["push_buttons_boundary"], scene.random)
         for name, color in zip(BUTTONS, [*self.asked, *spare], strict=True):
-            scene.spawn(name, AREA, radius=_RADIUS, yaw=(-np.pi / 4, np.pi / 4))
-            scene.set_color(f"{name}_base", COLORS[color])
+            scene.set_color(name, COLORS[color])
+            boundary.sample(name, min_distance=LEAST_DISTANCE)
+        for name in (*PLATES, *WRAPS):
+            scene.set_color(name, COLORS[PLATE_COLOR])
+        self._unpressed = np.array([scene.joint(name) for name in JOINTS])
         return [
             _sentence("push the {} button", ", then push the {} button", self.asked),
             _sentence("press the {} button", ", and after it the {} button", self.asked),
@@ -49,30 +69,34 @@ class PushButtons(Task):
         ]
 
     def step(self, scene: Scene) -> None:
-        """A pressed plate turns lime; an asked button counts only in its turn."""
-        pressed = [scene.joint(f"{name}_joint") > PRESSED_TRAVEL for name in BUTTONS]
-        self._done.update(*pressed[: len(self.asked)])
-        for name, is_pressed in zip(BUTTONS, pressed, strict=True):
-            if is_pressed:
-                scene.set_color(f"{name}_plate_geom", COLORS[PRESSED])
+        """An asked button counts only in its turn; others may be pressed without harm."""
+        travel = np.abs([scene.joint(name) for name in JOINTS] - self._unpressed)
+        self._done.update(*(travel > PRESSED_TRAVEL)[: len(self.asked)])
 
     def success(self, scene: Scene) -> bool:
         """All asked buttons were pressed in the order asked."""
         return self._done.all_met
 
     def waypoints(self, scene: Scene) -> Iterator[Waypoint]:
-        """Two keyframes per asked button."""
-        for name in BUTTONS[: len(self.asked)]:
-            spot = scene.position(name)[:2]
-            rotation = down(scene.yaw(name), symmetry=4)
-            yield go((*spot, _HOVER), rotation, grip=True, collide=False)
-            yield go((*spot, BUTTON_PRESS_HEIGHT), rotation, grip=True)
+        """Two keyframes per asked button; the hand is always turned like the first button."""
+        for button in BUTTONS[: len(self.asked)]:
+            above = scene.frames.pose("waypoint0")
+            above[:3, 3] = scene.frames.pose(button)[:3, 3] + (0, 0, HOVER)
+            scene.frames.move("waypoint0", above)
+            yield from super().waypoints(scene)
 
 
-def asked_colors(variation: int) -> list[str]:
-    """The colours of variation `variation`, in the order of pressing."""
-    order = np.random.default_rng(variation).permutation(BASE_COLORS)
-    return order[: 1 + variation % len(BUTTONS)].tolist()
+class AnyColors(PushButtons):
+    """Each variation has its own colours, in an order drawn once and for all: the words count."""
+
+    @classmethod
+    def asked_colors(cls, variation: int) -> list[str]:
+        """The colours of variation `variation`, in the order of pressing."""
+        order = np.random.default_rng(variation).permutation(BASE_COLORS)
+        return order[: 1 + variation % len(BUTTONS)].tolist()
+
+
+VARIANTS = {"any_colors": AnyColors}
 
 
 def _sentence(first: str, further: str, colors: list[str]) -> str:

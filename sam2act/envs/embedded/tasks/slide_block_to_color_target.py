@@ -1,113 +1,74 @@
-"""RLBench: push a block over the table onto the target of the asked colour."""
+"""SAM2Act's slide_block_to_color_target: push a block onto the target of the asked colour."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-import numpy as np
+from sam2act.envs.embedded.kit.assembly import Look
+from sam2act.envs.embedded.kit.published import PublishedTask
+from sam2act.envs.embedded.kit.scene import Scene
+from sam2act.envs.embedded.kit.task import Waypoint
 
-from sam2act.envs.embedded.kit.mjcf import Fragment, box, free_body
-from sam2act.envs.embedded.kit.parts import COLORS, patch
-from sam2act.envs.embedded.kit.scene import Area, Scene, Zone
-from sam2act.envs.embedded.kit.task import Task, Waypoint, down, go
-from sam2act.envs.embedded.kit.workspace import TABLE_HEIGHT
-
-TARGETS = ("green", "blue", "pink", "yellow")
-TARGET_COLORS = (COLORS["green"], COLORS["blue"], (1.0, 0.45, 0.75), COLORS["yellow"])
-BLOCK_COLOR = COLORS["red"]
-BLOCK_HALF, TARGET_HALF = 0.025, 0.05  # metres
-DISTANCE = 0.16  # metres from the block to every target
-# Where the targets lie, as turns from the direction away from the arm.
-DIRECTIONS = (0.0, np.pi / 2, np.pi, -np.pi / 2)
-AREA, LAYOUT_YAW = Area((0.28, 0.0), (0.03, 0.08)), (-0.35, 0.35)  # metres, radians
-_RADIUS = 0.26  # metres: block and targets
-_ZONE = 0.035  # metres per axis that the block may be off the middle of the target
-_PAD_HALF = 0.0095  # metres, of a closed fingertip along the push
-# Metres from the block's face to the fingertip's: before a push, and on the way around.
-_BEFORE, _AROUND = 0.045, 0.105
-_TIP_FRACTION = 0.35  # height of the tip as part of the block's edge; the palm clears the block
+COLORS = ("green", "blue", "pink", "yellow")
+_FRICTION = 0.3
+TARGETS = ("target1", "target2", "target3", "target4")
+# The way to every target, in the published scene's marks: straight on, or around the block.
+WAYS = {1: "ab", 2: "abcde", 3: "ab", 4: "abcde"}
 
 
-class SlideBlockToColorTarget(Task):
-    """Variation v asks for target v (green, blue, pink, yellow)."""
+class SlideBlockToColorTarget(PublishedTask):
+    """Variation v asks for colour v (green, blue, pink, yellow), which lies on side v."""
 
-    variations = 4
+    variations = len(COLORS)
     manipulated = ("block",)
-    told_by_looks = tuple(f"target_{name}" for name in TARGETS)
+    told_by_looks = TARGETS
     lookalikes = ("box",)
     pushed = ("block",)
-    object_sizes = (0.75, 1.25)
 
-    def fragment(self) -> Fragment:
-        """A block that slides and cannot be grasped, and four targets."""
-        self.half = BLOCK_HALF * self.options.object_scale
-        # The block's priority makes its own friction count instead of the table's, which is
-        # larger: it slides and does not tip.
-        block = box(
-            (self.half,) * 3,
-            BLOCK_COLOR,
-            density=300,
-            friction=(0.6, 0.01, 0.001),
-            priority=1,
-            name="block_geom",
-        )
-        targets = zip(TARGETS, TARGET_COLORS, strict=True)
-        patches = "".join(patch(f"target_{name}", TARGET_HALF, color) for name, color in targets)
-        return Fragment(patches + free_body("block", block))
+    def looks(self) -> Mapping[str, Look]:
+        """What is pushed slides more easily than things usually do: it must not tip over."""
+        return {"block": Look(friction=_FRICTION)}
 
     def init_episode(self, scene: Scene, variation: int) -> list[str]:
-        """The block lies in the middle of the four targets, which are arranged at random."""
-        self.color = TARGETS[variation]
-        height = TABLE_HEIGHT + self.half
-        middle = scene.spawn("block", AREA, height=height, radius=_RADIUS, yaw=LAYOUT_YAW)
-        turn = scene.yaw("block")
-        order = scene.random.permutation(len(TARGETS))
-        for name, side in zip(TARGETS, order, strict=True):
-            spot = middle[:2] + DISTANCE * _direction(turn + DIRECTIONS[side])
-            scene.place(f"target_{name}", (*spot, TABLE_HEIGHT), yaw=turn)
-        self.turn = turn
-        self.side = int(order[variation])
+        """The script gets the marks of the way to the asked target."""
+        self.side = self.side_of(scene, variation)
+        color = COLORS[variation]
+        for number, letter in enumerate(WAYS[self.side]):
+            point = scene.frames.pose(f"point{self.side}{letter}")
+            scene.frames.move(f"waypoint{number}", point)
         return [
-            f"slide the block to {self.color} target",
-            f"push the block onto the {self.color} square",
-            f"move the cube across the table until it lies on the {self.color} target",
+            f"slide the block to {color} target",
+            f"push the block onto the {color} square",
+            f"move the cube across the table until it lies on the {color} target",
+            f"make the block touch the {color} square",
+            f"bring the red cube to the {color} target by pushing it",
         ]
 
+    def side_of(self, scene: Scene, variation: int) -> int:
+        """Number of the target that is asked for, from 1."""
+        return variation + 1
+
     def success(self, scene: Scene) -> bool:
-        """The block lies on the asked target."""
-        half = (_ZONE, _ZONE, 1.5 * self.half)
-        return scene.is_inside("block", Zone((0, 0, self.half), half, f"target_{self.color}"))
+        """Some part of the block is above the asked target."""
+        return scene.detects(f"success{self.side}", "block")
 
     def waypoints(self, scene: Scene) -> Iterator[Waypoint]:
-        """Two keyframes if the target lies beyond the block, five around the block otherwise."""
-        along = _direction(self.turn + DIRECTIONS[self.side])
-        contact = self.half + _PAD_HALF
-        middle = scene.position("block")[:2]
-        yaw = self.turn + DIRECTIONS[self.side]
-        yield self._at(
-            middle - (contact + _BEFORE) * _direction(self.turn), self.turn, collide=False
-        )
-        for spot in self._way_around(middle, contact + _AROUND):
-            yield self._at(spot, yaw, collide=False)
-        if self.side != 0:
-            yield self._at(middle - (contact + _BEFORE) * along, yaw, collide=False)
-        target = scene.position(f"target_{self.color}")[:2]
-        yield self._at(target - contact * along, yaw)
-
-    def _way_around(self, middle: np.ndarray, distance: float) -> list[np.ndarray]:
-        """Spots (2,) on the way from the near side to where the push begins."""
-        ahead, left = _direction(self.turn), _direction(self.turn + np.pi / 2)
-        if self.side == 0:
-            return []
-        if self.side == 2:
-            return [middle + distance * (left - ahead), middle + distance * (left + ahead)]
-        side = -left if self.side == 1 else left
-        return [middle + distance * (side - ahead), middle + distance * side]
-
-    def _at(self, spot: np.ndarray, yaw: float, *, collide: bool = True) -> Waypoint:
-        height = TABLE_HEIGHT + _TIP_FRACTION * 2 * self.half
-        return go((*spot, height), down(yaw), grip=True, collide=collide)
+        """Two keyframes where the push is straight ahead, else five around the block."""
+        yield from self.follow(scene, [f"waypoint{k}" for k in range(len(WAYS[self.side]))])
 
 
-def _direction(yaw: float) -> np.ndarray:
-    return np.array([np.cos(yaw), np.sin(yaw)])
+class Permuted(SlideBlockToColorTarget):
+    """The colours change sides from scene to scene: the words count, not the place."""
+
+    def side_of(self, scene: Scene, variation: int) -> int:
+        """Number of the target that has been given the asked colour, from 1."""
+        colors = [self.facts.objects[name].shape for name in TARGETS]
+        order = scene.random.permutation(len(TARGETS))
+        for target, number in zip(TARGETS, order, strict=True):
+            shape = colors[number]
+            assert shape is not None
+            scene.set_color(target, shape.color)
+        return int(list(order).index(variation)) + 1
+
+
+VARIANTS = {"permuted": Permuted}
