@@ -23,7 +23,12 @@ from sam2act.envs.embedded.robot import panda
 from sam2act.envs.embedded.sim import EmbeddedEnv
 from sam2act.envs.embedded.tasks import task_class, task_names
 
-NAMED = COLORS | {"pink": (1.0, 0.45, 0.75)}
+# The published targets of this task have colours of their own.
+SLIDE = "slide_block_to_color_target"
+SLIDE_COLORS = {
+    **{"red": (1, 0, 0), "green": (0, 0.68, 0), "blue": (0, 0, 0.85)},
+    **{"pink": (1, 0.078, 0.57), "yellow": (1, 0.76, 0)},
+}
 # Where a draw may go wrong in one episode and not in the next.
 DRAWN = {"object_color", "receiver_color", "distractor_object"}
 # Tasks without a colour in their words, and what their instructions go by.
@@ -53,15 +58,21 @@ def parts(env: EmbeddedEnv) -> Iterator[tuple[Part, int]]:
             yield (body.name, place), int(body.geomadr[0]) + place
 
 
+def named(env: EmbeddedEnv) -> dict[str, tuple[float, ...]]:
+    """The colours that words name in the task."""
+    return SLIDE_COLORS if env.task_name == SLIDE else COLORS
+
+
 def colored(env: EmbeddedEnv, word: str) -> set[str]:
     """Bodies with a part in the colour that `word` names."""
-    rgba = env.model.geom_rgba
-    return {body for (body, _), g in parts(env) if np.allclose(rgba[g, :3], NAMED[word])}
+    rgba, color = env.model.geom_rgba, named(env)[word]
+    return {body for (body, _), g in parts(env) if np.allclose(rgba[g, :3], color)}
 
 
 def color_words(env: EmbeddedEnv) -> set[str]:
     """Colours in the instructions."""
-    return {word for text in env.instructions for word in re.findall(r"\w+", text) if word in NAMED}
+    words = {word for text in env.instructions for word in re.findall(r"\w+", text)}
+    return words & set(named(env))
 
 
 def looks(env: EmbeddedEnv) -> dict[Part, tuple]:
@@ -70,7 +81,7 @@ def looks(env: EmbeddedEnv) -> dict[Part, tuple]:
     return {
         part: (*np.round(env.model.geom_rgba[g], 6), textures.get(g))
         for part, g in parts(env)
-        if not re.fullmatch(r"distractor\d", part[0])
+        if not re.fullmatch(r"added\d", part[0])
     }
 
 
@@ -109,7 +120,8 @@ def assert_same_targets(plain: Plain, env: EmbeddedEnv) -> None:
     for word, targets in plain.targets.items():
         assert targets, word
         assert colored(env, word) == targets, word
-        bearing = {p for p in before if p[0] in targets and np.allclose(before[p][:3], NAMED[word])}
+        color = named(env)[word]
+        bearing = {p for p in before if p[0] in targets and np.allclose(before[p][:3], color)}
         assert {p: after[p] for p in bearing} == {p: before[p] for p in bearing}, word
 
 
@@ -118,7 +130,7 @@ def assert_no_lookalike(env: EmbeddedEnv) -> None:
     words = {word for text in env.instructions for word in re.findall(r"\w+", text)}
     kinds = {int(PLAIN[word]) for word in words & set(PLAIN)}
     for number in range(len(env._build.distractors)):
-        assert int(env.model.geom(f"distractor{number}_geom").type[0]) not in kinds, words
+        assert int(env.model.geom(f"added{number}_geom").type[0]) not in kinds, words
 
 
 @pytest.mark.parametrize("factor", FACTORS)

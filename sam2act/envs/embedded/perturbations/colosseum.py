@@ -121,7 +121,7 @@ class Strategy:
         number = 0
         for entry in self._entries:
             if entry.factor == "distractor_object":
-                names = [f"distractor{number + k}" for k in range(entry.count)]
+                names = [f"added{number + k}" for k in range(entry.count)]
                 shapes = build.distractors[number : number + entry.count]
                 self._place(stage.scene, names, shapes, self._areas[entry.targets[0]], random)
                 number += entry.count

@@ -74,13 +74,13 @@ def choose(random: np.random.Generator, without: Sequence[str] = ()) -> tuple[in
 
 
 def fragment(numbers: Sequence[int]) -> Fragment:
-    """Free bodies `distractor0`, `distractor1`, ... with the chosen shapes."""
+    """Free bodies `added0`, `added1`, ... with the chosen shapes."""
     bodies = []
     for index, number in enumerate(numbers):
         kind, size = SHAPES[number]
-        geom = shape(kind, size, (0.5, 0.5, 0.5), density=300, name=f"distractor{index}_geom")
+        geom = shape(kind, size, (0.5, 0.5, 0.5), density=300, name=f"added{index}_geom")
         waiting = (0, 0, _WAITING_HEIGHT + index)
-        bodies.append(free_body(f"distractor{index}", geom, pos=waiting))
+        bodies.append(free_body(f"added{index}", geom, pos=waiting))
     return Fragment("".join(bodies))
 
 
@@ -104,7 +104,7 @@ def place(
         BoundaryError: no free place was found.
     """
     for index, number in enumerate(numbers):
-        name = f"distractor{index}"
+        name = f"added{index}"
         height = TABLE_HEIGHT + half_extents(number)[2]
         scene.set_color(name, colors[int(random.integers(len(colors)))])
         clearances = np.linspace(CLEARANCE, CLEARANCE / 2, _TRIES)
@@ -145,7 +145,7 @@ def stands_free(scene: Scene, name: str, number: int, spot: np.ndarray, yaw: flo
 
 def remove(scene: Scene, name: str) -> None:
     """Put a distractor onto the floor, far from the table."""
-    number = int(name.removeprefix("distractor"))
+    number = int(name.removeprefix("added"))
     scene.place(name, (-2.0, -2.0 + 0.5 * number, 0.2))
 
 

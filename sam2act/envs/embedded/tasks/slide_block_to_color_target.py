@@ -24,6 +24,8 @@ class SlideBlockToColorTarget(PublishedTask):
     told_by_looks = TARGETS
     lookalikes = ("box",)
     pushed = ("block",)
+    resized = ("block",)
+    object_sizes = (0.75, 1.25)
 
     def looks(self) -> Mapping[str, Look]:
         """What is pushed slides more easily than things usually do: it must not tip over."""
@@ -31,6 +33,7 @@ class SlideBlockToColorTarget(PublishedTask):
 
     def init_episode(self, scene: Scene, variation: int) -> list[str]:
         """The script gets the marks of the way to the asked target."""
+        self._put_on_table(scene)
         self.side = self.side_of(scene, variation)
         color = COLORS[variation]
         for number, letter in enumerate(WAYS[self.side]):
@@ -41,8 +44,15 @@ class SlideBlockToColorTarget(PublishedTask):
             f"push the block onto the {color} square",
             f"move the cube across the table until it lies on the {color} target",
             f"make the block touch the {color} square",
-            f"bring the red cube to the {color} target by pushing it",
+            f"bring the cube to the {color} target by pushing it",
         ]
+
+    def _put_on_table(self, scene: Scene) -> None:
+        """Let a block of another size stand where the published one does."""
+        block, shape = scene.frames.pose("block"), self.facts.objects["block"].shape
+        assert shape is not None
+        block[2, 3] += (self.options.object_scale - 1) * shape.size[2] / 2
+        scene.frames.move("block", block)
 
     def side_of(self, scene: Scene, variation: int) -> int:
         """Number of the target that is asked for, from 1."""

@@ -98,7 +98,7 @@ def test_distractors_lie_in_the_area_apart_from_each_other() -> None:
         base = np.linalg.inv(env.scene.frames.pose("open_drawer"))
         spots = []
         for number in range(2):
-            spot = base @ [*env.scene.position(f"distractor{number}"), 1]
+            spot = base @ [*env.scene.position(f"added{number}"), 1]
             if abs(spot[0]) < 1:  # else it found no place
                 assert abs(spot[0]) <= 0.25 + 0.02 and abs(spot[1] - 0.325) <= 0.1 + 0.02
                 spots.append(spot[:2])

@@ -29,7 +29,7 @@ def env_with(*factors: str, task: str = TASK, image_size: int = 64) -> EmbeddedE
 def layout(env: EmbeddedEnv) -> np.ndarray:
     """Where the task's own things are."""
     names = [env.model.body(number).name for number in range(1, env.model.nbody)]
-    kept = [name for name in names if not name.startswith("distractor")]
+    kept = [name for name in names if not name.startswith("added")]
     return np.array([env.model.body(name).pos[:2] for name in kept])
 
 
@@ -130,7 +130,7 @@ def test_distractors_stand_apart_and_leave_the_way_free() -> None:
     counts = set()
     for seed in range(6):
         env.begin_episode(5, seed)
-        spots = [env.scene.position(f"distractor{i}") for i in range(len(env._build.distractors))]
+        spots = [env.scene.position(f"added{i}") for i in range(len(env._build.distractors))]
         counts.add(len(spots))
         waypoints = np.array([point.pose[:2] for point in env.task.waypoints(env.scene)])
         for spot in spots:
