@@ -257,7 +257,7 @@ def test_delayed_images_equal_those_taken_on_the_way() -> None:
     env.begin_episode(3, 2)
     env.on_frame = lambda: seen.append(env.observe())
     for waypoint in env.task.waypoints(env.scene):
-        env.execute(waypoint.action, stop_on_success=False)
+        env.execute(waypoint.action, stop_on_success=False, opening=waypoint.opening)
     assert len(seen) == len(demo) - 1
     for live, recorded in zip(seen, list(demo)[1:], strict=True):
         assert np.array_equal(live.front_rgb, recorded.front_rgb)
