@@ -39,13 +39,15 @@ class Look:
     """What a task says of a shape beyond its facts.
 
     Attributes:
-        make: makes its geoms in its frame, for a factor of size; None = from the facts' solids.
+        make: makes its geoms in its frame, for a factor of size; None = from solids.
+        solids: what it consists of, instead of the facts' solids.
         color: instead of the facts' colour.
         joint: damping and friction of the joint that it hangs on, N s/m and N.
         friction: coefficient of its solids against anything; None = the larger one of both sides.
     """
 
     make: Maker | None = None
+    solids: Sequence[Solid] = ()
     color: Color | None = None
     joint: tuple[float, float] = (JOINT_DAMPING, JOINT_FRICTION)
     friction: float | None = None
@@ -226,15 +228,12 @@ class Assembly:
             return look.make(scale)
         if not item.shape.is_solid and not item.shape.is_seen:
             return ""
-        facts = item.shape
-        masses = _masses(facts, self._moves(item))
+        facts, solids = item.shape, look.solids or item.shape.solids
+        masses = _masses(facts, solids)
         return "".join(
             self._solid(item.name, number, solid, facts, scale, mass)
-            for number, (solid, mass) in enumerate(zip(facts.solids, masses, strict=True))
+            for number, (solid, mass) in enumerate(zip(solids, masses, strict=True))
         )
-
-    def _moves(self, item: ObjectFacts) -> bool:
-        return item.shape is not None and item.shape.is_dynamic
 
     def _solid(
         self, name: str, number: int, solid: Solid, facts: ShapeFacts, scale: float, mass: float
@@ -294,10 +293,10 @@ def _primitive(kind: str, size: np.ndarray) -> tuple[str, np.ndarray]:
     return kind, np.maximum(size, 1e-4) / 2
 
 
-def _masses(facts: ShapeFacts, moves: bool) -> list[float]:
-    """Kilograms of each solid, by volume."""
-    volumes = np.array([max(np.prod(np.maximum(s.size, 1e-4)), 1e-12) for s in facts.solids])
-    total = max(facts.mass, _LEAST_MASS) if moves else facts.mass
+def _masses(facts: ShapeFacts, solids: Sequence[Solid]) -> list[float]:
+    """Kilograms of each of the solids of a shape, by volume."""
+    volumes = np.array([max(np.prod(np.maximum(s.size, 1e-4)), 1e-12) for s in solids])
+    total = max(facts.mass, _LEAST_MASS) if facts.is_dynamic else facts.mass
     return list(total * volumes / volumes.sum())
 
 

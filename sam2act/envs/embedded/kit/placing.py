@@ -16,6 +16,7 @@ WORKSPACE_CENTER = np.array([0.25, 0.0, 0.752])
 WORKSPACE_HALF = np.array([0.35, 0.455])
 TRIES = 100
 LEAST_DISTANCE = 0.01  # metres between origins
+_FINGERS_REACH = 0.06  # metres from the middle to the outside of an open finger
 
 
 def place_base(frames: Frames, random: np.random.Generator) -> None:
@@ -55,6 +56,28 @@ def _spot(
             low, high = -half + np.abs(turned[0, :2]), half - np.abs(turned[1, :2])
             return random.uniform(low, high), yaw
     raise BoundaryError("no turn lets the box around it fit into the plane")
+
+
+def require_room_for_fingers(frames: Frames, mark: str, others: Sequence[str], room: float) -> None:
+    """Complain if the open fingers at a mark of the script come too close to other things.
+
+    Scenes in which the script seizes or topples a neighbour give no published demos either.
+
+    Args:
+        frames: the scene.
+        mark: where the hand closes, pointing down.
+        others: things that it must not seize.
+        room: that their origins need, seen from above, metres.
+
+    Raises:
+        BoundaryError: one of them is nearer than that.
+    """
+    hand = frames.pose(mark)
+    for name in others:
+        offset = hand[:3, :3].T @ (frames.pose(name)[:3, 3] - hand[:3, 3])
+        along = offset[1] - np.clip(offset[1], -_FINGERS_REACH, _FINGERS_REACH)
+        if np.hypot(offset[0], along) < room:
+            raise BoundaryError(f"{name}: no room for the fingers")
 
 
 def turned_box(box: np.ndarray, yaw: float) -> np.ndarray:

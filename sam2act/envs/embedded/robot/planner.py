@@ -25,6 +25,7 @@ _LARGEST_TURN = 3.5  # radians of a joint between two goals of a script
 _NEAR_CANONICAL = 1.5  # radians; in collision mode other goals may not differ by more
 
 _SPEED, _ACCELERATION = 0.83, 6.0  # rad/s, rad/s^2 of the fastest joint, as in recorded demos
+_LEAST_FRAMES = 5  # of a motion
 
 
 @dataclass(frozen=True)
@@ -170,7 +171,8 @@ def time_path(path: np.ndarray) -> np.ndarray:
     """Joint angles (T, 7), one per frame, of a trapezoidal speed profile along `path` (N, 7).
 
     The fastest joint's speed and acceleration are those of recorded RLBench demos. A slower start
-    would make the keyframe heuristic take the first frame for a stop.
+    would make the keyframe heuristic take the first frame for a stop; the end of a motion of fewer
+    than five frames it would overlook.
     """
     lengths = np.abs(np.diff(path, axis=0)).max(axis=1)
     moving = lengths > 1e-9
@@ -182,7 +184,7 @@ def time_path(path: np.ndarray) -> np.ndarray:
     speed = min(_SPEED, np.sqrt(total * _ACCELERATION))
     ramp = speed / _ACCELERATION
     duration = 2 * ramp + (total - speed * ramp) / speed
-    frames = max(1, int(np.ceil(duration / FRAME_SECONDS)))
+    frames = max(_LEAST_FRAMES, int(np.ceil(duration / FRAME_SECONDS)))
     time = np.linspace(0, duration, frames + 1)[1:]
     position = np.select(
         [time < ramp, time > duration - ramp],

@@ -1,152 +1,132 @@
-"""RLBench: put one, two or three mugs onto the pegs of the cup holder."""
+"""RLBench: hang one, two or three mugs by their handles on the spokes of the cup holder."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import ClassVar
 
 import numpy as np
 
-from sam2act.envs.embedded.kit.mjcf import (
-    Fragment,
-    body,
-    box,
-    capsule,
-    cylinder,
-    free_body,
-    grasp_weld,
-)
-from sam2act.envs.embedded.kit.scene import Area, Scene, Zone
-from sam2act.envs.embedded.kit.task import Task, Waypoint, go, gripper_rotation
-from sam2act.envs.embedded.kit.workspace import TABLE_HEIGHT
+from sam2act.envs.embedded.kit.assembly import Look
+from sam2act.envs.embedded.kit.facts import Solid
+from sam2act.envs.embedded.kit.placing import Boundary, require_room_for_fingers
+from sam2act.envs.embedded.kit.published import PublishedTask
+from sam2act.envs.embedded.kit.scene import Scene
+from sam2act.envs.embedded.kit.task import Waypoint
+from sam2act.envs.embedded.kit.vessels import round_wall, solid_at
 
 MUGS = tuple(f"mug{number}" for number in range(3))
-MUG_COLOR, HOLDER_COLOR, PEG_COLOR = (0.85, 0.30, 0.25), (0.50, 0.34, 0.20), (0.75, 0.75, 0.78)
-# All in metres. A mug's origin lies in the middle of the opening of its handle.
-_RADIUS, _HEIGHT, _WALL, _SIDES = 0.036, 0.080, 0.002, 12
-_HOLE, _HANDLE = (0.020, 0.022), 0.005  # half width and height of the opening; half thickness
-_CENTER = -(_RADIUS + _HOLE[0])  # y of the mug's axis in its own frame
-_PEG_LENGTH, _PEG_RADIUS, _PEG_PITCH = 0.070, 0.006, 0.140
-_SHELF = 0.008  # thickness of what the mugs stand on
-_ON_PEG, _BEFORE_PEG = -0.046, -0.130  # x of the handle in the holder's frame
-_GRASP_DEPTH = 0.016  # of the fingertips below the rim
-# From a mug's origin to the fingertips that hold it by the side of the rim towards -x.
-_GRIP = np.array([-_RADIUS, _CENTER, _HEIGHT / 2 - _GRASP_DEPTH])
-_HOVER, _LIFT, _DROP = 0.10, 0.13, 0.005
-_HOLDER_AREA, _HOLDER_YAW = Area((0.46, 0.03), (0.015, 0.04)), (-np.pi / 18, np.pi / 18)
-_MUG_AREA, _MUG_YAW = Area((0.13, 0.02), (0.03, 0.26)), (-np.pi / 6, np.pi / 6)
+SPOKES = tuple(f"place_cups_holder_spoke{number}" for number in range(3))
+DETECTORS = tuple(f"success_detector{number}" for number in range(3))
+SCENERY = "mug3"  # hangs there from the start
+# All in metres, in the frame of what is seen of a mug: the handle looks along x, the axis is z.
+_AXIS, _RADIUS, _WALL, _HEIGHT, _SIDES = -0.0159, 0.0310, 0.0036, 0.0832, 12
+_HANDLE_WIDTH, _HANDLE_END = 0.012, 0.0486
+_LOOP = (0.0415, -0.0165, 0.0185)  # the opening of the handle: its outer, lower and upper side
+_LOOP_HIGH, _LOOP_LOW = 0.0265, -0.0255  # upper and lower side of the handle
+_LOWERED = 0.3  # of the published way down onto the spoke
+_ROOM = 0.06  # of a mug with its handle and half of a finger
 
 
-class PlaceCups(Task):
-    """Variation v asks for v + 1 mugs; there are always three."""
+class PlaceCups(PublishedTask):
+    """Variation v asks for mug0 to mug<v>; there are always three, and one that hangs already."""
 
     variations = len(MUGS)
     graspable = MUGS
-    manipulated = MUGS
-    receivers = ("holder",)
+    manipulated = tuple(f"mug_visual{number}" for number in range(len(MUGS)))
+    receivers = ("place_cups_holder_base", *SPOKES)
+    deviations: ClassVar[Mapping[str, str]] = {
+        "waypoint6.pose": "seven millimetres higher, or the fingers would open against the spoke"
+    }
 
-    def fragment(self) -> Fragment:
-        """Three mugs, and a holder with three pegs that point at the robot."""
-        return Fragment("".join(map(_mug, MUGS)) + _holder(), "".join(map(grasp_weld, MUGS)))
+    def looks(self) -> Mapping[str, Look]:
+        """Mugs with handles."""
+        looks = {}
+        for number in range(len(MUGS) + 1):
+            mug, visual = f"mug{number}", f"mug_visual{number}"
+            looks[mug] = Look(solids=_mug(self.facts.objects[visual].in_parent))
+            looks[visual] = Look(solids=_mug(np.eye(4)))
+        return looks
 
     def init_episode(self, scene: Scene, variation: int) -> list[str]:
-        """The mugs stand before the holder, their handles to the left."""
-        self._count = variation + 1
-        scene.spawn("holder", _HOLDER_AREA, radius=0.0, yaw=_HOLDER_YAW)
+        """The mugs stand beside the holder."""
+        frames, self._count = scene.frames, variation + 1
+        self._marks = {
+            mark: np.linalg.inv(frames.pose(carrier)) @ frames.pose(mark)
+            for mark, carrier in _carriers(0).items()
+        }
+        self._marks["waypoint6"][:3, 3] *= _LOWERED
+        boundary = Boundary(frames, ["mug_boundary"], scene.random)
         for mug in MUGS:
-            height = TABLE_HEIGHT + _HEIGHT / 2
-            scene.spawn(mug, _MUG_AREA, height=height, radius=0.08, yaw=_MUG_YAW)
+            boundary.sample(mug, min_distance=0.10)
+        for number in range(self._count):
+            self._begin_round(scene, number)
+            others = [mug for mug in MUGS if mug != MUGS[number]]
+            require_room_for_fingers(frames, "waypoint1", others, _ROOM)
         cups = "1 cup" if self._count == 1 else f"{self._count} cups"
         return [
             f"place {cups} on the cup holder",
             f"hang {cups} on the holder by the handle",
-            f"pick up {cups} and slide each handle over a peg",
+            f"pick up {cups} and slide each handle over a spoke",
             f"fill the cup holder with {cups}",
         ]
 
     def success(self, scene: Scene) -> bool:
-        """As many pegs as asked for have a mug, and the hand is empty."""
-        zones = [
-            Zone((_ON_PEG, y, _peg_height()), (0.022, *_HOLE), "holder") for y in _peg_places()
-        ]
-        filled = sum(any(scene.is_inside(mug, zone) for mug in MUGS) for zone in zones)
-        return filled >= self._count and scene.holds_nothing
+        """The asked mugs hang on spokes, and the hand is empty."""
+        hang = (
+            any(scene.detects(detector, mug) for detector in DETECTORS)
+            for mug in MUGS[: self._count]
+        )
+        return scene.holds_nothing and all(hang)
 
     def waypoints(self, scene: Scene) -> Iterator[Waypoint]:
-        """Five keyframes per mug: over the rim, the rim, up, before the peg, onto it; between
-        mugs a sixth, up from the mug."""
-        for number, (mug, y) in enumerate(zip(MUGS, _peg_places(), strict=True)):
-            if number == self._count:
-                return
-            rim, turn = _rim(scene, mug)
-            on_peg = scene.to_world("holder", (_ON_PEG, y, _peg_height() + _DROP))
-            before = scene.to_world("holder", (_BEFORE_PEG, y, _peg_height() + _DROP))
-            grip = scene.matrix("holder") @ _GRIP
-            put_turn = _turn(scene, "holder")
-            yield go(rim + (0, 0, _HOVER), turn, collide=False)
-            yield go(rim, turn, grip=True)
-            yield go(rim + (0, 0, _LIFT), turn, grip=True)
-            yield go(before + grip, put_turn, grip=True, collide=False)
-            yield go(on_peg + grip, put_turn)
-            if number + 1 < self._count:
-                yield go(on_peg + grip + (0, 0, _HOVER), put_turn)
+        """Seven keyframes per mug, each mug on a spoke of its own."""
+        for number in range(self._count):
+            yield from self.follow(scene, self._round(scene, number))
+
+    def _round(self, scene: Scene, number: int) -> Iterator[str]:
+        """The marks of a round in order.
+
+        Mug 0, which carries that of the grasp, may still swing on its spoke: each mark is brought
+        to its place when its turn comes.
+        """
+        for mark in range(self.facts.waypoints):
+            self._begin_round(scene, number)
+            yield f"waypoint{mark}"
+
+    def _begin_round(self, scene: Scene, number: int) -> None:
+        """Bring the script's marks to the mug and the spoke of a round."""
+        frames = scene.frames
+        for mark, carrier in _carriers(number).items():
+            frames.move(mark, frames.pose(carrier) @ self._marks[mark])
 
 
-def _rim(scene: Scene, mug: str) -> tuple[np.ndarray, np.ndarray]:
-    """Position (3,) and quaternion xyzw of the tip that holds a mug."""
-    return scene.to_world(mug, _GRIP), _turn(scene, mug)
+def _carriers(number: int) -> dict[str, str]:
+    """What the marks of a round stay with."""
+    return {"waypoint1": MUGS[number], "waypoint5": SPOKES[number], "waypoint6": "waypoint5"}
 
 
-def _turn(scene: Scene, name: str) -> np.ndarray:
-    """Quaternion xyzw of a gripper that points down and closes along the x axis of a body."""
-    return gripper_rotation((0, 0, -1), -scene.matrix(name)[:, 0])
-
-
-def _peg_height() -> float:
-    """Of a peg above the table, metres: in the middle of a standing mug's handle."""
-    return _SHELF + _HEIGHT / 2
-
-
-def _peg_places() -> tuple[float, ...]:
-    """y of the pegs in the holder's frame, metres."""
-    return (_PEG_PITCH, 0.0, -_PEG_PITCH)
-
-
-def _mug(name: str) -> str:
-    """A mug with its handle towards +y."""
-    width = (_RADIUS + _WALL) * np.tan(np.pi / _SIDES)
-    options = {"density": 400}
-    walls = [
-        box(
-            (_WALL, width, _HEIGHT / 2),
-            MUG_COLOR,
-            pos=(_RADIUS * np.cos(angle), _CENTER + _RADIUS * np.sin(angle), 0),
-            euler=(0, 0, angle),
-            **options,
-        )
-        for angle in 2 * np.pi * np.arange(_SIDES) / _SIDES
-    ]
-    bottom = cylinder(
-        _RADIUS, 0.003, MUG_COLOR, pos=(0, _CENTER, 0.003 - _HEIGHT / 2), density=1500
-    )
-    width, height = _HOLE
+def _mug(frame: np.ndarray) -> tuple[Solid, ...]:
+    """A mug in the frame of its shape, in which `frame` (4, 4) is that of what is seen of it."""
+    foot = frame.copy()
+    foot[:3, 3] += frame[:3, :3] @ (_AXIS, 0, -_HEIGHT / 2)
+    start = _AXIS + _RADIUS
+    outer, low, high = _LOOP
     bars = [
-        box((_HANDLE, width, _HANDLE), MUG_COLOR, pos=(0, 0, side * (height + _HANDLE)), **options)
-        for side in (-1, 1)
+        solid_at(
+            frame,
+            "cuboid",
+            (_HANDLE_END - start, _HANDLE_WIDTH, upper - lower),
+            ((_HANDLE_END + start) / 2, 0, (upper + lower) / 2),
+        )
+        for lower, upper in ((_LOOP_LOW, low), (high, _LOOP_HIGH))
     ]
-    grip = box(
-        (_HANDLE, _HANDLE, height + 2 * _HANDLE), MUG_COLOR, pos=(0, width + _HANDLE, 0), **options
+    grip = solid_at(
+        frame,
+        "cuboid",
+        (_HANDLE_END - outer, _HANDLE_WIDTH, high - low),
+        ((_HANDLE_END + outer) / 2, 0, (high + low) / 2),
     )
-    return free_body(name, *walls, bottom, *bars, grip, pos=(0.15, 0, TABLE_HEIGHT + _HEIGHT / 2))
-
-
-def _holder() -> str:
-    """A shelf with a low back, from which the pegs stick out towards -x; the origin lies at table
-    height in the plane of the back's front."""
-    pegs = [
-        capsule((0, y, _peg_height()), (-_PEG_LENGTH, y, _peg_height()), _PEG_RADIUS, PEG_COLOR)
-        for y in _peg_places()
-    ]
-    length = 1.5 * _PEG_PITCH
-    back = box((0.008, length, 0.036), HOLDER_COLOR, pos=(0.008, _CENTER / 2, 0.036))
-    shelf = box((0.055, length, _SHELF / 2), HOLDER_COLOR, pos=(-0.039, _CENTER / 2, _SHELF / 2))
-    return body("holder", shelf, back, *pegs, pos=(0.45, 0, TABLE_HEIGHT))
+    floor = solid_at(foot, "cylinder", (2 * _RADIUS, 2 * _RADIUS, 0.006), (0, 0, 0.003))
+    wall = round_wall(foot, (_RADIUS, _RADIUS), _HEIGHT, _WALL, _SIDES)
+    return (*wall, floor, *bars, grip)
