@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from sam2act.envs.base import BoundaryError
 from sam2act.envs.embedded.episode import EpisodeRunner
 from sam2act.envs.embedded.fidelity.compiled import ANGLE, DISTANCE
 from sam2act.envs.embedded.fidelity.documents import Document
@@ -141,8 +143,9 @@ def _drawn_bases(runner: EpisodeRunner, draws: Draws) -> list[np.ndarray]:
     found = []
     for _ in draws.bases:
         runner.restore()
-        place_base(frames, random)
-        found.append(frames.pose(frames.facts.root))
+        with contextlib.suppress(BoundaryError):  # the whole init is then repeated
+            place_base(frames, random)
+            found.append(frames.pose(frames.facts.root))
     return found
 
 

@@ -55,6 +55,9 @@ class StackBlocks(PublishedTask):
             f"stack {self.count} {color} blocks",
             f"make a tower of {self.count} {color} blocks on the platform",
             f"put {self.count} of the {color} cubes onto the platform, each on the one before",
+            f"pile up {self.count} {color} blocks on the green platform",
+            f"build a stack of {self.count} {color} cubes",
+            f"set {self.count} {color} blocks on top of each other",
         ]
 
     def success(self, scene: Scene) -> bool:
@@ -64,18 +67,21 @@ class StackBlocks(PublishedTask):
 
     def waypoints(self, scene: Scene) -> Iterator[Waypoint]:
         """Six keyframes per block; the last block is not left upwards."""
+        yield from self.follow(scene, self._marks(scene))
+
+    def _marks(self, scene: Scene) -> Iterator[str]:
+        """The marks of the script in order, each at its place when its turn comes."""
         frames = scene.frames
         for level, name in enumerate(TARGETS[: self.count]):
             self._grasp(scene, name)
-            yield from self.follow(scene, ["waypoint0", "waypoint1", "waypoint2"])
+            yield from ("waypoint0", "waypoint1", "waypoint2")
             drop = frames.pose("waypoint3")
-            height = _ABOVE_PLATFORM + level * _PER_BLOCK
-            drop[2, 3] = frames.pose(PLATFORM)[2, 3] + height
+            drop[2, 3] = frames.pose(PLATFORM)[2, 3] + _ABOVE_PLATFORM + level * _PER_BLOCK
             frames.move("waypoint3", drop)
-            last = level + 1 == self.count
-            yield from self.follow(
-                scene, ["waypoint3", "waypoint4", *([] if last else ["waypoint5"])]
-            )
+            yield from ("waypoint3", "waypoint4")
+            if level + 1 < self.count:
+                yield "waypoint5"
+        self._grasp(scene, TARGETS[0])
 
     @staticmethod
     def _grasp(scene: Scene, name: str) -> None:

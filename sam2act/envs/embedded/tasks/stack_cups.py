@@ -68,6 +68,8 @@ class StackCups(PublishedTask):
             f"put the other two cups into the {color} cup",
             f"pile the cups up with the {color} cup at the bottom",
             f"make a stack of all cups on the {color} one",
+            f"nest both remaining cups in the {color} cup",
+            f"take the other cups one by one and drop them into the {color} cup",
         ]
 
     def success(self, scene: Scene) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import numpy as np
 
@@ -17,7 +18,7 @@ DIRT = tuple(f"dirt{number}" for number in range(5))
 POLES = ("Dustpan_5", "Dustpan_6")
 VISUAL_BROOM = "sweep_to_dustpan_broom_visual"
 # Metres: the wall of a pan; what is seen of the stick and of the head of the broom.
-_PAN_WALL, _STICK, _HEAD = 0.004, (0.013, 0.013, 0.624), (0.2828, 0.036, 0.0375)
+_PAN_WALL, _STICK, _HEAD = 0.004, (0.013, 0.013, 0.627), (0.2828, 0.033, 0.0375)
 
 _SMOOTH = 0.25  # friction, as published of two bodies together
 
@@ -29,6 +30,9 @@ class SweepToDustpanOfSize(PublishedTask):
     graspable = ("broom",)
     manipulated = (VISUAL_BROOM,)
     receivers = tuple(f"dustpan_{size}" for size in SIZES)
+    deviations: ClassVar[Mapping[str, str]] = dict.fromkeys(
+        (f"{piece}.mass" for piece in DIRT), "a published mass of 0 is round-off; 10 g are stable"
+    )
 
     def looks(self) -> Mapping[str, Look]:
         """Pans with poles, and a broom."""
