@@ -30,9 +30,10 @@ class SweepToDustpanOfSize(PublishedTask):
     graspable = ("broom",)
     manipulated = (VISUAL_BROOM,)
     receivers = tuple(f"dustpan_{size}" for size in SIZES)
-    deviations: ClassVar[Mapping[str, str]] = dict.fromkeys(
-        (f"{piece}.mass" for piece in DIRT), "a published mass of 0 is round-off; 10 g are stable"
-    )
+    deviations: ClassVar[Mapping[str, str]] = {
+        **{f"{piece}.mass": "the published 0 is round-off; 10 g are stable" for piece in DIRT},
+        f"{VISUAL_BROOM}.size": "the seen head ends where the solid one does, three mm higher",
+    }
 
     def looks(self) -> Mapping[str, Look]:
         """Pans with poles, and a broom."""
