@@ -1,8 +1,8 @@
 """What the present tells of the past: how variations of a MemoryBench task differ at the button.
 
 The script of a variation is run up to the press of the button; in all variations of a seed the
-button lies at the same place. What still differs then is all that a policy without memory could
-tell the variations from.
+same things lie at the same places. What still differs then is all that a policy without memory
+could tell the variations from.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import mujoco
 import numpy as np
 
 from sam2act.envs.base import CAMERAS, EnvConfig
@@ -68,12 +69,12 @@ def button_steps(env: EmbeddedEnv) -> list[int]:
 def looks(env: EmbeddedEnv, variation: int, seed: int) -> list[Look]:
     """At the start, after arriving over the button, and after pressing it.
 
-    The button lies where it lies in variation 0 of this seed.
+    What is placed at random lies at the same places in all variations of a seed.
     """
+    assert isinstance(env.task, MemoryTask)
     env.begin_episode(0, seed)
-    button = env.scene.frames.pose(BUTTON)
-    env.begin_episode(variation, seed)
-    env.scene.frames.move(BUTTON, button)
+    env.task.begin(env.scene, variation)
+    mujoco.mj_forward(env.model, env.data)
     found, steps = [_look(env)], button_steps(env)
     for number, waypoint in enumerate(env.task.waypoints(env.scene)):
         env.execute(waypoint.action, stop_on_success=False, opening=waypoint.opening)

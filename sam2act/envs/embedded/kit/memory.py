@@ -24,14 +24,25 @@ _NEAR, _TURNED = 0.008, 0.1  # metres per axis, radians
 class MemoryTask(PublishedTask):
     """A MemoryBench task: something, a press of the button, and something that depends on it."""
 
-    def place_button(self, scene: Scene) -> None:
-        """Put the button, turned at random, somewhere into its plane."""
+    def init_episode(self, scene: Scene, variation: int) -> list[str]:
+        """Chance, then the variation."""
+        self.lay_out(scene)
+        return self.begin(scene, variation)
+
+    def lay_out(self, scene: Scene) -> None:
+        """Everything random, the same for all variations: the button's place and turn."""
         Boundary(scene.frames, ["boundary"], scene.random).sample(BUTTON)
-        self._unpressed = scene.joint(BUTTON_JOINT)
+
+    def begin(self, scene: Scene, variation: int) -> list[str]:
+        """Put things where a variation wants them at the start, nothing met yet; the
+        instructions."""
+        raise NotImplementedError
 
     def is_pressed(self, scene: Scene) -> bool:
         """Whether the button is down now."""
-        return abs(scene.joint(BUTTON_JOINT) - self._unpressed) > _PRESSED
+        unpressed = self.facts.objects[BUTTON_JOINT].joint
+        assert unpressed is not None
+        return abs(scene.joint(BUTTON_JOINT) - unpressed.position) > _PRESSED
 
 
 def move_over(scene: Scene, names: Iterable[str], place: str) -> None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
+
+from sam2act.envs.base import BoundaryError
 from sam2act.envs.embedded.kit.memory import MemoryTask, align_block, move_over
 from sam2act.envs.embedded.kit.scene import Scene
 from sam2act.envs.embedded.kit.task import LatchedConditions
 
 _CENTER = "waypoint3"  # where the script puts the block down
+_AREA = np.array([[0.05, -0.02], [0.42, 0.35]])  # metres: corners of where scattered patches lie
+_SPACE = 0.11  # metres between scattered patches, along one axis at least
 
 
 class PutBlockBack(MemoryTask):
@@ -18,11 +23,10 @@ class PutBlockBack(MemoryTask):
     lookalikes = ("box",)
     receivers = tuple(f"target{number}" for number in range(1, 5))
 
-    def init_episode(self, scene: Scene, variation: int) -> list[str]:
-        """The button lies at a random place, turned at random."""
+    def begin(self, scene: Scene, variation: int) -> list[str]:
+        """Block and script go to the patch of this variation."""
         self.home = f"success{variation + 1}"
         self._done = LatchedConditions(3, ordered=self.options.strict_order)
-        self.place_button(scene)
         moved = ("block", "waypoint1", "waypoint10", "waypoint11")
         move_over(scene, moved, f"target{variation + 1}")
         self._height = scene.frames.pose("block")[2, 3]
@@ -50,3 +54,33 @@ class PutBlockBack(MemoryTask):
     def success(self, scene: Scene) -> bool:
         """All three latched, and the block is on its patch again, released."""
         return self._done.all_met and scene.detects(self.home, "block") and scene.holds_nothing
+
+
+class ScatteredPatches(PutBlockBack):
+    """Patches lie anywhere: a place that varies is to be remembered, not one of four known ones."""
+
+    def lay_out(self, scene: Scene) -> None:
+        """Patches and button."""
+        super().lay_out(scene)
+        taken = [scene.frames.pose(_CENTER)[:2, 3]]
+        for name in self.receivers:
+            pose = scene.frames.pose(name)
+            pose[:2, 3] = _free_spot(scene.random, taken)
+            scene.frames.move(name, pose)
+            taken.append(pose[:2, 3])
+
+
+def _free_spot(random: np.random.Generator, taken: list[np.ndarray]) -> np.ndarray:
+    """(2,) metres, far enough from all spots in `taken`.
+
+    Raises:
+        BoundaryError: none of 100 is.
+    """
+    for _ in range(100):
+        spot = random.uniform(*_AREA)
+        if all(np.abs(spot - other).max() > _SPACE for other in taken):
+            return spot
+    raise BoundaryError("no free place for a patch")
+
+
+VARIANTS = {"scattered": ScatteredPatches}

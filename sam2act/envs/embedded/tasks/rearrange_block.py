@@ -19,12 +19,11 @@ class RearrangeBlock(MemoryTask):
     lookalikes = ("box",)
     receivers = ("target1", "target2")
 
-    def init_episode(self, scene: Scene, variation: int) -> list[str]:
-        """The button lies at a random place, turned at random."""
+    def begin(self, scene: Scene, variation: int) -> list[str]:
+        """Blocks and script go to the patches of this variation."""
         occupied, empty = 1 + variation, 2 - variation
         self.occupied, self.empty = f"success{occupied}", f"success{empty}"
         self._done = LatchedConditions(3, ordered=self.options.strict_order)
-        self.place_button(scene)
         move_over(scene, ("block1", "waypoint8"), f"target{occupied}")
         move_over(scene, ("waypoint2", "waypoint3"), f"target{empty}")
         self._height = scene.frames.pose("block1")[2, 3]

@@ -18,14 +18,13 @@ class ReopenDrawer(MemoryTask):
     manipulated = ("drawer_frame", "drawer_legs", *(f"drawer_{place}" for place in DRAWERS))
     receivers = (BUTTON,)
 
-    def init_episode(self, scene: Scene, variation: int) -> list[str]:
-        """The script goes to the asked drawer; the button lies at a random place."""
+    def begin(self, scene: Scene, variation: int) -> list[str]:
+        """One drawer is open; the script goes to it."""
         frames, place = scene.frames, DRAWERS[variation]
         self.drawer, self.joint = f"drawer_{place}", f"drawer_joint_{place}"
         self._done = LatchedConditions(3, ordered=True)
         for joint in _JOINTS:
             scene.set_joint(joint, STARTS_AT if joint == self.joint else 0.0)
-        self.place_button(scene)
         height = frames.pose(f"waypoint_anchor_{place}")[2, 3]
         for number in (0, 1, 6, 7, 8):
             pose = frames.pose(f"waypoint{number}")
