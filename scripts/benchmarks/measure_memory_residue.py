@@ -1,0 +1,71 @@
+#!/usr/bin/env python3
+"""What a policy without memory could read at the button of the MemoryBench tasks.
+
+Per task, with and without `memory_strict`: the largest differences between variations after
+arriving over the button and after pressing it. Joints of the arm in radians, positions of blocks,
+drawers and the button in millimetres, and the largest share of differing pixels of any camera.
+
+    python scripts/benchmarks/measure_memory_residue.py
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from sam2act.core.tasks import MEMORYBENCH_TASKS  # noqa: E402
+from sam2act.envs.embedded.options import Options  # noqa: E402
+from sam2act.envs.embedded.residue import Residue, looks, memory_env, residue  # noqa: E402
+from sam2act.runtime.console import make_output_safe  # noqa: E402
+
+MOMENTS = ("over the button", "pressed")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Prints a table; 0."""
+    make_output_safe()
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--tasks", nargs="+", default=list(MEMORYBENCH_TASKS))
+    parser.add_argument("--seeds", type=int, default=5, help="episodes of each variation (5)")
+    parser.add_argument("--image_size", type=int, default=128, help="side of the images (128)")
+    options = parser.parse_args(arguments)
+    print("| task | `memory_strict` | when | joints, rad | things, mm | pixels, % |")
+    print("|---|---|---|---|---|---|")
+    for task in options.tasks:
+        for strict in (True, False):
+            for when, left in zip(MOMENTS, _largest(task, strict, options), strict=True):
+                pixels = 100 * max(left.pixels.values())
+                print(
+                    f"| `{task}` | {'on' if strict else 'off'} | {when} | {left.joints:.1g} | "
+                    f"{1e3 * left.things:.4f} | {pixels:.3f} |",
+                    flush=True,
+                )
+    return 0
+
+
+def _largest(task: str, strict: bool, options: argparse.Namespace) -> list[Residue]:
+    """Of all seeds, per moment."""
+    env = memory_env(task, Options(memory_strict=strict), options.image_size)
+    found: list[list[Residue]] = [[] for _ in MOMENTS]
+    for seed in range(options.seeds):
+        runs = [looks(env, variation, seed) for variation in range(env.variation_count())]
+        for number, moment in enumerate(found, start=1):
+            moment.append(residue([run[number] for run in runs]))
+    return [
+        Residue(
+            max(left.joints for left in moment),
+            max(left.things for left in moment),
+            {name: max(left.pixels[name] for left in moment) for name in moment[0].pixels},
+        )
+        for moment in found
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
