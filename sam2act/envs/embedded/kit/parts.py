@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from sam2act.envs.embedded.kit.mjcf import Color, body, box, capsule, cylinder, element, free_body
-from sam2act.envs.embedded.kit.scene import Scene
 from sam2act.envs.embedded.kit.workspace import TABLE_HEIGHT
 
 # RLBench's colours, in its order.
@@ -99,7 +98,6 @@ HANDLE_GRASP = 0.024  # metres from the front to the fingertips when they hold a
 CABINET_HALF_WIDTH, CABINET_DEPTH = 0.22, 0.38
 CABINET_TOP = 0.4725  # above the table, metres
 _LEG_HEIGHT, _LID, _WALL = 0.094, 0.012, 0.01  # metres; walls: half thickness
-_NEARLY_SHUT, _SLOW = 0.012, 0.02  # metres, metres per second
 
 
 def drawer_unit(name: str = "cabinet") -> str:
@@ -174,16 +172,6 @@ def _drawer(place: str) -> str:
         ),
         pos=(0, 0, DRAWER_HEIGHTS[place] - TABLE_HEIGHT),
     )
-
-
-def shut_drawers(scene: Scene) -> None:
-    """Snap drawers shut that are nearly shut, slow and released: none shows that it was open."""
-    if scene.robot.is_closed:
-        return
-    for place in DRAWERS:
-        joint = scene.data.joint(f"drawer_joint_{place}")
-        if 0 < abs(joint.qpos[0]) < _NEARLY_SHUT and abs(joint.qvel[0]) < _SLOW:
-            scene.set_joint(f"drawer_joint_{place}", 0.0)
 
 
 def ring_of_boxes(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
+
 from sam2act.envs.embedded.kit.memory import MemoryTask, align_block, move_over
 from sam2act.envs.embedded.kit.scene import Scene
-from sam2act.envs.embedded.kit.task import LatchedConditions
+from sam2act.envs.embedded.kit.task import LatchedConditions, Waypoint
 
 _CENTER = "success0"
 
@@ -18,6 +21,10 @@ class RearrangeBlock(MemoryTask):
     manipulated = ("block1", "block2")
     lookalikes = ("box",)
     receivers = ("target1", "target2")
+    deviations = {
+        "waypoint6.ignore_collisions": "where no straight way leads from the button to block1, "
+        "the way that planned motions take instead would sweep block2 off its patch"
+    }
 
     def begin(self, scene: Scene, variation: int) -> list[str]:
         """Blocks and script go to the patches of this variation."""
@@ -52,3 +59,8 @@ class RearrangeBlock(MemoryTask):
         """All three latched, the blocks at their new places, released."""
         in_place = scene.detects(self.empty, "block2") and scene.detects(_CENTER, "block1")
         return self._done.all_met and in_place and scene.holds_nothing
+
+    def waypoints(self, scene: Scene) -> Iterator[Waypoint]:
+        """The published ones; the way over block1 avoids block2."""
+        for number, waypoint in enumerate(super().waypoints(scene)):
+            yield replace(waypoint, ignore_collisions=False) if number == 6 else waypoint
