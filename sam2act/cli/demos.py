@@ -120,11 +120,17 @@ def list_choices() -> int:
     """Print what --tasks and --perturb accept."""
     backend.require_mujoco()
     from sam2act.envs.embedded.perturbations.factors import COLOSSEUM, EXTRA, FACTORS, factors_of
-    from sam2act.envs.embedded.tasks import task_class
+    from sam2act.envs.embedded.tasks import task_class, variant_names
 
     tasks = backend.tasks()
     classes = {task: task_class(task) for task in tasks}
-    print("tasks:", *tasks, sep="\n  ")
+    print("tasks:")
+    for task in tasks:
+        print(f"  {task}" + ("" if classes[task].scene_known else "; scene not known"))
+    print("variants, other than published on purpose:")
+    for variant in variant_names():
+        reason = (task_class(variant).__doc__ or "").partition("\n")[0]
+        print(f"  {variant}: {reason}")
     print("perturbations:")
     for name, factor in FACTORS.items():
         left = [task for task in tasks if not factors_of([name], classes[task])]

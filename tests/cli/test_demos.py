@@ -65,7 +65,7 @@ def test_script_makes_demos_that_training_reads(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     summary = json.loads((output / "summary.json").read_text())[TASK]
     assert summary["requested"] == summary["succeeded"] == 2
-    assert summary["succeeded_at_first_attempt"] == 2 and summary["keyframes"] == 11
+    assert summary["succeeded_at_first_attempt"] == 2 and summary["keyframes"] == 12
     assert summary["failure_causes"] == {} and summary["seconds_per_demo"] > 0
     sheet = Image.open(output / f"{TASK}_contact_sheet.png")
     assert sheet.width > 12 * 128 and sheet.height > 4 * 128
@@ -324,6 +324,8 @@ def test_list_names_tasks_and_perturbations() -> None:
     assert "object_color; no effect in light_bulb_in, put_groceries_in_cupboard" in done.stdout
     assert "light_direction; in extra for all tasks\n" in done.stdout
     assert "for all tasks but reach_and_drag, slide_block_to_color_target" in done.stdout
+    assert "  turn_tap; scene not known\n" in done.stdout and "  open_drawer\n" in done.stdout
+    assert "  push_buttons@any_colors: Each variation has its own colours" in done.stdout
 
 
 @pytest.mark.parametrize(

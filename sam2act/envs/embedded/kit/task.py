@@ -77,6 +77,7 @@ class Task:
         object_sizes: range of the object's size factor that the script can handle; None where size
             cannot vary.
         receiver_sizes: the same for the receiver.
+        scene_known: whether the published scene is known; where not, layout and sizes are our own.
     """
 
     variations: ClassVar[int]
@@ -88,6 +89,7 @@ class Task:
     pushed: ClassVar[tuple[str, ...]] = ()
     object_sizes: ClassVar[SizeRange | None] = None
     receiver_sizes: ClassVar[SizeRange | None] = None
+    scene_known: ClassVar[bool] = True
 
     def __init__(self, options: TaskOptions | None = None) -> None:
         self.options = options or TaskOptions()

@@ -46,6 +46,7 @@ class MeatOffGrill(Task):
     """Variation v: the chicken, the steak."""
 
     variations = len(MEATS)
+    scene_known = False
     graspable = MEATS
     manipulated = MEATS
     object_sizes = (0.75, 1.15)

@@ -35,6 +35,7 @@ class PutGroceriesInCupboard(Task):
     """Variation v asks for item v of `GROCERIES`."""
 
     variations = 9
+    scene_known = False
     graspable = BODIES
     manipulated = BODIES
     receivers = ("cupboard",)

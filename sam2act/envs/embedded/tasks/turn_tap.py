@@ -38,6 +38,7 @@ class TurnTap(Task):
     """Variation v: the left handle, the right one."""
 
     variations = len(SIDES)
+    scene_known = False
     manipulated = tuple(f"handle_{side}" for side in SIDES)
     object_sizes = (0.75, 1.25)
 
