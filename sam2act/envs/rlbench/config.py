@@ -20,6 +20,11 @@ def check_task_name(name: str) -> None:
         MissingSimulatorError: RLBench or PyRep is not installed, or another project of that name.
         ValueError: it has not; the message says which forks hold other tasks.
     """
+    task, _, variant = name.partition("@")
+    if variant:
+        raise ValueError(
+            f"task {name!r} is a variant that only the embedded simulator has; RLBench has {task}"
+        )
     require_packages(("rlbench", "pyrep"), PURPOSE)
     known = task_files()
     if name in known:

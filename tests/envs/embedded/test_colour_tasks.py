@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 
 from sam2act.envs.base import EnvConfig
+from sam2act.envs.embedded import backend
 from sam2act.envs.embedded.kit.parts import COLORS
 from sam2act.envs.embedded.sim import EmbeddedEnv
+from sam2act.envs.embedded.tasks import task_class, variant_names
 from sam2act.envs.embedded.tasks.push_buttons import BUTTONS, JOINTS, PLATES, AnyColors, PushButtons
+from sam2act.envs.registry import check_tasks
 
 
 def begin(task: str, variation: int, seed: int = 0) -> EmbeddedEnv:
@@ -29,6 +32,33 @@ def press(env: EmbeddedEnv, number: int, travel: float) -> None:
     env.scene.set_joint(name, rest - travel)
     env.task.step(env.scene)
     env.scene.set_joint(name, rest)
+
+
+@pytest.mark.parametrize("name", variant_names())
+def test_a_variant_is_a_task_of_the_embedded_simulator_alone(name: str) -> None:
+    task = name.partition("@")[0]
+    assert check_tasks("embedded", [name]) is None
+    assert task_class(name) is not task_class(task) and issubclass(
+        task_class(name), task_class(task)
+    )
+    with pytest.raises(ValueError, match=f"only the embedded simulator has; RLBench has {task}"):
+        check_tasks("rlbench", [name])
+
+
+def test_a_misspelt_variant_is_refused_by_name() -> None:
+    with pytest.raises(ValueError, match="did you mean push_buttons@any_colors"):
+        check_tasks("embedded", ["push_buttons@any_color"])
+
+
+def test_a_demo_of_an_older_layout_is_refused_in_evaluation() -> None:
+    env = EmbeddedEnv(EnvConfig("push_buttons", cameras=()))
+    demo = env.get_demo(0, 0, "none")
+    backend.check_demo(demo, "push_buttons", exact=True)
+    demo[0].misc["scene_version"] = 1
+    with pytest.raises(ValueError, match="scene_version 1.*record demos again.*training still"):
+        backend.check_demo(demo, "push_buttons", exact=True)
+    with pytest.raises(ValueError, match="task push_buttons"):
+        backend.check_demo(demo, "push_buttons@any_colors", exact=True)
 
 
 # ------------------------------------------------------------------------- push_buttons
