@@ -12,7 +12,7 @@ from scipy.spatial.transform import Rotation
 
 from sam2act.envs.base import BoundaryError
 from sam2act.envs.embedded.episode import EpisodeRunner
-from sam2act.envs.embedded.fidelity.compiled import ANGLE, DISTANCE
+from sam2act.envs.embedded.fidelity.compiled import ANGLE, DISTANCE, CompiledScene
 from sam2act.envs.embedded.fidelity.documents import Document
 from sam2act.envs.embedded.fidelity.findings import Finding, compared
 from sam2act.envs.embedded.fidelity.rules import Rules, Spawned
@@ -21,10 +21,12 @@ from sam2act.envs.embedded.kit.placing import place_base
 from sam2act.envs.embedded.kit.published import PublishedTask
 
 ENOUGH = 100  # resets, from which on the spread of random places is judged
+DRAWN = 1000  # places of the base that are drawn for it
 COVERED = 0.8  # of the published range of the base that random places have to reach
 SPREAD = 0.6  # of a boundary plane, less the thing's own size, that places have to reach
 YAW_MARGIN = 0.01  # radians; published ranges are rounded
-SETTLED = np.deg2rad(3.0)  # radians that a thing may turn while it settles
+# What a thing may turn and move while it settles: radians, metres.
+SETTLED, TOPPLED = np.deg2rad(3.0), 0.01
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ def draw(runner: EpisodeRunner, rules: Rules, resets: int) -> Draws:
         frames = runner.scene.frames
         draws.bases.append(frames.pose(frames.facts.root))
         if rules.spawned is not None:
-            _add_places(frames, rules.spawned, turns, draws)
+            _add_places(runner, rules.spawned, turns, draws)
     return draws
 
 
@@ -116,15 +118,20 @@ def compare_base(runner: EpisodeRunner, document: Document, draws: Draws) -> Ite
     drawn = _drawn_bases(runner, draws)
     low, high = spots.min(axis=0), spots.max(axis=0)
     inside = (low >= ranges[:, 0] - DISTANCE).all() and (high <= ranges[:, 1] + DISTANCE).all()
-    span = np.ptp([pose[:2, 3] for pose in drawn], axis=0) / np.ptp(ranges, axis=1)
     found = [[float(round(a, 3)), float(round(b, 3))] for a, b in zip(low, high, strict=True)]
-    wide = len(drawn) < ENOUGH or bool((span >= COVERED).all())
+    wide = not drawn or _spans(drawn, ranges)
     yield compared("base.position", bool(inside and wide), ranges.tolist(), found)
     outside = [round(float(yaw), 3) for yaw in yaws if not _within(float(yaw), intervals)]
     covered = _covered([np.arctan2(pose[1, 0], pose[0, 0]) for pose in drawn], intervals)
-    wide = len(drawn) < ENOUGH or covered >= COVERED
+    wide = not drawn or covered >= COVERED
     detail = f"{outside[:3]} outside" if outside else f"{covered:.0%} of it drawn"
     yield compared("base.yaw", not outside and wide, intervals, detail)
+
+
+def _spans(drawn: list[np.ndarray], ranges: np.ndarray) -> bool:
+    """Whether drawn places reach over most of the ranges (2, 2) of x and y."""
+    span = np.ptp([pose[:2, 3] for pose in drawn], axis=0) / np.ptp(ranges, axis=1)
+    return bool((span >= COVERED).all())
 
 
 def _compare_base_box(runner: EpisodeRunner, document: Document) -> Finding:
@@ -138,12 +145,12 @@ def _compare_base_box(runner: EpisodeRunner, document: Document) -> Finding:
 
 
 def _drawn_bases(runner: EpisodeRunner, draws: Draws) -> list[np.ndarray]:
-    """Places as drawn before it is asked what the arm reaches, as many as there are resets."""
+    """Places as drawn before it is asked what the arm reaches; none if there are few resets."""
+    runner.restore()
     frames, random = runner.scene.frames, np.random.default_rng(0)
-    found = []
-    for _ in draws.bases:
-        runner.restore()
-        with contextlib.suppress(BoundaryError):  # the whole init is then repeated
+    found: list[np.ndarray] = []
+    while len(draws.bases) >= ENOUGH and len(found) < DRAWN:
+        with contextlib.suppress(BoundaryError):
             place_base(frames, random)
             found.append(frames.pose(frames.facts.root))
     return found
@@ -174,9 +181,10 @@ def _loaded_turns(runner: EpisodeRunner, spawned: Spawned | None) -> dict[str, n
 
 
 def _add_places(
-    frames: Frames, spawned: Spawned, turns: dict[str, np.ndarray], draws: Draws
+    runner: EpisodeRunner, spawned: Spawned, turns: dict[str, np.ndarray], draws: Draws
 ) -> None:
-    places = {name: _place(frames, name, spawned, turns[name]) for name in spawned.objects}
+    frames, scene = runner.scene.frames, CompiledScene(runner)
+    places = {name: _place(scene, frames, name, spawned, turns[name]) for name in spawned.objects}
     for name, place in places.items():
         draws.spawned.setdefault(name, []).append(place)
     pairs = [
@@ -188,20 +196,42 @@ def _add_places(
         draws.distances.append(float(min(pairs)))
 
 
-def _place(frames: Frames, name: str, spawned: Spawned, turn: np.ndarray) -> Place:
-    """Where a thing lies: in the plane out of which it sticks least."""
+def _place(
+    scene: CompiledScene, frames: Frames, name: str, spawned: Spawned, turn: np.ndarray
+) -> Place:
+    """Where a thing lies: in the plane out of which it sticks least.
+
+    Quirk: as published, a thing is turned by a yaw, but it is asked whether it fits when turned by
+    minus that yaw; so is here what sticks out.
+    """
+    points = _corners(scene, frames, name)
     candidates = []
     for plane in spawned.planes:
         shape = frames.facts.objects[plane].shape
         assert shape is not None
-        frame, half = frames.pose(plane), np.array(shape.size[:2]) / 2
-        box = frames.box(name, frame)[:, :2]
-        outside = float(max((-half - box[0]).max(), (box[1] - half).max(), 0.0))
-        local = np.linalg.inv(frame) @ frames.pose(name)
+        inverse, half = np.linalg.inv(frames.pose(plane)), np.array(shape.size[:2]) / 2
+        local = inverse @ frames.pose(name)
         moved = Rotation.from_matrix(turn.T @ local[:3, :3]).as_rotvec()
         yaw = float(np.linalg.norm(moved) * np.sign(moved @ turn.T[:, 2]))
-        candidates.append(Place(plane, local[:2, 3], yaw, outside, 2 * half - np.ptp(box, axis=0)))
+        mirror = Rotation.from_euler("z", -2 * yaw).as_matrix()
+        offsets = (points @ inverse[:3, :3].T + inverse[:3, 3] - local[:3, 3]) @ mirror.T
+        reach = (offsets + local[:3, 3])[:, :2]
+        outside = float(max((np.abs(reach) - half).max(), 0.0))
+        room = 2 * half - np.ptp(reach, axis=0)
+        candidates.append(Place(plane, local[:2, 3], yaw, outside, room))
     return min(candidates, key=lambda place: place.outside)
+
+
+def _corners(scene: CompiledScene, frames: Frames, name: str) -> np.ndarray:
+    """(N, 3) corners of the boxes around a thing's seen and solid parts, world frame."""
+    found = []
+    for child in frames.facts.subtree(name):
+        if frames.facts.objects[child].shape is None or not scene.geoms(child):
+            continue
+        pose, box = scene.pose(child), scene.box(child)
+        corners = np.array(list(itertools.product(*box.T)))
+        found.append(corners @ pose[:3, :3].T + pose[:3, 3])
+    return np.concatenate(found)
 
 
 def compare_spawned(spawned: Spawned, draws: Draws) -> Finding:
@@ -209,7 +239,7 @@ def compare_spawned(spawned: Spawned, draws: Draws) -> Finding:
     complaints = []
     for name, places in draws.spawned.items():
         out = max(place.outside for place in places)
-        if out > DISTANCE:
+        if out > TOPPLED:
             complaints.append(f"{name} sticks {1e3 * out:.0f} mm out")
         complaints += _turn_complaints(name, places, spawned)
         if len(places) >= ENOUGH:

@@ -78,6 +78,7 @@ def _follow(
             text = f"{1e3 * far:.0f} mm and {np.rad2deg(turned):.0f} degrees away in variation"
             visits.away.setdefault(name, []).append(f"{text} {variation}")
         opening = _note(name, document.entries[name], waypoint, opening, visits)
+        runner.robot.command_fingers(opening)  # scripts ask whether the hand is closed
         position = (names.index(name) + 1) % len(names)
     visits.counts[variation] = count
 
