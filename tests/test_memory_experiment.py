@@ -45,15 +45,18 @@ VARIANTS: list[tuple[str, ...]] = [
 def test_configurations_of_both_stages_are_possible(
     script: ModuleType, task: str, variant: tuple[str, ...]
 ) -> None:
-    _, first, second, *_ = steps_of(script, *variant, "--task", task, "--stage-two", "log_every 7")
+    flags = (*variant, "--task", task, "--stage-two", "log_every 7")
+    demos, first, second, *_ = steps_of(script, *flags)
+    image_size = int(demos.command[demos.command.index("--image-size") + 1])
     for stage, step in ((train, first), (train_plus, second)):
-        flags = list(step.command[step.command.index("-m") + 2 :])
+        words = list(step.command[step.command.index("-m") + 2 :])
         if stage is train_plus:
-            assert task in flags[flags.index("--task_cfg_path") + 1]
-        args = train_parser(stage.__doc__).parse_args(flags)
+            assert task in words[words.index("--task_cfg_path") + 1]
+        args = train_parser(stage.__doc__).parse_args(words)
         experiment = load_experiment(args.exp_cfg_path, args.exp_cfg_opts, args.task_cfg_path)
         network = load_network(args.mvt_cfg_path, args.mvt_cfg_opts, args.task_cfg_path)
         SAM2ActPolicy.check_stage(2 if stage is train_plus else 1, experiment, network)
+        assert experiment.image_size == image_size == (128 if "full" in variant else 64)
         assert experiment.tasks == task and network.use_memory == (stage is train_plus)
         assert experiment.log_every == (7 if stage is train_plus else 5)
         without_clip = "full" not in variant or "--no-downloads" in variant
