@@ -27,9 +27,11 @@ class _Size(ctypes.Structure):
 
 def suits(values: Tensor) -> bool:
     """Whether `combine` works for these values here: float32 on a CPU, and a compiler was found."""
-    if torch.compiler.is_compiling() or values.device.type != "cpu":
+    if torch.compiler.is_compiling() or type(values) is not Tensor:  # kinds without memory
         return False
-    return values.dtype == torch.float32 and library() is not None
+    if values.device.type != "cpu" or values.dtype != torch.float32:
+        return False
+    return library() is not None
 
 
 def combine(values: Tensor, logits: Tensor, factor: float) -> Tensor:
