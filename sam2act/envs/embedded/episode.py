@@ -51,6 +51,7 @@ _SETTLE_AFTER_OPENING = 6  # frames
 # What tasks and perturbations change in a compiled model; restored at every reset.
 _CHANGEABLE = (
     *("geom_rgba", "geom_friction", "body_pos", "body_quat", "body_mass", "body_inertia"),
+    "body_gravcomp",
     *("body_subtreemass", "body_invweight0", "dof_invweight0", "dof_M0"),
 )
 

@@ -160,7 +160,7 @@ class Frames:
         followers = [
             (child, before @ self.pose(child))
             for child in self.facts.subtree(name)[1:]
-            if self.assembly.is_free(self.facts.objects[child])
+            if self._is_apart(child, name)
         ]
         if name not in self._bodies:
             assert item.parent is not None and item.joint is None
@@ -172,6 +172,17 @@ class Frames:
         for child, relative in followers:
             self._set_body(self.facts.objects[child], pose @ relative)
         mujoco.mj_kinematics(self._model, self._data)
+
+    def _is_apart(self, child: str, name: str) -> bool:
+        """Whether `child`, a body below `name`, has to be moved after it, one by one."""
+        if child not in self._bodies or self.assembly.is_free(self.facts.objects[child]):
+            return child in self._bodies
+        above = child
+        while above != name:
+            above = str(self.facts.objects[above].parent)
+            if above in self._bodies:
+                return False
+        return True
 
     def _set_body(self, item: ObjectFacts, pose: np.ndarray) -> None:
         number = self._bodies[item.name]

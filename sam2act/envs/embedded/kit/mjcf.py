@@ -33,17 +33,19 @@ DEFAULTS = """
 
 @dataclass(frozen=True)
 class Fragment:
-    """What a task adds to the workspace: bodies, equality constraints, contact exclusions."""
+    """What a task adds to the workspace: bodies, constraints, contact exclusions, meshes."""
 
     bodies: str
     equalities: str = ""
     exclusions: str = ""
+    assets: str = ""
 
     def __add__(self, other: Fragment) -> Fragment:
         return Fragment(
             self.bodies + other.bodies,
             self.equalities + other.equalities,
             self.exclusions + other.exclusions,
+            self.assets + other.assets,
         )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from scipy.spatial.transform import Rotation
@@ -17,6 +18,12 @@ WORKSPACE_HALF = np.array([0.35, 0.455])
 TRIES = 100
 LEAST_DISTANCE = 0.01  # metres between origins
 _FINGERS_REACH = 0.06  # metres from the middle to the outside of an open finger
+# Boxes (2, 3) around the open fingers and the palm with their way along the approach, in the frame
+# of the tip, metres.
+_HAND = (
+    np.array([(-0.012, -0.063, -0.5), (0.012, 0.063, 0.002)]),
+    np.array([(-0.0165, -0.100, -0.5), (0.0165, 0.100, -0.046)]),
+)
 
 
 def place_base(frames: Frames, random: np.random.Generator) -> None:
@@ -158,3 +165,33 @@ class Boundary:
             if frames.collide(name, other):
                 return False
         return True
+
+
+def require_room(frames: Frames, mark: str, others: Iterable[str]) -> None:
+    """Make sure that the open hand lands on none of `others` when it comes straight to `mark`.
+
+    Published demonstrations are tried again where it does, so that such scenes are never met.
+
+    Raises:
+        BoundaryError: it would.
+    """
+    grasp = frames.pose(mark)
+    for name in others:
+        pose = frames.pose(name)
+        box, relative = frames.box(name, pose), np.linalg.inv(grasp) @ pose
+        for part in _HAND:
+            if _meet(part, _around(box, relative)) and _meet(
+                box, _around(part, np.linalg.inv(relative))
+            ):
+                raise BoundaryError(f"{name} is in the way of the hand")
+
+
+def _around(box: np.ndarray, pose: np.ndarray) -> np.ndarray:
+    """The box (2, 3) around a box (2, 3) that lies at `pose` (4, 4)."""
+    corners = np.array(list(itertools.product(*box.T))) @ pose[:3, :3].T + pose[:3, 3]
+    return np.stack([corners.min(axis=0), corners.max(axis=0)])
+
+
+def _meet(first: np.ndarray, second: np.ndarray) -> bool:
+    """Whether two boxes (2, 3) along the same axes overlap."""
+    return bool((first[0] < second[1]).all() and (second[0] < first[1]).all())

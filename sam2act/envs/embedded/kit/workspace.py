@@ -30,6 +30,7 @@ def model_text(task: Fragment) -> str:
         ),
         element("size", memory="20M"),
         DEFAULTS,
+        element("asset", task.assets),
         element("worldbody", _surroundings(), panda.base_plate(), panda.robot_body(), task.bodies),
         element("actuator", panda.actuators()),
         element("equality", task.equalities),

@@ -98,6 +98,7 @@ class Robot:
         released = list(self.grasps)
         for name in released:
             self._data.eq_active[self._model.equality(f"grasp_{name}").id] = 0
+            self._model.body_gravcomp[self.grasps[name].body] = 0
         self.grasps = {}
         return released
 
@@ -129,6 +130,7 @@ class Robot:
         # anchor (3), relative position (3) and quaternion wxyz (4), torque scale (1)
         model.eq_data[weld, :11] = [0, 0, 0, *offset, *np.roll(quaternion, 1), 1]
         data.eq_active[weld] = 1
+        model.body_gravcomp[body] = 1  # the arm does not sag under what it carries
         address = int(model.jnt_qposadr[model.body_jntadr[body]])
         tip_from_body = np.linalg.inv(self.tip_matrix()) @ body_matrix(data, body)
         self.grasps[name] = Grasp(body, address, tip_from_body)

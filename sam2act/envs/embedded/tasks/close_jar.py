@@ -1,114 +1,102 @@
-"""RLBench's close_jar: screw the lid onto the jar of the asked colour.
-
-There is no screw thread: the lid is lowered onto the rim, turned there by a quarter and let go. A
-lid that lies on the rim counts as closed, as in RLBench.
-"""
+"""RLBench: screw the lid onto the jar of the named colour."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
-from sam2act.envs.embedded.kit.mjcf import Fragment, body, box, cylinder, free_body, grasp_weld
-from sam2act.envs.embedded.kit.parts import COLORS, ring_of_boxes
-from sam2act.envs.embedded.kit.scene import Area, Scene, Zone
-from sam2act.envs.embedded.kit.task import Task, Waypoint, down, go
-from sam2act.envs.embedded.kit.workspace import TABLE_HEIGHT
+from sam2act.envs.embedded.kit.assembly import Look, geom_name
+from sam2act.envs.embedded.kit.mjcf import box, cylinder
+from sam2act.envs.embedded.kit.parts import COLORS
+from sam2act.envs.embedded.kit.placing import Boundary
+from sam2act.envs.embedded.kit.published import PublishedTask
+from sam2act.envs.embedded.kit.scene import Scene
 
-JARS = ("jar0", "jar1")
-LID_COLOR, KNOB_COLOR = (0.45, 0.45, 0.47), (0.35, 0.35, 0.37)
-MARK_COLOR = (0.62, 0.62, 0.64)
-# Sizes in metres at size 1. A lid's origin is the middle of its disc.
-_RADIUS, _WALL, _JAR_HALF_HEIGHT = 0.036, 0.004, 0.036
-_LID_RADIUS, _LID_HALF_HEIGHT = 0.042, 0.007
-_KNOB_RADIUS, _KNOB_HALF_HEIGHT = 0.016, 0.015
-_MARK_HALF = (0.003, 0.03, 0.0006)  # a stripe that shows how far the lid has been turned
-
-# A hand that grasps the lid on the table would hit a jar closer than 0.10 + 0.04 metres.
-_AREA, _RADIUS_APART = Area((0.27, 0.0), (0.16, 0.28)), 0.085
-_TURN = np.pi / 2  # radians, from half of it on one side to the other
-_HOVER, _ABOVE_JAR, _GAP = 0.10, 0.08, 0.003  # metres above the grasp, the rim, the rim
-_ZONE_HALF = (0.016, 0.016, 0.010)
+JARS, LID = ("jar0", "jar1"), "jar_lid0"
+DETECTION_HEIGHT, HOVER_HEIGHT = 0.05, 0.125  # metres above the middle of the asked jar
+# Radius, lower and upper end of the round parts of a jar in its frame, metres.
+_JAR = (
+    (0.0456, -0.0549, 0.034),
+    (0.0425, 0.034, 0.043),
+    (0.039, 0.043, 0.049),
+    (0.034, 0.049, 0.0549),
+)
+_JAR_AXIS = 0.0013  # y, metres
+_LID_RADIUS, _LID_HALF_HEIGHT, _LID_MASS = 0.0371, 0.0106, 1.0  # metres, kilograms
 
 
-class CloseJar(Task):
-    """Variation v: colour v."""
+class CloseJar(PublishedTask):
+    """Variation v: colour v, of the jar with number v modulo 2.
+
+    There is no thread: the lid is turned by a quarter over the jar and dropped. Quirk: it counts as
+    closed once it is there, even in the hand.
+    """
 
     variations = len(COLORS)
-    graspable = ("lid",)
-    manipulated = ("lid",)
-    receivers = JARS
-    told_by_looks = JARS
-    object_sizes = (0.95, 1.25)
-    receiver_sizes = (0.8, 1.0)
+    graspable = manipulated = resized = (LID,)
+    receivers = told_by_looks = resized_receivers = JARS
+    object_sizes = (0.9, 1.05)
+    receiver_sizes = (0.9, 1.0)
 
-    def fragment(self) -> Fragment:
-        """Two jars and a lid."""
-        jars = "".join(_jar(name, self.options.receiver_scale) for name in JARS)
-        return Fragment(jars + _lid(self.options.object_scale), grasp_weld("lid"))
+    def looks(self) -> Mapping[str, Look]:
+        """Jars with a neck, and a flat lid."""
+        return {LID: Look(_lid)} | {
+            name: Look(lambda scale, name=name: _jar(name, scale)) for name in JARS
+        }
 
     def init_episode(self, scene: Scene, variation: int) -> list[str]:
-        """Jars and lid stand at random places; the other jar has any other colour."""
-        names = list(COLORS)
+        """Both jars stand at random places; the lid lies where it always does in the scene."""
+        frames, random, names = scene.frames, scene.random, list(COLORS)
+        boundary = Boundary(frames, ["spawn_boundary"], random)
+        for jar in JARS:
+            boundary.sample(jar)
+        asked, other = JARS[variation % 2], JARS[1 - variation % 2]
         color = names[variation]
-        other = scene.random.choice([name for name in names if name != color])
-        for jar, paint in zip(JARS, (color, other), strict=True):
-            scene.spawn(jar, _AREA, radius=_RADIUS_APART)
-            scene.set_color(jar, COLORS[paint])
-        height = TABLE_HEIGHT + _LID_HALF_HEIGHT * self.options.object_scale
-        scene.spawn("lid", _AREA, height=height, radius=_RADIUS_APART, yaw=(-_TURN, _TURN))
+        scene.set_color(asked, COLORS[color])
+        scene.set_color(other, COLORS[random.choice([name for name in names if name != color])])
+        above = frames.pose("success")
+        above[:3, 3] = frames.pose(asked)[:3, 3] + (0, 0, DETECTION_HEIGHT)
+        frames.move("success", above)
+        above[:3, :3] = Rotation.from_euler("y", np.pi).as_matrix()
+        above[:3, 3] = frames.pose(asked)[:3, 3] + (0, 0, HOVER_HEIGHT)
+        frames.move("waypoint3", above)
         return [
             f"close the {color} jar",
             f"screw the lid onto the {color} jar",
             f"pick up the lid and shut the {color} jar with it",
+            f"the {color} jar needs its lid",
         ]
 
-    def _lid_on_jar(self) -> tuple[float, float, float]:
-        """Where the lid's origin belongs in the frame of a jar, metres."""
-        jar = 2 * _JAR_HALF_HEIGHT * self.options.receiver_scale
-        return (0, 0, jar + _LID_HALF_HEIGHT * self.options.object_scale)
-
     def success(self, scene: Scene) -> bool:
-        """The lid lies on the rim of the right jar, and nothing is grasped."""
-        on_rim = scene.is_inside("lid", Zone(self._lid_on_jar(), _ZONE_HALF, JARS[0]))
-        return on_rim and scene.holds_nothing
-
-    def waypoints(self, scene: Scene) -> Iterator[Waypoint]:
-        """Six keyframes; the last one turns the lid and lets it go."""
-        knob = (_LID_HALF_HEIGHT + _KNOB_HALF_HEIGHT) * self.options.object_scale
-        grasp = scene.position("lid") + (0, 0, knob)
-        closed = scene.to_world(JARS[0], self._lid_on_jar()) + (0, 0, knob + _GAP)
-        before, after = (down(sign * _TURN / 2) for sign in (-1, 1))
-        yield go(grasp + (0, 0, _HOVER), before, collide=False)
-        yield go(grasp, before, grip=True)
-        yield go(grasp + (0, 0, _HOVER), before, grip=True)
-        yield go(closed + (0, 0, _ABOVE_JAR), before, grip=True)
-        yield go(closed, before, grip=True)
-        yield go(closed, after)
+        """Some part of the lid is right above the mouth of the asked jar."""
+        return scene.detects("success", LID)
 
 
 def _jar(name: str, scale: float) -> str:
-    """An open tube with a bottom; origin on the table."""
-    radius, half, wall = _RADIUS * scale, _JAR_HALF_HEIGHT * scale, _WALL * scale
+    """A jar that narrows towards its mouth, with a label."""
     gray = (0.5, 0.5, 0.5)
-    return body(
-        name,
-        ring_of_boxes(radius, half, wall, gray, height=half),
-        cylinder(radius, 0.003, gray, pos=(0, 0, 0.003)),
-        pos=(0, 0, TABLE_HEIGHT),
-    )
+    parts = [
+        cylinder(
+            scale * radius,
+            scale * (top - bottom) / 2,
+            gray,
+            pos=(0, scale * _JAR_AXIS, scale * (top + bottom) / 2),
+            name=geom_name(name, number),
+        )
+        for number, (radius, bottom, top) in enumerate(_JAR)
+    ]
+    label = scale * np.array([0.0155, 0.005, 0.0208])
+    spot = scale * np.array([-0.001, -0.0419, -0.004])
+    return "".join([*parts, box(label, gray, pos=spot, name=geom_name(name, len(_JAR)))])
 
 
 def _lid(scale: float) -> str:
-    """A disc with a knob; origin in the middle of the disc."""
-    disc, half = _LID_RADIUS * scale, _LID_HALF_HEIGHT * scale
-    knob, knob_half = _KNOB_RADIUS * scale, _KNOB_HALF_HEIGHT * scale
-    options = {"density": 500, "friction": (0.8, 0.02, 0.002)}
-    return free_body(
-        "lid",
-        cylinder(disc, half, LID_COLOR, **options),
-        cylinder(knob, knob_half, KNOB_COLOR, pos=(0, 0, half + knob_half), **options),
-        box(np.array(_MARK_HALF) * scale, MARK_COLOR, pos=(0, 0, half), class_="visual"),
-        pos=(0, 0, TABLE_HEIGHT + half),
+    return cylinder(
+        scale * _LID_RADIUS,
+        scale * _LID_HALF_HEIGHT,
+        (1, 1, 1),
+        name=geom_name(LID, 0),
+        mass=scale**3 * _LID_MASS,
     )
