@@ -146,6 +146,12 @@ class SceneFacts:
     base_yaw: Yaw
     waypoints: int
 
+    def shape(self, name: str) -> ShapeFacts:
+        """What is seen and touched of `name`, which is a shape."""
+        shape = self.objects[name].shape
+        assert shape is not None, f"{name} is no shape"
+        return shape
+
     def children(self, name: str) -> list[ObjectFacts]:
         """The objects in whose frame's parent is `name`, in order."""
         return [item for item in self.objects.values() if item.parent == name]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 import numpy as np
 from scipy.spatial.transform import Rotation
@@ -24,7 +25,8 @@ _JAR = (
     (0.034, 0.049, 0.0549),
 )
 _JAR_AXIS = 0.0013  # y, metres
-_LID_RADIUS, _LID_HALF_HEIGHT, _LID_MASS = 0.0371, 0.0106, 1.0  # metres, kilograms
+_LABEL, _LABEL_HALF = (-0.001, -0.0419, -0.004), (0.0155, 0.005, 0.0208)  # metres
+_LID_RADIUS, _LID_HALF_HEIGHT = 0.0371, 0.0106  # metres
 
 
 class CloseJar(PublishedTask):
@@ -42,8 +44,10 @@ class CloseJar(PublishedTask):
 
     def looks(self) -> Mapping[str, Look]:
         """Jars with a neck, and a flat lid."""
-        return {LID: Look(_lid)} | {
-            name: Look(lambda scale, name=name: _jar(name, scale)) for name in JARS
+        makers = {LID: _lid, **dict.fromkeys(JARS, _jar)}
+        return {
+            name: Look(partial(make, name, self.facts.shape(name).mass))
+            for name, make in makers.items()
         }
 
     def init_episode(self, scene: Scene, variation: int) -> list[str]:
@@ -74,9 +78,9 @@ class CloseJar(PublishedTask):
         return scene.detects("success", LID)
 
 
-def _jar(name: str, scale: float) -> str:
+def _jar(name: str, mass: float, scale: float) -> str:
     """A jar that narrows towards its mouth, with a label."""
-    gray = (0.5, 0.5, 0.5)
+    gray, share = (0.5, 0.5, 0.5), mass * scale**3 / (len(_JAR) + 1)
     parts = [
         cylinder(
             scale * radius,
@@ -84,19 +88,17 @@ def _jar(name: str, scale: float) -> str:
             gray,
             pos=(0, scale * _JAR_AXIS, scale * (top + bottom) / 2),
             name=geom_name(name, number),
+            mass=share,
         )
         for number, (radius, bottom, top) in enumerate(_JAR)
     ]
-    label = scale * np.array([0.0155, 0.005, 0.0208])
-    spot = scale * np.array([-0.001, -0.0419, -0.004])
-    return "".join([*parts, box(label, gray, pos=spot, name=geom_name(name, len(_JAR)))])
+    half, spot = scale * np.array(_LABEL_HALF), scale * np.array(_LABEL)
+    label = box(half, gray, pos=spot, name=geom_name(name, len(_JAR)), mass=share)
+    return "".join([*parts, label])
 
 
-def _lid(scale: float) -> str:
+def _lid(name: str, mass: float, scale: float) -> str:
+    half_height = scale * _LID_HALF_HEIGHT
     return cylinder(
-        scale * _LID_RADIUS,
-        scale * _LID_HALF_HEIGHT,
-        (1, 1, 1),
-        name=geom_name(LID, 0),
-        mass=scale**3 * _LID_MASS,
+        scale * _LID_RADIUS, half_height, (1, 1, 1), name=geom_name(name, 0), mass=mass * scale**3
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 from sam2act.envs.embedded.kit.assembly import Look, geom_name
 from sam2act.envs.embedded.kit.mjcf import cylinder, shape
@@ -35,11 +36,11 @@ class LightBulbIn(PublishedTask):
     receivers = ("lamp_base",)
 
     def looks(self) -> Mapping[str, Look]:
-        """A round foot; a bulb of glass on a thread."""
-        looks = {"lamp_base": Look(_foot)}
-        for number in range(2):
-            looks[f"light_bulb{number}"] = Look(lambda _, n=number: _thread(f"light_bulb{n}"))
-            looks[f"bulb{number}"] = Look(lambda _, n=number: _glass(f"bulb{n}"))
+        """A round foot; bulbs of glass on a thread."""
+        looks = {"lamp_base": Look(partial(_foot, self.facts.shape("lamp_base").mass))}
+        for number in range(len(BULBS)):
+            for name, make in ((f"light_bulb{number}", _thread), (f"bulb{number}", _glass)):
+                looks[name] = Look(partial(make, name))
         return looks
 
     def init_episode(self, scene: Scene, variation: int) -> list[str]:
@@ -69,7 +70,7 @@ class LightBulbIn(PublishedTask):
         return scene.detects("success", self.bulb) and scene.holds_nothing
 
 
-def _foot(scale: float) -> str:
+def _foot(mass: float, scale: float) -> str:
     return "".join(
         cylinder(
             scale * diameter / 2,
@@ -77,34 +78,23 @@ def _foot(scale: float) -> str:
             _LAMP_COLOR,
             pos=(0, 0, scale * middle),
             name=geom_name("lamp_base", number),
+            mass=mass * scale**3 / len(_FOOT),
         )
         for number, (diameter, height, middle) in enumerate(_FOOT)
     )
 
 
-def _thread(name: str) -> str:
-    """The metal of a bulb, and the inside of its glass; z points down, metres."""
-    return cylinder(
-        0.0165, 0.0300, _THREAD_COLOR, pos=(0, 0, 0.0242), name=geom_name(name, 0), class_="visual"
-    ) + shape(
-        "sphere",
-        (0.0335,),
-        _THREAD_COLOR,
-        pos=(0, 0, -0.0207),
-        name=geom_name(name, 1),
-        class_="visual",
-    )
+def _thread(name: str, scale: float) -> str:
+    """The metal of a bulb, which reaches into the glass; z points down."""
+    options = {"class_": "visual", "pos": (0, 0, scale * 0.0242), "name": geom_name(name, 0)}
+    thread = cylinder(scale * 0.0165, scale * 0.0300, _THREAD_COLOR, **options)
+    options |= {"pos": (0, 0, -scale * 0.0207), "name": geom_name(name, 1)}
+    return thread + shape("sphere", scale * 0.0335, _THREAD_COLOR, **options)
 
 
-def _glass(name: str) -> str:
-    """Round, on a neck; z points down, metres."""
-    return shape(
-        "sphere",
-        (0.0342,),
-        _GLASS_COLOR,
-        pos=(0, 0, -0.0062),
-        name=geom_name(name, 0),
-        class_="visual",
-    ) + cylinder(
-        0.0185, 0.0100, _GLASS_COLOR, pos=(0, 0, 0.0304), name=geom_name(name, 1), class_="visual"
-    )
+def _glass(name: str, scale: float) -> str:
+    """Round, on a neck; z points down."""
+    options = {"class_": "visual", "pos": (0, 0, scale * 0.0304), "name": geom_name(name, 0)}
+    neck = cylinder(scale * 0.0185, scale * 0.0100, _GLASS_COLOR, **options)
+    options |= {"pos": (0, 0, -scale * 0.0062), "name": geom_name(name, 1)}
+    return neck + shape("sphere", scale * 0.0342, _GLASS_COLOR, **options)

@@ -93,14 +93,14 @@ class PlaceShapeInShapeSorter(PublishedTask):
 
 def _parts(facts: SceneFacts) -> list[Prisms]:
     """The shapes whose outlines are made here."""
-    color = {name: item.shape.color for name, item in facts.objects.items() if item.shape}
+    color = {name: facts.shape(name).color for name in (PRISM, STAR, MOON, LID)}
     pentagon, arms = star(0.0287, 0.011, _STAR_CENTER)
     moon = outside(
         [regular(32, 0.0302, center=_MOON_CENTER)], regular(48, 0.0371, center=_BITE_CENTER)
     )
     triangle = regular(3, 0.0263, np.pi / 2, _PRISM_CENTER)
     return [
-        Prisms(PRISM, [triangle], 0.0196, color[PRISM], mass=facts.objects[PRISM].shape.mass),
+        Prisms(PRISM, [triangle], 0.0196, color[PRISM], mass=facts.shape(PRISM).mass),
         Prisms(STAR, [pentagon, *arms], 0.0173, color[STAR], _X_IS_UP, is_solid=False),
         Prisms(MOON, moon, 0.0194, color[MOON], _X_IS_UP, is_solid=False),
         Prisms(LID, _lid(facts), 0.006, color[LID], _X_IS_UP),
