@@ -172,28 +172,3 @@ def _drawer(place: str) -> str:
         ),
         pos=(0, 0, DRAWER_HEIGHTS[place] - TABLE_HEIGHT),
     )
-
-
-def ring_of_boxes(
-    radius: float, half_height: float, thickness: float, color: Color, *, height: float
-) -> str:
-    """An upright tube of twelve boxes around the origin, open at both ends.
-
-    Args:
-        radius: of the middle of its wall, metres.
-        half_height: metres.
-        thickness: of its wall, metres.
-        color: rgb in [0, 1].
-        height: z of its middle, metres.
-    """
-    count = 12
-    half_width = (radius + thickness / 2) * np.tan(np.pi / count)  # closed on the outside
-    return "".join(
-        box(
-            (thickness / 2, half_width, half_height),
-            color,
-            pos=(radius * np.cos(angle), radius * np.sin(angle), height),
-            euler=(0, 0, angle),
-        )
-        for angle in 2 * np.pi * np.arange(count) / count
-    )

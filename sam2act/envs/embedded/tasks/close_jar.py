@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
+from typing import ClassVar
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
 from sam2act.envs.embedded.kit.assembly import Look, geom_name
+from sam2act.envs.embedded.kit.facts import ShapeFacts
 from sam2act.envs.embedded.kit.mjcf import box, cylinder
 from sam2act.envs.embedded.kit.parts import COLORS
 from sam2act.envs.embedded.kit.placing import Boundary
@@ -42,12 +44,17 @@ class CloseJar(PublishedTask):
     object_sizes = (0.9, 1.05)
     receiver_sizes = (0.9, 1.0)
 
+    deviations: ClassVar[Mapping[str, str]] = dict.fromkeys(
+        ("base.position", "base.yaw"),
+        "The published ranges are computed with one jar outside of its plane, as at loading; with "
+        "both jars in the plane the box around everything is smaller, and more places fit.",
+    )
+
     def looks(self) -> Mapping[str, Look]:
         """Jars with a neck, and a flat lid."""
         makers = {LID: _lid, **dict.fromkeys(JARS, _jar)}
         return {
-            name: Look(partial(make, name, self.facts.shape(name).mass))
-            for name, make in makers.items()
+            name: Look(partial(make, name, self.facts.shape(name))) for name, make in makers.items()
         }
 
     def init_episode(self, scene: Scene, variation: int) -> list[str]:
@@ -78,14 +85,14 @@ class CloseJar(PublishedTask):
         return scene.detects("success", LID)
 
 
-def _jar(name: str, mass: float, scale: float) -> str:
+def _jar(name: str, facts: ShapeFacts, scale: float) -> str:
     """A jar that narrows towards its mouth, with a label."""
-    gray, share = (0.5, 0.5, 0.5), mass * scale**3 / (len(_JAR) + 1)
+    share = facts.mass * scale**3 / (len(_JAR) + 1)
     parts = [
         cylinder(
             scale * radius,
             scale * (top - bottom) / 2,
-            gray,
+            facts.color,
             pos=(0, scale * _JAR_AXIS, scale * (top + bottom) / 2),
             name=geom_name(name, number),
             mass=share,
@@ -93,12 +100,15 @@ def _jar(name: str, mass: float, scale: float) -> str:
         for number, (radius, bottom, top) in enumerate(_JAR)
     ]
     half, spot = scale * np.array(_LABEL_HALF), scale * np.array(_LABEL)
-    label = box(half, gray, pos=spot, name=geom_name(name, len(_JAR)), mass=share)
+    label = box(half, facts.color, pos=spot, name=geom_name(name, len(_JAR)), mass=share)
     return "".join([*parts, label])
 
 
-def _lid(name: str, mass: float, scale: float) -> str:
-    half_height = scale * _LID_HALF_HEIGHT
+def _lid(name: str, facts: ShapeFacts, scale: float) -> str:
     return cylinder(
-        scale * _LID_RADIUS, half_height, (1, 1, 1), name=geom_name(name, 0), mass=mass * scale**3
+        scale * _LID_RADIUS,
+        scale * _LID_HALF_HEIGHT,
+        facts.color,
+        name=geom_name(name, 0),
+        mass=facts.mass * scale**3,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
+from typing import ClassVar
 
 from sam2act.envs.embedded.kit.assembly import Look, geom_name
 from sam2act.envs.embedded.kit.mjcf import cylinder, shape
@@ -15,6 +16,7 @@ from sam2act.envs.embedded.kit.scene import Scene
 HOLDERS, BULBS = ("bulb_holder0", "bulb_holder1"), ("bulb_phys0", "bulb_phys1")
 GRASP_OFFSET = 0.01  # metres below the middle of the glass
 _THREAD_COLOR, _GLASS_COLOR, _LAMP_COLOR = (0.6, 0.6, 0.6), (1, 1, 1), (0.85, 0.85, 1.0)
+_FRICTION = 0.1  # of a bulb, which is pulled out of its holder aslant
 # Diameter, height and middle of the round parts of the lamp's foot in its frame, metres.
 _FOOT = (
     (0.0804, 0.0216, -0.1258),
@@ -35,10 +37,16 @@ class LightBulbIn(PublishedTask):
     told_by_looks = HOLDERS
     receivers = ("lamp_base",)
 
+    deviations: ClassVar[Mapping[str, str]] = {
+        "spawned": "Places at which the open hand would land on the other bulb are drawn again, as "
+        "published demonstrations are tried again."
+    }
+
     def looks(self) -> Mapping[str, Look]:
         """A round foot; bulbs of glass on a thread."""
         looks = {"lamp_base": Look(partial(_foot, self.facts.shape("lamp_base").mass))}
-        for number in range(len(BULBS)):
+        for number, bulb in enumerate(BULBS):
+            looks[bulb] = Look(friction=_FRICTION)
             for name, make in ((f"light_bulb{number}", _thread), (f"bulb{number}", _glass)):
                 looks[name] = Look(partial(make, name))
         return looks
