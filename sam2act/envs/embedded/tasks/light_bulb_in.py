@@ -34,7 +34,7 @@ class LightBulbIn(PublishedTask):
 
     variations = len(COLORS)
     graspable = manipulated = BULBS
-    told_by_looks = HOLDERS
+    told_by_looks = (*HOLDERS, *BULBS)
     receivers = ("lamp_base",)
 
     deviations: ClassVar[Mapping[str, str]] = {

@@ -45,7 +45,7 @@ class PlaceShapeInShapeSorter(PublishedTask):
 
     variations = len(SHAPES)
     graspable = resized = tuple(SHAPES)
-    manipulated = ("cube", "cylinder", PRISM, STAR, MOON)
+    manipulated = (*SHAPES, STAR, MOON)
     lookalikes = ("box", "cylinder")
     receivers = ("shape_sorter", LID)
     resized_receivers = ("shape_sorter",)
