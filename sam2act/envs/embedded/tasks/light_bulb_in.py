@@ -7,7 +7,7 @@ from functools import partial
 from typing import ClassVar
 
 from sam2act.envs.embedded.kit.assembly import Look, geom_name
-from sam2act.envs.embedded.kit.mjcf import cylinder, shape
+from sam2act.envs.embedded.kit.mjcf import HIDDEN_GROUP, cylinder, shape
 from sam2act.envs.embedded.kit.parts import COLORS
 from sam2act.envs.embedded.kit.placing import Boundary, require_room
 from sam2act.envs.embedded.kit.published import PublishedTask
@@ -16,7 +16,7 @@ from sam2act.envs.embedded.kit.scene import Scene
 HOLDERS, BULBS = ("bulb_holder0", "bulb_holder1"), ("bulb_phys0", "bulb_phys1")
 GRASP_OFFSET = 0.01  # metres below the middle of the glass
 _THREAD_COLOR, _GLASS_COLOR, _LAMP_COLOR = (0.6, 0.6, 0.6), (1, 1, 1), (0.85, 0.85, 1.0)
-_FRICTION = 0.1  # of a bulb, which is pulled out of its holder aslant
+_FRICTION = 0.1  # of a bulb
 # Diameter, height and middle of the round parts of the lamp's foot in its frame, metres.
 _FOOT = (
     (0.0804, 0.0216, -0.1258),
@@ -46,7 +46,7 @@ class LightBulbIn(PublishedTask):
         """A round foot; bulbs of glass on a thread."""
         looks = {"lamp_base": Look(partial(_foot, self.facts.shape("lamp_base").mass))}
         for number, bulb in enumerate(BULBS):
-            looks[bulb] = Look(friction=_FRICTION)
+            looks[bulb] = Look(partial(_solid, bulb, self.facts.shape(bulb).mass))
             for name, make in ((f"light_bulb{number}", _thread), (f"bulb{number}", _glass)):
                 looks[name] = Look(partial(make, name))
         return looks
@@ -90,6 +90,16 @@ def _foot(mass: float, scale: float) -> str:
         )
         for number, (diameter, height, middle) in enumerate(_FOOT)
     )
+
+
+def _solid(name: str, mass: float, scale: float) -> str:
+    """What is touched of a bulb: a ball on a cylinder."""
+    options = {"group": HIDDEN_GROUP, "friction": _FRICTION}
+    options |= {"pos": (0, 0, scale * 0.01869), "mass": 0.855 * mass * scale**3}
+    ball = shape("sphere", scale * 0.0342, _GLASS_COLOR, name=geom_name(name, 0), **options)
+    options |= {"pos": (0, 0, -scale * 0.02831), "mass": 0.145 * mass * scale**3}
+    name = geom_name(name, 1)
+    return ball + cylinder(scale * 0.01659, scale * 0.024575, _GLASS_COLOR, name=name, **options)
 
 
 def _thread(name: str, scale: float) -> str:
