@@ -94,7 +94,7 @@ def _foot(mass: float, scale: float) -> str:
 
 def _solid(name: str, mass: float, scale: float) -> str:
     """What is touched of a bulb: a ball on a cylinder."""
-    options = {"group": HIDDEN_GROUP, "friction": _FRICTION}
+    options: dict[str, object] = {"group": HIDDEN_GROUP, "friction": _FRICTION}
     options |= {"pos": (0, 0, scale * 0.01869), "mass": 0.855 * mass * scale**3}
     ball = shape("sphere", scale * 0.0342, _GLASS_COLOR, name=geom_name(name, 0), **options)
     options |= {"pos": (0, 0, -scale * 0.02831), "mass": 0.145 * mass * scale**3}
