@@ -248,7 +248,7 @@ class Assembly:
         slides = facts.is_solid and look.friction is not None
         return shape(
             *_primitive(kind, size),
-            look.color or facts.color,
+            look.color or solid.color or facts.color,
             pos=position,
             quat=_quaternion(pose),
             name=geom_name(name, number),

@@ -29,11 +29,13 @@ class Solid:
         kind: plane, cuboid, cylinder, sphere, or mesh, of which only the box around it is known.
         size: (3,) full extents along the axes of its frame; a cylinder stands along z.
         pose: (4, 4) in the frame of the shape.
+        color: red, green, blue in [0, 1]; None = that of the shape.
     """
 
     kind: str
     size: tuple[float, float, float]
     pose: np.ndarray
+    color: tuple[float, float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -249,7 +251,8 @@ def _solid(part: Mapping[str, Any]) -> Solid:
         pose = pose_matrix(part["pose"])
     else:
         pose = pose_matrix([*part["center"], 0, 0, 0, 1])
-    return Solid(part["kind"], tuple(part["size"]), pose)
+    color = tuple(part["rgb"]) if "rgb" in part else None
+    return Solid(part["kind"], tuple(part["size"]), pose, color)
 
 
 def _joint(entry: Mapping[str, Any]) -> JointFacts:
