@@ -120,13 +120,18 @@ class Assembly:
         """Whether an object is a body of the model."""
         return item.shape is not None or item.volume is not None or item.parent is None
 
+    def is_moving(self, joint: ObjectFacts) -> bool:
+        """Whether anything moves along or about a joint; others are rigid, not in the model."""
+        shapes = [child.shape for child in self.facts.children(joint.name)]
+        return any(shape is not None and shape.is_dynamic for shape in shapes)
+
     def _exclusions(self) -> str:
         """What hangs on a joint passes through the thing that carries the joint, as published."""
         pairs = set()
         for item in self.facts.objects.values():
-            if item.joint is None or item.parent is None:
+            if item.joint is None or item.parent is None or not self.is_moving(item):
                 continue
-            moving = [child.name for child in self.facts.children(item.name)]
+            moving = [c.name for c in self.facts.children(item.name) if self._is_fixed_shape(c.name)]
             carrier = self.facts.subtree(item.parent)
             for name in moving:
                 others = [other for other in carrier if self._is_fixed_shape(other)]

@@ -13,8 +13,8 @@ from sam2act.envs.embedded.kit.facts import ObjectFacts
 from sam2act.envs.embedded.robot.poses import body_matrix
 
 _CORNERS = np.array(list(itertools.product((-0.5, 0.5), repeat=3)))
-# Of every object: the body that carries it, its pose there (4, 4); row and address of joints.
-_Layout = tuple[np.ndarray, np.ndarray, list[tuple[int, int]]]
+# Of every object: the body that carries it, its pose there (4, 4); row and name of joints.
+_Layout = tuple[np.ndarray, np.ndarray, list[tuple[int, str]]]
 _FAR = 1.0  # metres beyond which distances are not computed
 
 
@@ -72,13 +72,20 @@ class Frames:
         pose = self.pose(parent.name)
         if parent.joint is not None:
             moved = np.eye(4)
-            position = float(self._data.joint(parent.name).qpos[0])
+            position = self._joint_position(parent)
             if parent.joint.slides:
                 moved[2, 3] = position
             else:
                 moved[:3, :3] = Rotation.from_euler("z", position).as_matrix()
             pose = pose @ moved
         return pose
+
+    def _joint_position(self, item: ObjectFacts) -> float:
+        """Metres or radians of a joint now; one on which nothing moves stays as loaded."""
+        assert item.joint is not None
+        if not self.assembly.is_moving(item):
+            return item.joint.position
+        return float(self._data.joint(item.name).qpos[0])
 
     def state(self) -> np.ndarray:
         """RLBench's low-dimensional state: position and quaternion xyzw of every object but the
@@ -90,10 +97,8 @@ class Frames:
         positions = self._data.xpos[carriers] + (turns @ relative[:, :3, 3:])[..., 0]
         quaternions = Rotation.from_matrix(turns @ relative[:, :3, :3]).as_quat()
         rows = np.concatenate([positions, quaternions], axis=1)
-        addresses = [address for _, address in joints]
-        return np.insert(
-            rows.ravel(), [7 * (row + 1) for row, _ in joints], self._data.qpos[addresses]
-        )
+        values = [self._joint_position(self.facts.objects[name]) for _, name in joints]
+        return np.insert(rows.ravel(), [7 * (row + 1) for row, _ in joints], values)
 
     def _find_layout(self) -> _Layout:
         carriers, relative, joints = [], [], []
@@ -104,7 +109,7 @@ class Frames:
             carriers.append(self._bodies[above])
             relative.append(np.linalg.inv(self.pose(above)) @ self.pose(name))
             if self.facts.objects[name].joint is not None:
-                joints.append((row, int(self._model.joint(name).qposadr[0])))
+                joints.append((row, name))
         return np.array(carriers), np.array(relative), joints
 
     def touches(self, first: str, second: str) -> bool:
@@ -138,6 +143,12 @@ class Frames:
         inverse = np.eye(4) if frame is None else np.linalg.inv(frame)
         points = [self._points(child) for child in self.facts.subtree(name)]
         corners = np.concatenate(points) @ inverse[:3, :3].T + inverse[:3, 3]
+        return np.stack([corners.min(axis=0), corners.max(axis=0)])
+
+    def own_box(self, name: str) -> np.ndarray:
+        """(2, 3) least and greatest coordinates of `name` alone, in its own frame."""
+        inverse = np.linalg.inv(self.pose(name))
+        corners = self._points(name) @ inverse[:3, :3].T + inverse[:3, 3]
         return np.stack([corners.min(axis=0), corners.max(axis=0)])
 
     def _points(self, name: str) -> np.ndarray:

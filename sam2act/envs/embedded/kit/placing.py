@@ -126,6 +126,9 @@ class Boundary:
     ) -> None:
         """Put object `name` and all below it into one of the planes, its height unchanged.
 
+        As published, only the object's own box has to lie in the plane, not what is below it, and
+        that box is taken along the axes of the object as if they were those of the plane.
+
         Args:
             name: an object.
             yaw: bounds of the turn about its own z axis, radians.
@@ -144,11 +147,9 @@ class Boundary:
     def _try(self, name: str, plane: int, bounds: Yaw, min_distance: float) -> bool:
         frames, base = self._frames, self._frames.pose(self._names[plane])
         pose = frames.pose(name)
-        upright = np.eye(4)
-        upright[:3, :3], upright[:3, 3] = base[:3, :3], pose[:3, 3]
-        box = frames.box(name, upright)
+        box, half = frames.own_box(name), self._halves[plane]
         try:
-            spot, yaw = _spot(box, self._halves[plane], bounds, self._random, tries=1)
+            spot, yaw = _spot(box, half, bounds, self._random, tries=1)
         except BoundaryError:
             return False
         local = np.linalg.inv(base) @ pose

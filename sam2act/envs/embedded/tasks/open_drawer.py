@@ -13,6 +13,7 @@ class OpenDrawer(PublishedTask):
     """Variation v asks for drawer v (bottom, middle, top)."""
 
     variations = len(DRAWERS)
+    object_sizes = (0.75, 1.0)
     manipulated = ("drawer_frame", "drawer_legs", *(f"drawer_{place}" for place in DRAWERS))
     resized = ("drawer_frame",)
 
