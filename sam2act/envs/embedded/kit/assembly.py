@@ -129,9 +129,11 @@ class Assembly:
         """What hangs on a joint passes through the thing that carries the joint, as published."""
         pairs = set()
         for item in self.facts.objects.values():
-            if item.joint is None or item.parent is None or not self.is_moving(item):
+            if item.joint is None or item.parent is None:
                 continue
-            moving = [c.name for c in self.facts.children(item.name) if self._is_fixed_shape(c.name)]
+            moving = [
+                c.name for c in self.facts.children(item.name) if self._is_fixed_shape(c.name)
+            ]
             carrier = self.facts.subtree(item.parent)
             for name in moving:
                 others = [other for other in carrier if self._is_fixed_shape(other)]

@@ -133,22 +133,18 @@ class Frames:
         items = (self.facts.objects[child] for child in self.facts.subtree(name))
         return [item.name for item in items if item.shape is not None and item.shape.is_solid]
 
-    def box(self, name: str, frame: np.ndarray | None = None) -> np.ndarray:
+    def box(self, name: str, frame: np.ndarray | None = None, *, whole: bool = True) -> np.ndarray:
         """(2, 3) least and greatest coordinates of `name` and all below it: shapes, sensors, marks.
 
         Args:
             name: an object.
             frame: (4, 4) in whose axes the box stands; None = the world's.
+            whole: False = of the object itself only.
         """
         inverse = np.eye(4) if frame is None else np.linalg.inv(frame)
-        points = [self._points(child) for child in self.facts.subtree(name)]
+        names = self.facts.subtree(name) if whole else [name]
+        points = [self._points(child) for child in names]
         corners = np.concatenate(points) @ inverse[:3, :3].T + inverse[:3, 3]
-        return np.stack([corners.min(axis=0), corners.max(axis=0)])
-
-    def own_box(self, name: str) -> np.ndarray:
-        """(2, 3) least and greatest coordinates of `name` alone, in its own frame."""
-        inverse = np.linalg.inv(self.pose(name))
-        corners = self._points(name) @ inverse[:3, :3].T + inverse[:3, 3]
         return np.stack([corners.min(axis=0), corners.max(axis=0)])
 
     def _points(self, name: str) -> np.ndarray:

@@ -126,8 +126,7 @@ class Boundary:
     ) -> None:
         """Put object `name` and all below it into one of the planes, its height unchanged.
 
-        As published, only the object's own box has to lie in the plane, not what is below it, and
-        that box is taken along the axes of the object as if they were those of the plane.
+        As published, the object itself has to lie in the plane, not what is below it.
 
         Args:
             name: an object.
@@ -147,9 +146,11 @@ class Boundary:
     def _try(self, name: str, plane: int, bounds: Yaw, min_distance: float) -> bool:
         frames, base = self._frames, self._frames.pose(self._names[plane])
         pose = frames.pose(name)
-        box, half = frames.own_box(name), self._halves[plane]
+        upright = np.eye(4)
+        upright[:3, :3], upright[:3, 3] = base[:3, :3], pose[:3, 3]
+        box = frames.box(name, upright, whole=False)
         try:
-            spot, yaw = _spot(box, half, bounds, self._random, tries=1)
+            spot, yaw = _spot(box, self._halves[plane], bounds, self._random, tries=1)
         except BoundaryError:
             return False
         local = np.linalg.inv(base) @ pose

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import numpy as np
 
@@ -25,6 +26,10 @@ class PutMoneyInSafe(PublishedTask):
     receivers = ("safe_body", "safe_door")
     resized = ("dollar_stack",)
     object_sizes = (0.75, 1.0)
+    deviations: ClassVar[Mapping[str, str]] = dict.fromkeys(
+        (f"safe_joint.{fact}" for fact in ("pose", "limits", "position", "spring")),
+        "Nothing moves on this joint, as published: the door stands open, and no joint is needed.",
+    )
 
     def looks(self) -> Mapping[str, Look]:
         """The stack of notes lies askew in its frame."""
