@@ -22,6 +22,7 @@ _LARGEST_JUMP = 0.35  # radians per step of a line; more means a change of branc
 _OFF_CANONICAL = 0.12  # radians at the end of a line
 _GOALS_TRIED = 4
 _LARGEST_TURN = 3.5  # radians of a joint between two goals of a script
+_PATIENT_TRIALS = 100  # searches for a free posture where the usual ones find none, as published
 _NEAR_CANONICAL = 1.5  # radians; in collision mode other goals may not differ by more
 
 _SPEED, _ACCELERATION = 0.83, 6.0  # rad/s, rad/s^2 of the fastest joint, as in recorded demos
@@ -91,7 +92,8 @@ class Planner:
             goals = [canonical, *_near(canonical, chain(solutions[1:], others), _GOALS_TRIED - 1)]
             nearest = min(goals, key=lambda joints: np.abs(joints - start).max())
             return JointPath(np.array([start, nearest]), "joint line")
-        return self._around(start, canonical, chain(solutions[1:], others))
+        patient = self.arm.further_solutions(goal, start, self.random, _PATIENT_TRIALS)
+        return self._around(start, canonical, chain(solutions[1:], others), patient)
 
     def check_reach(self, data: mujoco.MjData, goals: Iterable[Pose]) -> None:
         """Make sure that the arm has a posture for every goal, collisions aside, and need not turn
@@ -143,13 +145,21 @@ class Planner:
         return np.array(path)
 
     def _around(
-        self, start: np.ndarray, canonical: np.ndarray, others: Iterator[np.ndarray]
+        self,
+        start: np.ndarray,
+        canonical: np.ndarray,
+        others: Iterator[np.ndarray],
+        patient: Iterator[np.ndarray],
     ) -> JointPath:
-        """Around obstacles: per goal posture the direct joint motion, then random trees."""
+        """Around obstacles: per goal posture the direct joint motion, then random trees.
+
+        `patient` are postures to look at where the others collide.
+        """
         is_free = self._checker.is_free
         goals = [canonical] if is_free(canonical) else []
         free_others = (joints for joints in others if is_free(joints))
         goals += _near(canonical, free_others, _GOALS_TRIED - len(goals))
+        goals = goals or list(islice(filter(is_free, patient), _GOALS_TRIED))
         if not goals:
             raise ConfigurationPathError("every posture that reaches the pose collides")
         for goal in goals:

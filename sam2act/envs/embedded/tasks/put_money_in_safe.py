@@ -14,6 +14,7 @@ from sam2act.envs.embedded.kit.published import PublishedTask
 from sam2act.envs.embedded.kit.scene import Scene
 
 SHELVES = ("bottom", "middle", "top")
+_FALL = 0.0058  # metres to the safe from where the money is put; reach is judged at its end
 _MONEY, _MONEY_YAW = np.array([0.0531, 0.1254, 0.0321]), np.deg2rad(20)  # extents, metres
 
 
@@ -52,6 +53,9 @@ class PutMoneyInSafe(PublishedTask):
         self._sensor = f"success_detector{variation}"
         boundary = Boundary(frames, ["dollar_stack_boundary"], scene.random)
         boundary.sample("dollar_stack", yaw=(0.0, np.pi / 2))
+        money = frames.pose("dollar_stack")
+        money[2, 3] -= _FALL
+        frames.move("dollar_stack", money)
         goal = frames.pose("waypoint4")
         goal[:3, 3] = frames.pose(f"dummy_shelf{variation}")[:3, 3]
         frames.move("waypoint4", goal)

@@ -76,7 +76,7 @@ def test_reset_restores_everything_that_was_changed() -> None:
     fresh = EmbeddedEnv(env.config)
     env.reset(3, 0)
     assert not np.array_equal(env.model.body_mass, fresh.model.body_mass)
-    env._restore()
+    env.restore()
     for name in dir(env.model):
         value = getattr(env.model, name)
         if isinstance(value, np.ndarray):
