@@ -163,7 +163,9 @@ class EpisodeRunner:
                 mujoco.mj_forward(self.model, self.data)
                 waypoints = self.task.waypoints(self.scene)
                 goals = (Pose.from_array(waypoint.pose) for waypoint in waypoints)
-                self.planner.check_reach(self.data, goals)  # as RLBench does
+                self.planner.check_reach(
+                    self.data, goals, may_turn=self.task.may_turn
+                )  # as RLBench does
                 return
             except (BoundaryError, WaypointError):
                 if attempt == RESET_TRIES - 1:

@@ -78,6 +78,7 @@ class Task:
             cannot vary.
         receiver_sizes: the same for the receiver.
         scene_known: whether the published scene is known; where not, layout and sizes are our own.
+        may_turn: whether the arm may turn round between two waypoints.
     """
 
     variations: ClassVar[int]
@@ -90,6 +91,7 @@ class Task:
     object_sizes: ClassVar[SizeRange | None] = None
     receiver_sizes: ClassVar[SizeRange | None] = None
     scene_known: ClassVar[bool] = True
+    may_turn: ClassVar[bool] = False
 
     def __init__(self, options: TaskOptions | None = None) -> None:
         self.options = options or TaskOptions()

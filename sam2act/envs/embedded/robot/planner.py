@@ -95,9 +95,11 @@ class Planner:
         patient = self.arm.further_solutions(goal, start, self.random, _PATIENT_TRIALS)
         return self._around(start, canonical, chain(solutions[1:], others), patient)
 
-    def check_reach(self, data: mujoco.MjData, goals: Iterable[Pose]) -> None:
+    def check_reach(
+        self, data: mujoco.MjData, goals: Iterable[Pose], *, may_turn: bool = False
+    ) -> None:
         """Make sure that the arm has a posture for every goal, collisions aside, and need not turn
-        round between two of them because a joint is at its limit.
+        round between two of them because a joint is at its limit, unless it `may_turn`.
 
         Raises:
             WaypointError: one is out of reach.
@@ -108,7 +110,8 @@ class Planner:
             joints = self.arm.posture(goal, before)
             if joints is None:
                 raise WaypointError(f"waypoint {number} is out of reach")
-            if before is not None and np.abs(joints - before).max() > _LARGEST_TURN:
+            turn = 0.0 if before is None else np.abs(joints - before).max()
+            if turn > _LARGEST_TURN and not may_turn:
                 raise WaypointError(f"the arm would turn round before waypoint {number}")
             before = joints
 

@@ -17,6 +17,7 @@ class PutItemInDrawer(PublishedTask):
     lookalikes = ("box",)
     resized = ("item",)
     object_sizes = (0.75, 1.25)
+    may_turn = True
 
     def init_episode(self, scene: Scene, variation: int) -> list[str]:
         """The script goes to the asked drawer."""
