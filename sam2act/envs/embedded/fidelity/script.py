@@ -19,6 +19,7 @@ from sam2act.envs.embedded.fidelity.documents import Document, Entry
 from sam2act.envs.embedded.fidelity.findings import Finding, compared
 from sam2act.envs.embedded.fidelity.rules import Rules
 from sam2act.envs.embedded.kit.facts import pose_matrix
+from sam2act.envs.embedded.kit.frames import Frames
 from sam2act.envs.embedded.kit.task import Waypoint
 
 OPENING = 0.01  # of the travel of the fingers
@@ -33,12 +34,16 @@ class Visits:
         openings: fingers after the motion.
         collisions: whether collisions are ignored on the way.
         counts: by variation, number of actions.
+        moved: marks that the published task moves.
+        relative: (4, 4) of every mark in its parent at loading.
     """
 
     away: dict[str, list[str]] = field(default_factory=dict)
     openings: dict[str, list[float]] = field(default_factory=dict)
     collisions: dict[str, list[bool]] = field(default_factory=dict)
     counts: dict[int, int] = field(default_factory=dict)
+    moved: set[str] = field(default_factory=set)
+    relative: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 def compare_script(runner: EpisodeRunner, document: Document, rules: Rules) -> Iterator[Finding]:
@@ -48,7 +53,8 @@ def compare_script(runner: EpisodeRunner, document: Document, rules: Rules) -> I
     frames = runner.scene.frames
     base = np.linalg.inv(frames.pose(document.root))
     loaded = {name: base @ frames.pose(name) for name in names}
-    visits = Visits()
+    visits = Visits(moved={f"waypoint{number}" for number in rules.moved})
+    visits.relative = {name: _in_parent(frames, name) for name in names}
     for variation in range(min(rules.variations, runner.variation_count())):
         runner.begin_episode(variation, 0)
         _follow(runner, names, document, variation, visits)
@@ -77,10 +83,29 @@ def _follow(
             far, turned = away[name]
             text = f"{1e3 * far:.0f} mm and {np.rad2deg(turned):.0f} degrees away in variation"
             visits.away.setdefault(name, []).append(f"{text} {variation}")
+        elif drift := _drift(frames, name, visits):
+            visits.away.setdefault(name, []).append(f"{drift} in variation {variation}")
         opening = _note(name, document.entries[name], waypoint, opening, visits)
         runner.robot.command_fingers(opening)  # scripts ask whether the hand is closed
         position = (names.index(name) + 1) % len(names)
     visits.counts[variation] = count
+
+
+def _in_parent(frames: Frames, name: str) -> np.ndarray:
+    """(4, 4) of an object in the frame of its parent."""
+    parent = frames.facts.objects[name].parent
+    assert parent is not None
+    return np.asarray(np.linalg.inv(frames.pose(parent)) @ frames.pose(name))
+
+
+def _drift(frames: Frames, name: str, visits: Visits) -> str:
+    """How far the task has moved a mark, or one above it, that the published task leaves alone."""
+    while name in visits.relative:
+        far, turn = pose_difference(visits.relative[name], _in_parent(frames, name))
+        if name not in visits.moved and (far > DISTANCE or turn > ANGLE):
+            return f"moved by {1e3 * far:.0f} mm and {np.rad2deg(turn):.0f} degrees"
+        name = str(frames.facts.objects[name].parent)
+    return ""
 
 
 def _note(name: str, entry: Entry, waypoint: Waypoint, opening: float, visits: Visits) -> float:

@@ -52,6 +52,14 @@ def test_rules_that_do_not_hold_are_noticed() -> None:
     }
 
 
+def test_a_waypoint_that_only_our_task_moves_is_noticed() -> None:
+    findings = measure("reach_and_drag", read_documents(), 1)
+    assert {item.fact for item in findings.of_state(DEVIATES)} == {
+        f"waypoint{number}.pose" for number in (3, 4, 5)
+    }
+    assert "moved by 16 mm" in task_section(findings)
+
+
 def test_the_box_of_the_model_is_compared() -> None:
     content = copy.deepcopy(dict(read_documents()["open_drawer"].content))
     content["base_sampling"]["model_box_in_base"][0][0] -= 0.01
