@@ -38,6 +38,7 @@ from dataclasses import dataclass
 MATCHED, DEVIATES, UNKNOWN = "matched", "deviates", "unknown"
 UNKNOWN_KINDS = ("friction", "texture", "surface")
 NOT_COMPARED = ("init", "success")
+RANDOM = ("base.yaw", "base.position", "spawned")  # draws need not show how they deviate
 
 # Reasons that hold for every task, by the last part of the id.
 COMMON_REASONS = {
@@ -101,9 +102,15 @@ class TaskFindings:
         return [item for item in self.all_findings() if item.state == state]
 
     def all_findings(self) -> list[Finding]:
-        """The findings and what the class states about facts that are not compared."""
+        """The findings and what the class states about facts that ranges or nothing can show."""
         stated = [Finding(fact, DEVIATES) for fact in NOT_COMPARED if fact in self.reasons]
-        return [*self.findings, *stated]
+        return [*(self._as_stated(item) for item in self.findings), *stated]
+
+    def _as_stated(self, item: Finding) -> Finding:
+        """A random fact deviates where the class says so, though all draws fit."""
+        if item.fact in RANDOM and item.fact in self.reasons and item.state == MATCHED:
+            return Finding(item.fact, DEVIATES, "every draw fits")
+        return item
 
     def state(self, fact: str) -> str:
         """How a fact stands; unknown if there is none of that id."""

@@ -26,7 +26,7 @@ def test_every_task_has_rules() -> None:
     assert set(read_documents()) <= set(RULES)
 
 
-@pytest.mark.parametrize("task", ["put_block_back", "open_drawer"])
+@pytest.mark.parametrize("task", ["put_block_back", "open_drawer", "push_buttons"])
 def test_the_page_says_what_is_measured(task: str) -> None:
     findings = measure(task, read_documents(), FEW)
     assert findings.faults() == []
@@ -36,6 +36,15 @@ def test_the_page_says_what_is_measured(task: str) -> None:
     told = severe_table({task: findings}).splitlines()
     rows = [line for line in told if line.startswith(f"| `{task}`")]
     assert all(row in page for row in rows)
+
+
+def test_every_deviation_on_the_page_has_a_reason_and_few_do() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    assert "**none**" not in page and "no reason given" not in page
+    rows = [line.split("|") for line in page.splitlines() if line.startswith("| `")]
+    shares = {row[1].strip(): row[6].strip() for row in rows if len(row) == 8}
+    known = {task: float(share.rstrip("%")) for task, share in shares.items() if "%" in share}
+    assert len(known) >= 15 and min(known.values()) >= 90.0, known
 
 
 def test_rules_that_do_not_hold_are_noticed() -> None:
@@ -76,6 +85,8 @@ def test_a_deviation_needs_a_reason_and_a_reason_a_deviation() -> None:
     silent, idle = findings.faults()
     assert "a.size deviates without a reason (1 published, 2 here)" in silent
     assert "reason for c.mass" in idle
+    drawn = TaskFindings("task", (Finding("spawned", "matched"),), {"spawned": "drawn again"})
+    assert drawn.faults() == [] and drawn.state("spawned") == DEVIATES
     assert findings.share() == 0.0 and findings.state("success") == DEVIATES
 
 
