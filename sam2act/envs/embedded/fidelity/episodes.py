@@ -223,15 +223,15 @@ def _place(
 
 
 def _corners(scene: CompiledScene, frames: Frames, name: str) -> np.ndarray:
-    """(N, 3) corners of the boxes around a thing's seen and solid parts, world frame."""
-    found = []
-    for child in frames.facts.subtree(name):
-        if frames.facts.objects[child].shape is None or not scene.geoms(child):
-            continue
-        pose, box = scene.pose(child), scene.box(child)
-        corners = np.array(list(itertools.product(*box.T)))
-        found.append(corners @ pose[:3, :3].T + pose[:3, 3])
-    return np.concatenate(found)
+    """(N, 3) corners of the box around a thing itself, what is below it left out, world frame."""
+    pose = scene.pose(name)
+    if scene.geoms(name):
+        corners = np.array(list(itertools.product(*scene.box(name).T)))
+    else:
+        shape = frames.facts.objects[name].shape
+        assert shape is not None
+        corners = np.array(list(itertools.product((-0.5, 0.5), repeat=3))) * np.array(shape.size)
+    return np.asarray(corners @ pose[:3, :3].T + pose[:3, 3])
 
 
 def compare_spawned(spawned: Spawned, draws: Draws) -> Finding:

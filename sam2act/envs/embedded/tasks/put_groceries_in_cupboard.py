@@ -66,6 +66,7 @@ class PutGroceriesInCupboard(Task):
             f"put the {name} in the cupboard",
             f"store the {name} inside the cupboard",
             f"grasp the {name} on the table and place it in the cupboard",
+            f"take the {name} and leave it standing in the cupboard",
         ]
 
     def _half_height(self, body: str) -> float:
