@@ -2,10 +2,12 @@
 
 sam2act fidelity --tasks open_drawer --resets 20
 sam2act fidelity --recordings DIR --output docs/fidelity.md
+sam2act fidelity --deviations docs/simulator.md
 
 Every task is compiled, reset --resets times and compared: places, sizes, masses, colours, joints,
 sensors, waypoints, variations, random places. --recordings compares also with recorded open_drawer
 demonstrations, DIR/<split>/open_drawer. The status is 1 if a fact deviates without a reason.
+--deviations measures nothing: it writes the reasons that tasks state into the table of a page.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from sam2act.envs.embedded.fidelity.measure import measure
 from sam2act.envs.embedded.fidelity.page import fidelity_page, recordings_section, summary_row
 from sam2act.envs.embedded.fidelity.recordings import compare_recordings
 from sam2act.envs.embedded.fidelity.rules import RULES
+from sam2act.envs.embedded.fidelity.stated import write_table
 
 SCENES = "SAM2ACT_SCENES_DIR"
 EVERY = 10  # recorded frames
@@ -52,6 +55,9 @@ def build_parser() -> argparse.ArgumentParser:
         "--recordings", type=Path, help="recorded demos, DIR/train/open_drawer, to compare with too"
     )
     parser.add_argument("--output", type=Path, help="markdown page to write")
+    parser.add_argument(
+        "--deviations", type=Path, metavar="PAGE", help="write the stated deviations into PAGE, only"
+    )
     return parser
 
 
@@ -71,6 +77,9 @@ def _command(args: argparse.Namespace) -> str:
 
 
 def _run(args: argparse.Namespace) -> int:
+    if args.deviations:
+        write_table(args.deviations)
+        return DONE
     tasks = list(dict.fromkeys(expand_tasks(args.tasks)))
     strange = [task for task in tasks if task not in RULES]
     if strange:
