@@ -47,7 +47,7 @@ def test_recorded_scene_is_played_again(tmp_path: Path) -> None:
     folder, path = request.episode_folder("reopen_drawer", 0), tmp_path / "film.webp"
     done = run_main(main, "--episode", folder, "--every", 40, "--output", path)
     assert done.returncode == 0, done.stderr
-    assert "solved after 8 keyframes" in done.stdout
+    assert "solved after 9 keyframes" in done.stdout
     demo = read_episode(folder).demo
     env = make_env(EnvConfig("reopen_drawer", options=Options(perturbations=factors)))
     expected = env.reset_to_demo(demo)[1].front_rgb
