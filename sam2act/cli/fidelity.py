@@ -56,7 +56,10 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--output", type=Path, help="markdown page to write")
     parser.add_argument(
-        "--deviations", type=Path, metavar="PAGE", help="write the stated deviations into PAGE, only"
+        "--deviations",
+        type=Path,
+        metavar="PAGE",
+        help="only write the table of stated deviations into PAGE",
     )
     return parser
 

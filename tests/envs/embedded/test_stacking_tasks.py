@@ -125,16 +125,3 @@ def test_open_fingers_have_room_at_every_grasp(task: str) -> None:
             names = env.task.graspable
             distances = sorted(np.linalg.norm(env.scene.position(n)[:2] - tip) for n in names)
             assert distances[1] > 0.05, seed
-
-
-def test_deviations_name_facts() -> None:
-    for task in ("stack_blocks", "stack_cups", "place_cups", "sweep_to_dustpan_of_size"):
-        described = task_class(task)()
-        for fact, reason in described.deviations.items():
-            assert fact.split(".")[0] in {
-                *described.facts.objects,
-                "base",
-                "variations",
-                "waypoints",
-            }
-            assert reason

@@ -36,8 +36,8 @@ class PlaceCups(PublishedTask):
     manipulated = tuple(f"mug_visual{number}" for number in range(len(MUGS)))
     receivers = ("place_cups_holder_base", *SPOKES)
     deviations: ClassVar[Mapping[str, str]] = {
-        "mug3.size": "the corners of its handle are square; its frame is turned against them",
-        "waypoint6.pose": "ten millimetres higher, or the fingers would open against the spoke",
+        "mug3.size": "The corners of its handle are square; its frame is turned against them.",
+        "waypoint6.pose": "Ten millimetres higher, or the fingers would open against the spoke.",
     }
 
     def looks(self) -> Mapping[str, Look]:

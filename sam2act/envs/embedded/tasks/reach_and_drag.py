@@ -16,7 +16,7 @@ TARGETS = ("target0", "distractor1", "distractor2", "distractor3")
 _SHIFTS = (0, 5, 6, 7)  # of the colours of the targets in the list of colours
 _CUBE_FRICTION = 0.4  # so that the cube slides and does not tip over
 _LIFT = 0.016  # metres
-_LIFTED = "the published one would push the far end of the stick 15 mm into the table"
+_LIFTED = "The published one would push the far end of the stick 15 mm into the table."
 
 
 class ReachAndDrag(PublishedTask):

@@ -22,8 +22,8 @@ class RearrangeBlock(MemoryTask):
     lookalikes = ("box",)
     receivers = ("target1", "target2")
     deviations = {
-        "waypoint6.ignore_collisions": "where no straight way leads from the button to block1, "
-        "the way that planned motions take instead would sweep block2 off its patch"
+        "waypoint6.ignore_collisions": "Where no straight way leads from the button to block1, "
+        "the way that planned motions take instead would sweep block2 off its patch."
     }
 
     def begin(self, scene: Scene, variation: int) -> list[str]:

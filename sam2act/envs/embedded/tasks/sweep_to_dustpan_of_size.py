@@ -31,8 +31,8 @@ class SweepToDustpanOfSize(PublishedTask):
     manipulated = (VISUAL_BROOM,)
     receivers = tuple(f"dustpan_{size}" for size in SIZES)
     deviations: ClassVar[Mapping[str, str]] = {
-        **{f"{piece}.mass": "the published 0 is round-off; 10 g are stable" for piece in DIRT},
-        f"{VISUAL_BROOM}.size": "the seen head ends where the solid one does, three mm higher",
+        **{f"{piece}.mass": "The published 0 is round-off; 10 g are stable." for piece in DIRT},
+        f"{VISUAL_BROOM}.size": "The seen head ends where the solid one does, 3 mm higher.",
     }
 
     def looks(self) -> Mapping[str, Look]:

@@ -1,4 +1,4 @@
-"""What tasks state about their deviations: true facts, plain reasons, and the page that lists them."""
+"""What tasks state about their deviations: true facts, plain reasons, the page that has them."""
 
 from __future__ import annotations
 
