@@ -74,9 +74,9 @@ class Size:
 MEASURED_ON = "two cores of an AMD EPYC or Intel Xeon, no GPU, the upper end beside other work"
 TINY_IMAGES = 64  # as wide as the views that the tiny network renders
 TINY = {
-    "put_block_back": Size(100, "epochs 9", "epochs 4", 40, TINY_IMAGES, minutes="12 to 31"),
-    "rearrange_block": Size(100, "epochs 9", "epochs 4", 40, TINY_IMAGES),
-    "reopen_drawer": Size(100, "epochs 10", "epochs 4", 40, TINY_IMAGES),
+    "put_block_back": Size(100, "epochs 9", "epochs 10", 40, TINY_IMAGES, minutes="12 to 31"),
+    "rearrange_block": Size(100, "epochs 9", "epochs 10", 40, TINY_IMAGES),
+    "reopen_drawer": Size(100, "epochs 10", "epochs 10", 40, TINY_IMAGES),
 }
 # Full-size trainings are counted in samples: 16 epochs of 16,384 and 8 of 8,192.
 FULL = Size(
