@@ -33,8 +33,9 @@ def remarks(methods: Sequence[Method]) -> list[str]:
     texts, places = [], simulators(methods)
     if SIMULATORS["embedded"] in places:
         texts.append(
-            "Simulator: the embedded simulator. Its scenes are this project's own, so these "
-            "figures do not compare with published tables."
+            "Simulator: the embedded simulator. Its scenes are made in the likeness of the "
+            "published ones, its physics is another engine's: these figures are not those of "
+            "published tables."
         )
     if SIMULATORS["rlbench"] in places:
         texts.append("Simulator: RLBench with CoppeliaSim.")

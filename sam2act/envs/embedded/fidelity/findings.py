@@ -36,7 +36,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 MATCHED, DEVIATES, UNKNOWN = "matched", "deviates", "unknown"
-UNKNOWN_KINDS = ("friction", "texture", "surface")
 NOT_COMPARED = ("init", "success")
 RANDOM = ("base.yaw", "base.position", "spawned")  # draws need not show how they deviate
 

@@ -42,13 +42,13 @@ def place_base(frames: Frames, random: np.random.Generator) -> None:
     base[:3, :3] = np.eye(3)
     base[:2, 3] = WORKSPACE_CENTER[:2]
     box = frames.box(facts.root, frames.pose(facts.root))
-    spot, yaw = _spot(box, WORKSPACE_HALF, facts.base_yaw, random)
+    spot, yaw = spot_in_plane(box, WORKSPACE_HALF, facts.base_yaw, random)
     base[:2, 3] += spot
     base[:3, :3] = Rotation.from_euler("z", yaw).as_matrix()
     frames.move(facts.root, base)
 
 
-def _spot(
+def spot_in_plane(
     box: np.ndarray, half: np.ndarray, bounds: Yaw, random: np.random.Generator, tries: int = TRIES
 ) -> tuple[np.ndarray, float]:
     """Place (2,) from the middle of a plane of half extents `half` (2,), and yaw, of `box` (2, 3).
@@ -150,7 +150,7 @@ class Boundary:
         upright[:3, :3], upright[:3, 3] = base[:3, :3], pose[:3, 3]
         box = frames.box(name, upright, whole=False)
         try:
-            spot, yaw = _spot(box, self._halves[plane], bounds, self._random, tries=1)
+            spot, yaw = spot_in_plane(box, self._halves[plane], bounds, self._random, tries=1)
         except BoundaryError:
             return False
         local = np.linalg.inv(base) @ pose

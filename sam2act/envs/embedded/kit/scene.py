@@ -106,10 +106,6 @@ class Scene:
         """Whether any part of a shape lies in the volume of a proximity sensor."""
         return self.frames.touches(sensor, shape)
 
-    def is_grasped(self, body: str) -> bool:
-        """Whether the gripper holds `body`."""
-        return body in self.robot.grasps
-
     @property
     def holds_nothing(self) -> bool:
         """Whether the gripper holds nothing at all."""

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from sam2act.envs.base import BoundaryError
+from sam2act.envs.embedded.kit.facts import FREE_YAW
 from sam2act.envs.embedded.kit.mjcf import (
     Fragment,
     body,
@@ -17,7 +19,8 @@ from sam2act.envs.embedded.kit.mjcf import (
     shape,
 )
 from sam2act.envs.embedded.kit.parts import METAL
-from sam2act.envs.embedded.kit.scene import Area, Scene, Zone
+from sam2act.envs.embedded.kit.placing import WORKSPACE_CENTER, WORKSPACE_HALF, spot_in_plane
+from sam2act.envs.embedded.kit.scene import Scene, Zone
 from sam2act.envs.embedded.kit.task import Task, Waypoint, down, go
 from sam2act.envs.embedded.kit.workspace import TABLE_HEIGHT
 
@@ -30,11 +33,12 @@ STEAK_COLOR, FAT_COLOR, SEAR_COLOR = (0.55, 0.18, 0.14), (0.93, 0.80, 0.72), (0.
 _HALF_DEPTH, _HALF_WIDTH, _GRATE = 0.10, 0.14, 0.13
 _KETTLE_BOTTOM = 0.075
 _BARS = 12
-_GRILL_AREA, _GRILL_YAW = Area((0.28, -0.09), (0.03, 0.03)), np.deg2rad(15)
-# Of the meats in the grill's frame; the hand's palm passes above the other meat.
-_PLACES, _JITTER, _MEAT_YAW = (-0.055, 0.065), 0.015, np.deg2rad(40)
+# y and turn of the meats in the grill's frame; the hand's palm passes above the other meat.
+_LIES = {"chicken": (-0.055, 0.4), "steak": (0.065, -0.3)}
 _SIDE = 0.26  # y in the grill's frame of the place on the table
 _ZONE_HALF = (0.09, 0.07)
+_BEFORE_ARM = 0.05  # least x of that place, metres: nearer to the arm there is no room
+_BOX = np.array([(-_HALF_DEPTH, -_HALF_WIDTH, 0), (_HALF_DEPTH, _SIDE + _ZONE_HALF[1], _GRATE)])
 
 # Half of the height of each piece, metres, at size 1; long axis x, fingers along y.
 _THICKNESS = {"chicken": 0.023, "steak": 0.013}
@@ -58,15 +62,15 @@ class MeatOffGrill(Task):
         return Fragment(_grill() + _chicken(scale) + _steak(scale), welds)
 
     def init_episode(self, scene: Scene, variation: int) -> list[str]:
-        """The grill turns a little; the pieces swap sides and turn at random."""
+        """The grill stands anywhere, turned anyhow; the pieces always lie in the same way on it."""
         self.name = MEATS[variation]
-        scene.spawn("grill", _GRILL_AREA, yaw=(-_GRILL_YAW, _GRILL_YAW))
-        turn = scene.yaw("grill")
-        for name, place in zip(scene.random.permutation(MEATS), _PLACES, strict=True):
-            shift = scene.random.uniform(-_JITTER, _JITTER, 2)
-            spot = (shift[0], place + shift[1], _GRATE + self._half_height(name))
-            yaw = turn + scene.random.uniform(-_MEAT_YAW, _MEAT_YAW)
-            scene.place(name, scene.to_world("grill", spot), yaw=yaw)
+        spot, yaw = spot_in_plane(_BOX, WORKSPACE_HALF, FREE_YAW, scene.random)
+        scene.place("grill", (*(WORKSPACE_CENTER[:2] + spot), TABLE_HEIGHT), yaw=yaw)
+        if scene.to_world("grill", (0, _SIDE, 0))[0] < _BEFORE_ARM:
+            raise BoundaryError("the place beside the grill is too close to the arm")
+        for name, (place, turn) in _LIES.items():
+            above = scene.to_world("grill", (0, place, _GRATE + self._half_height(name)))
+            scene.place(name, above, yaw=yaw + turn)
         return [
             f"take the {self.name} off the grill",
             f"move the {self.name} from the grill to the table beside it",

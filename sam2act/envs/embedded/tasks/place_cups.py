@@ -18,7 +18,6 @@ from sam2act.envs.embedded.kit.vessels import round_wall, solid_at
 MUGS = tuple(f"mug{number}" for number in range(3))
 SPOKES = tuple(f"place_cups_holder_spoke{number}" for number in range(3))
 DETECTORS = tuple(f"success_detector{number}" for number in range(3))
-SCENERY = "mug3"  # hangs there from the start
 # All in metres, in the frame of what is seen of a mug: the handle looks along x, the axis is z.
 _AXIS, _RADIUS, _WALL, _HEIGHT, _SIDES = -0.0159, 0.0310, 0.0036, 0.0832, 12
 _HANDLE_WIDTH, _HANDLE_END = 0.012, 0.0486
