@@ -27,6 +27,7 @@ from sam2act.policies.sam2act.policy import SAM2ActPolicy
 from sam2act.policies.session import PolicySession
 
 TASK, EPISODES, BATCH = "put_block_back", 4, 2
+KEYFRAMES = 12  # of the task
 Actions = dict[tuple[int, int], np.ndarray]  # by episode and step
 EXPERIMENT = load_experiment("configs/tiny.yaml")
 NETWORK = load_network(
@@ -108,10 +109,10 @@ def test_results_do_not_depend_on_the_number_of_simulators(demos: Path) -> None:
     alone, together = Watched(), Watched()
     rows = run(demos, 1, alone)
     assert [row.success for row in rows] == [1] * EPISODES  # the demos' keyframes solve the task
-    assert {row.steps for row in rows} == {11} and len({row.variation for row in rows}) == 4
+    assert {row.steps for row in rows} == {KEYFRAMES} and len({row.variation for row in rows}) == 4
     assert without_time(run(demos, 4, together)) == without_time(rows)
     assert alone.most_together == 1 and together.most_together > 1
-    assert len(alone.actions) == 11 * EPISODES
+    assert len(alone.actions) == KEYFRAMES * EPISODES
     assert equal(alone.actions, together.actions), "every action, to the last bit"
 
 
@@ -137,8 +138,8 @@ def test_memory_starts_empty_in_every_episode(demos: Path) -> None:
     run(demos, 1, single, episodes=[2])
     run(demos, 1, second, episodes=[0, 2])
     run(demos, 1, leaking, episodes=[0, 2])
-    alone, after_another, leaked = (maps[-11:] for maps in heatmaps)
-    assert len(heatmaps[0]) == 11 and len(heatmaps[1]) == len(heatmaps[2]) == 22
+    alone, after_another, leaked = (maps[-KEYFRAMES:] for maps in heatmaps)
+    assert [len(maps) for maps in heatmaps] == [KEYFRAMES, 2 * KEYFRAMES, 2 * KEYFRAMES]
     for map_alone, map_after in zip(alone, after_another, strict=True):
         assert torch.equal(map_alone, map_after)
     # What the test is for: where the memory is kept, it shows.
