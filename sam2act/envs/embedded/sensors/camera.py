@@ -24,6 +24,7 @@ _VISIBLE_GROUPS = np.array([1, 1, 1, 0, 0, 0], np.uint8)
 _BEHIND = np.array([-1000.0, 0.0, 0.0])  # in the view frame, where no ray goes
 _NEAREST = 0.01  # metres; what comes closer to the camera's plane may appear anywhere
 _WINDOW_MARGIN = 1e-3  # of the pixels around a moving shape, per metre of depth
+_VIEW_AXES = [2, 0, 1]  # columns of a camera pose: x forward, y left, z up
 _SIGNS = np.array(list(itertools.product((-1, 1), repeat=3)))
 
 
@@ -90,12 +91,12 @@ class _Hits(NamedTuple):
 
 
 class _StillLife(NamedTuple):
-    """What a fixed camera sees of the things that never move, and where they were then."""
+    """What a fixed camera sees of the things that never move, and what that depends on."""
 
     hits: _Hits
-    camera: np.ndarray  # (4, 4)
-    positions: np.ndarray  # (G, 3) of the fixed geoms
-    matrices: np.ndarray  # (G, 9)
+    rgb: np.ndarray  # (N, 3) uint8
+    textures: dict[int, str]
+    causes: tuple[np.ndarray, ...]  # camera, light, places and colours of the fixed geoms
 
 
 class RayCamera:
@@ -120,7 +121,10 @@ class RayCamera:
         self._still_lives: dict[str, _StillLife] = {}
         self._body_moves = model.body_weldid != 0
         self._geom_moves = self._body_moves[model.geom_bodyid]
-        boxes = model.geom_aabb[self._geom_moves]  # centre and half extents in the geom's frame
+        self._fixed = np.flatnonzero(~self._geom_moves)
+        is_visible = _VISIBLE_GROUPS[model.geom_group] != 0
+        self._movers = np.flatnonzero(self._geom_moves & is_visible)
+        boxes = model.geom_aabb[self._movers]  # centre and half extents in the geom's frame
         self._corners = boxes[:, None, :3] + _SIGNS * boxes[:, None, 3:]
         self.reset()
 
@@ -143,19 +147,15 @@ class RayCamera:
         are projected back into space. Where nothing is hit the colour is black, the depth far.
         """
         spec, pose = self.specs[name], self.extrinsics(data, name)
-        axes = pose[:3, [2, 0, 1]]  # view frame: x forward, y left, z up
-        rays = self.rays(spec)
-        self._enter_view(data, axes, pose[:3, 3])
-        # The palm, a coarse box here, would hide a third of the wrist image.
-        hits = self._cast(rays, self._hand) if spec.on_hand else self._look(data, name, rays)
-        rays_world = rays @ axes.T
-        points = pose[:3, 3] + hits.depth[:, None] * rays_world
-        directions = rays_world / self._lengths[spec.field_of_view]
-        rgb = self.shader.shade(data, hits.geom, hits.normal @ axes.T, directions, points)
+        self._enter_view(data, pose)
+        if spec.on_hand:
+            # The palm, a coarse box here, would hide a third of the wrist image.
+            hits = self._cast(self.rays(spec), self._hand)
+            rgb = self._colors(data, name, hits)
+        else:
+            hits, rgb = self._look(data, name)
         depth = hits.depth.astype(np.float32)
-        missed = hits.geom < 0
-        if missed.any():
-            rgb[missed], depth[missed] = 0, spec.far
+        depth[hits.geom < 0] = spec.far
         side = (self._size, self._size)
         return Image(
             rgb.reshape(*side, 3),
@@ -167,7 +167,7 @@ class RayCamera:
     def point_cloud(self, data: mujoco.MjData, name: str, depth: np.ndarray) -> np.ndarray:
         """(H, W, 3) float32 world positions of the pixels of a depth image in metres."""
         pose, rays = self.extrinsics(data, name), self.rays(self.specs[name])
-        rays_world = rays.reshape(*depth.shape, 3) @ pose[:3, [2, 0, 1]].T
+        rays_world = rays.reshape(*depth.shape, 3) @ pose[:3, _VIEW_AXES].T
         return (pose[:3, 3] + depth[..., None] * rays_world).astype(np.float32)
 
     def rays(self, spec: PinholeCamera) -> np.ndarray:
@@ -181,55 +181,98 @@ class RayCamera:
             self._lengths[spec.field_of_view] = np.linalg.norm(rays, axis=1, keepdims=True)
         return self._rays[spec.field_of_view]
 
-    def _enter_view(self, data: mujoco.MjData, axes: np.ndarray, origin: np.ndarray) -> None:
-        """Copy the scene into the frame with axes `axes` (3, 3) and origin `origin` (3,)."""
-        view = self._view
+    def _enter_view(self, data: mujoco.MjData, pose: np.ndarray) -> None:
+        """Copy the scene into the view frame of the camera at `pose` (4, 4)."""
+        view, axes, origin = self._view, pose[:3, _VIEW_AXES], pose[:3, 3]
         for name in ("geom_x", "x", "xi"):
             positions, matrices = getattr(data, f"{name}pos"), getattr(data, f"{name}mat")
             getattr(view, f"{name}pos")[:] = (positions - origin) @ axes
             turned = axes.T @ matrices.reshape(-1, 3, 3)
             getattr(view, f"{name}mat")[:] = turned.reshape(-1, 9)
 
-    def _look(self, data: mujoco.MjData, name: str, rays: np.ndarray) -> _Hits:
-        """What a fixed camera sees: the still life, and moving shapes in front of it."""
-        hits = _Hits(*(values.copy() for values in self._still_life(data, name, rays)))
-        near = np.flatnonzero(self._is_near_moving_shape(rays))
+    def _colors(
+        self, data: mujoco.MjData, name: str, hits: _Hits, pixels: np.ndarray | None = None
+    ) -> np.ndarray:
+        """(N, 3) uint8 of what the rays of `pixels` (default: all) hit; black where nothing."""
+        spec, pose = self.specs[name], self.extrinsics(data, name)
+        rays, lengths = self.rays(spec), self._lengths[spec.field_of_view]
+        if pixels is not None:
+            rays, lengths = rays[pixels], lengths[pixels]
+        axes = pose[:3, _VIEW_AXES]
+        rays_world = rays @ axes.T
+        points = pose[:3, 3] + hits.depth[:, None] * rays_world
+        rgb = self.shader.shade(data, hits.geom, hits.normal @ axes.T, rays_world / lengths, points)
+        rgb[hits.geom < 0] = 0
+        return rgb
+
+    def _look(self, data: mujoco.MjData, name: str) -> tuple[_Hits, np.ndarray]:
+        """What a fixed camera sees, and its colours: moving shapes in front of the still life."""
+        rays, still = self.rays(self.specs[name]), self._still_life(data, name)
+        near = np.flatnonzero(self._may_see_moving_shape(rays, still.hits))
         moving = self._cast(rays[near], with_fixed=False)
-        closer = (moving.geom >= 0) & ((hits.geom[near] < 0) | (moving.depth < hits.depth[near]))
+        behind = _Hits(*(values[near] for values in still.hits))
+        closer = (moving.geom >= 0) & ((behind.geom < 0) | (moving.depth < behind.depth))
+        pixels, moving = near[closer], _Hits(*(values[closer] for values in moving))
+        hits, rgb = _Hits(*(values.copy() for values in still.hits)), still.rgb.copy()
         for all_values, new_values in zip(hits, moving, strict=True):
-            all_values[near[closer]] = new_values[closer]
+            all_values[pixels] = new_values
+        rgb[pixels] = self._colors(data, name, moving, pixels)
+        return hits, rgb
+
+    def _still_life(self, data: mujoco.MjData, name: str) -> _StillLife:
+        """What a fixed camera sees of fixed shapes; made again when what it depends on changes."""
+        spec, fixed = self.specs[name], self._fixed
+        textures, lights = self.shader.textures, (self.shader.lamp_color, self.shader.sun_direction)
+        places = data.geom_xpos[fixed], data.geom_xmat[fixed]
+        now = (
+            spec.pose,
+            np.array(spec.field_of_view),
+            *lights,
+            *places,
+            self._model.geom_rgba[fixed],
+        )
+        known = self._still_lives.get(name)
+        if (
+            known is None
+            or known.textures != textures
+            or not all(map(np.array_equal, known.causes, now))
+        ):
+            hits = self._cast_at_fixed(self.rays(spec))
+            rgb = self._colors(data, name, hits)
+            causes = tuple(cause.copy() for cause in now)
+            known = self._still_lives[name] = _StillLife(hits, rgb, dict(textures), causes)
+        return known
+
+    def _cast_at_fixed(self, rays: np.ndarray) -> _Hits:
+        """Cast `rays` (N, 3) as if there were no moving shapes."""
+        view = self._view
+        present = [view.geom_xpos.copy(), view.xpos.copy(), view.xipos.copy()]
+        view.geom_xpos[self._geom_moves] = _BEHIND
+        view.xpos[self._body_moves] = view.xipos[self._body_moves] = _BEHIND
+        hits = self._cast(rays)
+        view.geom_xpos[:], view.xpos[:], view.xipos[:] = present
         return hits
 
-    def _still_life(self, data: mujoco.MjData, name: str, rays: np.ndarray) -> _Hits:
-        """What a fixed camera sees of fixed shapes; cast again when any of them was moved."""
-        camera, fixed = self.specs[name].pose, ~self._geom_moves
-        now = (camera, data.geom_xpos[fixed], data.geom_xmat[fixed])
-        known = self._still_lives.get(name)
-        if known is None or not all(map(np.array_equal, known[1:], now)):
-            present = [self._view.geom_xpos.copy(), self._view.xpos.copy(), self._view.xipos.copy()]
-            self._view.geom_xpos[self._geom_moves] = _BEHIND
-            self._view.xpos[self._body_moves] = self._view.xipos[self._body_moves] = _BEHIND
-            known = _StillLife(self._cast(rays), *now)
-            self._still_lives[name] = known
-            self._view.geom_xpos[:], self._view.xpos[:], self._view.xipos[:] = present
-        return known.hits
-
-    def _is_near_moving_shape(self, rays: np.ndarray) -> np.ndarray:
-        """(N,) whether a ray passes through the window in which a moving shape's box appears."""
-        matrices = self._view.geom_xmat[self._geom_moves].reshape(-1, 1, 3, 3)
-        centers = self._view.geom_xpos[self._geom_moves][:, None]
-        corners = (matrices @ self._corners[..., None])[..., 0] + centers
-        ahead = (corners[..., 0] > 0).any(axis=1)
-        corners = corners[ahead]
-        reaches_behind = (corners[..., 0] < _NEAREST).any(axis=1)[:, None]
+    def _may_see_moving_shape(self, rays: np.ndarray, still: _Hits) -> np.ndarray:
+        """(N,) whether a ray passes through the window in which a moving shape's box appears, and
+        the box is not wholly behind what the ray meets in `still`."""
+        matrices = self._view.geom_xmat[self._movers].reshape(-1, 3, 3)
+        centers = self._view.geom_xpos[self._movers][:, None]
+        corners = self._corners @ matrices.swapaxes(1, 2) + centers
+        depths = corners[..., 0]
+        nearest, is_ahead = depths.min(axis=1), depths.max(axis=1) > 0
+        reaches_behind = (nearest < _NEAREST)[:, None]
         seen = corners[..., 1:] / np.maximum(corners[..., :1], _NEAREST)
         low = np.where(reaches_behind, -np.inf, seen.min(axis=1) - _WINDOW_MARGIN)
         high = np.where(reaches_behind, np.inf, seen.max(axis=1) + _WINDOW_MARGIN)
         pixels = -rays[: self._size, 1]  # rising: focal lengths are negative
         first, last = np.searchsorted(pixels, -high), np.searchsorted(pixels, -low)
+        clearance = np.where(still.geom < 0, np.inf, still.depth).reshape(self._size, self._size)
         near = np.zeros((self._size, self._size), bool)
-        for (left, top), (right, bottom) in zip(first, last, strict=True):
-            near[top:bottom, left:right] = True
+        drawn = np.flatnonzero(is_ahead & (first < last).all(axis=1))
+        windows = np.concatenate([first, last], axis=1)[drawn].tolist()
+        for (left, top, right, bottom), depth in zip(windows, nearest[drawn].tolist(), strict=True):
+            near[top:bottom, left:right] |= clearance[top:bottom, left:right] > depth - _NEAREST
         return near.ravel()
 
     def _cast(self, rays: np.ndarray, excluded_body: int = -1, *, with_fixed: bool = True) -> _Hits:
