@@ -17,7 +17,7 @@ from tqdm import tqdm
 from sam2act.cli.arguments import TASKS_HELP, ArgumentParser, positive_number
 from sam2act.cli.status import DONE, run_command
 from sam2act.data.rlbench.dense_actions import DENSE_CONTROLS
-from sam2act.envs.base import EnvConfig, EnvError, scripted
+from sam2act.envs.base import EnvConfig, EnvError, ScriptError, scripted
 from sam2act.envs.recording.dense_demos import Replay, replay
 from sam2act.envs.registry import choose_tasks, make_env
 from sam2act.envs.seeding import episode_seed, episode_variation
@@ -41,15 +41,19 @@ def replay_task(
 ) -> dict[str, list[Replay]]:
     """Record `episodes` demonstrations of `task` and replay each under every control mode.
 
-    Raises:
-        EnvError: a demonstration could not be recorded.
+    An episode in which the script itself fails counts as not solved.
     """
     env = make_env(EnvConfig(task, cameras=()))
     expert = scripted(env, "backend embedded")
     results: dict[str, list[Replay]] = {control: [] for control in controls}
     for episode in tqdm(range(episodes), desc=task, unit="episode", leave=False):
         variation = episode_variation(seed, task, episode, env.variation_count())
-        demo = expert.get_demo(variation, episode_seed(seed, task, episode), images="none")
+        try:
+            demo = expert.get_demo(variation, episode_seed(seed, task, episode), images="none")
+        except ScriptError as error:
+            for control in controls:
+                results[control].append(Replay(success=False, steps=0, error=str(error)))
+            continue
         for control in controls:
             results[control].append(replay(env, demo, control))
     env.close()

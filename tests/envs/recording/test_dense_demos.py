@@ -65,7 +65,7 @@ def test_demonstrations_replay_in_closed_loop(task: str) -> None:
         for control in DENSE_CONTROLS:
             result = replay(env, demo, control)
             assert result.success, (seed, control, result)
-            assert len(demo) - 10 <= result.steps <= len(demo) + 9
+            assert len(demo) - 20 <= result.steps <= len(demo) + 9  # ends where it is solved
 
 
 def test_replay_without_the_gripper_solves_nothing() -> None:
