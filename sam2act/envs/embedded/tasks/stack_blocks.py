@@ -55,7 +55,7 @@ class StackBlocks(PublishedTask):
             f"stack {self.count} {color} blocks",
             f"make a tower of {self.count} {color} blocks on the platform",
             f"put {self.count} of the {color} cubes onto the platform, each on the one before",
-            f"pile up {self.count} {color} blocks on the green platform",
+            f"pile up {self.count} {color} blocks on the platform",
             f"build a stack of {self.count} {color} cubes",
             f"set {self.count} {color} blocks on top of each other",
         ]
