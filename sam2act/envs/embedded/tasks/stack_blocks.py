@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from sam2act.envs.base import BoundaryError
 from sam2act.envs.embedded.kit.parts import COLORS
 from sam2act.envs.embedded.kit.placing import Boundary, require_room_for_fingers
 from sam2act.envs.embedded.kit.published import PublishedTask
@@ -18,6 +19,8 @@ TARGETS = tuple(f"stack_blocks_target{number}" for number in range(4))
 DISTRACTORS = tuple(f"stack_blocks_distractor{number}" for number in range(4))
 PLATFORM = "stack_blocks_target_plane"
 _ROOM = 0.04  # metres that a neighbour and half of a finger need
+# Half of the palm and of a turned block, across and along the fingers' motion, metres.
+_ROOM_AT_TOWER = (0.055, 0.14)
 _ABOVE_PLATFORM, _PER_BLOCK = 0.13, 0.06  # metres from the platform's centre to the hand
 
 
@@ -51,6 +54,8 @@ class StackBlocks(PublishedTask):
             self._grasp(scene, name)
             others = [other for other in self.graspable if other != name]
             require_room_for_fingers(frames, "waypoint1", others, _ROOM)
+            if name != TARGETS[0]:
+                self._require_room_beside_the_tower(scene)
         return [
             f"stack {self.count} {color} blocks",
             f"make a tower of {self.count} {color} blocks on the platform",
@@ -59,6 +64,18 @@ class StackBlocks(PublishedTask):
             f"build a stack of {self.count} {color} cubes",
             f"set {self.count} {color} blocks on top of each other",
         ]
+
+    @staticmethod
+    def _require_room_beside_the_tower(scene: Scene) -> None:
+        """Complain if the palm over a block to grasp would push what is stacked already.
+
+        Raises:
+            BoundaryError: the platform is too near.
+        """
+        grasp, platform = scene.frames.pose("waypoint1"), scene.frames.pose(PLATFORM)
+        offset = grasp[:3, :3].T @ (platform[:3, 3] - grasp[:3, 3])
+        if (np.abs(offset[:2]) < _ROOM_AT_TOWER).all():
+            raise BoundaryError("no room for the hand beside the tower")
 
     def success(self, scene: Scene) -> bool:
         """As many blocks of the colour stand on the platform, and nothing is grasped."""
