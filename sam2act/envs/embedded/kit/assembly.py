@@ -44,6 +44,7 @@ class Look:
         color: instead of the facts' colour.
         joint: damping and friction of the joint that it hangs on, N s/m and N.
         friction: coefficient of its solids against anything; None = the larger one of both sides.
+        damping: of the motion of a shape that no joint holds, N s/m and N m s/rad.
     """
 
     make: Maker | None = None
@@ -51,6 +52,7 @@ class Look:
     color: Color | None = None
     joint: tuple[float, float] = (JOINT_DAMPING, JOINT_FRICTION)
     friction: float | None = None
+    damping: float | None = None
 
 
 @dataclass(frozen=True)
@@ -162,7 +164,8 @@ class Assembly:
         """The body of `item` at `pose` in the body above it, with everything that hangs on it."""
         parts: list[str] = []
         if self.is_free(item):
-            parts.append(element("freejoint", name=f"{item.name}_free"))
+            damping = self._look(item.name).damping
+            parts.append(element("joint", name=f"{item.name}_free", type="free", damping=damping))
         joint = None if item.parent is None else self.facts.objects[item.parent].joint
         weight = None
         if joint is not None and item.shape is not None and item.shape.is_dynamic:
