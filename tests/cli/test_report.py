@@ -162,7 +162,7 @@ def test_note_title_and_output_are_taken(run: Path, tmp_path: Path, capsys) -> N
 
 @pytest.mark.parametrize(
     ("backend", "text"),
-    [("embedded", "do not compare with published"), ("rlbench", "RLBench with CoppeliaSim")],
+    [("embedded", "not those of published tables"), ("rlbench", "RLBench with CoppeliaSim")],
 )
 def test_simulator_is_named(tmp_path: Path, backend: str, text: str) -> None:
     write_evaluation(tmp_path, "model_last", "1", settings={"backend": backend})
