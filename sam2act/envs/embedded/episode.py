@@ -161,15 +161,23 @@ class EpisodeRunner:
                 self.instructions = self.task.init_episode(self.scene, variation)
                 self.task.place_scene(self.scene)
                 mujoco.mj_forward(self.model, self.data)
-                waypoints = self.task.waypoints(self.scene)
-                goals = (Pose.from_array(waypoint.pose) for waypoint in waypoints)
-                self.planner.check_reach(
-                    self.data, goals, may_turn=self.task.may_turn
-                )  # as RLBench does
+                self._check_script()
                 return
             except (BoundaryError, WaypointError):
                 if attempt == RESET_TRIES - 1:
                     raise
+
+    def _check_script(self) -> None:
+        """Raise a WaypointError if the arm cannot reach what the script plans, as RLBench does, or
+        not as the task needs it."""
+        task, data = self.task, self.data
+        script = [
+            (Pose.from_array(waypoint.pose), waypoint.ignore_collisions)
+            for waypoint in task.waypoints(self.scene)
+        ]
+        self.planner.check_reach(data, [goal for goal, _ in script], may_turn=task.may_turn)
+        if task.needs_lines:
+            self.planner.check_lines(data, self.robot.target, script)
 
     def restore(self) -> None:
         """Everything as it was compiled and loaded."""

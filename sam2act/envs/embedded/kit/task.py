@@ -79,6 +79,8 @@ class Task:
         receiver_sizes: the same for the receiver.
         scene_known: whether the published scene is known; where not, layout and sizes are our own.
         may_turn: whether the arm may turn round between two waypoints.
+        needs_lines: whether scenes are sampled again in which the arm could not go straight where
+            it may touch things, but would swing through them.
     """
 
     variations: ClassVar[int]
@@ -92,6 +94,7 @@ class Task:
     receiver_sizes: ClassVar[SizeRange | None] = None
     scene_known: ClassVar[bool] = True
     may_turn: ClassVar[bool] = False
+    needs_lines: ClassVar[bool] = False
 
     def __init__(self, options: TaskOptions | None = None) -> None:
         self.options = options or TaskOptions()

@@ -115,6 +115,33 @@ class Planner:
                 raise WaypointError(f"the arm would turn round before waypoint {number}")
             before = joints
 
+    def check_lines(
+        self, data: mujoco.MjData, start: np.ndarray, goals: Iterable[tuple[Pose, bool]]
+    ) -> None:
+        """Make sure that every motion that may touch things is a straight one, as planned from
+        joint angles `start` (7,) over all goals, collisions aside.
+
+        Args:
+            data: the scene.
+            start: radians.
+            goals: poses, and whether the motion there may touch things.
+
+        Raises:
+            WaypointError: the arm would swing through the scene on one of them.
+        """
+        self._data.qpos[:] = data.qpos
+        joints = start
+        for number, (goal, ignore_collisions) in enumerate(goals):
+            canonical = self.arm.canonical_solutions(goal)[:1]
+            lines = (self._line(joints, goal, end, True) for end in (*canonical, None))
+            path = next((line for line in lines if line is not None), None)
+            if path is not None:
+                joints = path[-1]
+            elif ignore_collisions or not canonical:
+                raise WaypointError(f"there is no straight way to waypoint {number}")
+            else:
+                joints = canonical[0]
+
     def _synchronise(self, model: mujoco.MjModel, data: mujoco.MjData) -> None:
         self._model.body_pos[:] = model.body_pos
         self._model.body_quat[:] = model.body_quat

@@ -33,6 +33,7 @@ class PlaceCups(PublishedTask):
 
     variations = len(MUGS)
     graspable = MUGS
+    needs_lines = True
     manipulated = tuple(f"mug_visual{number}" for number in range(len(MUGS)))
     receivers = ("place_cups_holder_base", *SPOKES)
     deviations: ClassVar[Mapping[str, str]] = {
