@@ -118,8 +118,8 @@ class Planner:
     def check_lines(
         self, data: mujoco.MjData, start: np.ndarray, goals: Iterable[tuple[Pose, bool]]
     ) -> None:
-        """Make sure that every motion that may touch things is a straight one, as planned from
-        joint angles `start` (7,) over all goals, collisions aside.
+        """Make sure that every motion that may touch things is a straight one, in whichever of its
+        usual postures the arm comes to the goal before, from joint angles `start` (7,) on.
 
         Args:
             data: the scene.
@@ -130,17 +130,24 @@ class Planner:
             WaypointError: the arm would swing through the scene on one of them.
         """
         self._data.qpos[:] = data.qpos
-        joints = start
+        postures = [start]
         for number, (goal, ignore_collisions) in enumerate(goals):
             canonical = self.arm.canonical_solutions(goal)[:1]
-            lines = (self._line(joints, goal, end, True) for end in (*canonical, None))
-            path = next((line for line in lines if line is not None), None)
-            if path is not None:
-                joints = path[-1]
-            elif ignore_collisions or not canonical:
-                raise WaypointError(f"there is no straight way to waypoint {number}")
-            else:
-                joints = canonical[0]
+            if ignore_collisions:
+                lines = [self._first_line(joints, goal, (*canonical, None)) for joints in postures]
+                if any(line is None for line in lines):
+                    raise WaypointError(f"there is no straight way to waypoint {number}")
+            else:  # around obstacles to the canonical posture, or straight with least motion
+                lines = [self._first_line(joints, goal, (None,)) for joints in postures[:1]]
+            ends = [line[-1] for line in lines if line is not None]
+            postures = ends if ignore_collisions else [*canonical, *ends]
+
+    def _first_line(
+        self, start: np.ndarray, goal: Pose, ends: Sequence[np.ndarray | None]
+    ) -> np.ndarray | None:
+        """The straight way from `start` (7,) that ends in the first possible of `ends`."""
+        lines = (self._line(start, goal, end, True) for end in ends)
+        return next((line for line in lines if line is not None), None)
 
     def _synchronise(self, model: mujoco.MjModel, data: mujoco.MjData) -> None:
         self._model.body_pos[:] = model.body_pos

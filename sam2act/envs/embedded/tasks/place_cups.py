@@ -46,9 +46,8 @@ class PlaceCups(PublishedTask):
         looks = {}
         for number in range(len(MUGS) + 1):
             mug, visual = f"mug{number}", f"mug_visual{number}"
-            looks[mug] = Look(
-                solids=_mug(self.facts.objects[visual].in_parent), damping=_SWING_DAMPING
-            )
+            solids = _mug(self.facts.objects[visual].in_parent)
+            looks[mug] = Look(solids=solids, damping=_SWING_DAMPING if mug in MUGS else None)
             looks[visual] = Look(solids=_mug(np.eye(4)))
         return looks
 
