@@ -31,7 +31,7 @@ def suits(values: Tensor) -> bool:
         return False
     if values.device.type != "cpu" or values.dtype != torch.float32:
         return False
-    return library() is not None
+    return compiled_loops() is not None
 
 
 def combine(values: Tensor, logits: Tensor, factor: float) -> Tensor:
@@ -79,16 +79,16 @@ class _Combination(torch.autograd.Function):
 
 
 def _call(name: str, factor: float, values: Tensor, *others: Tensor) -> None:
-    compiled = library()
-    assert compiled is not None
+    loops = compiled_loops()
+    assert loops is not None
     addresses = (ctypes.c_void_p(tensor.data_ptr()) for tensor in (values, *others))
     threads = ctypes.c_int(torch.get_num_threads())
     size = ctypes.byref(_Size(*values.shape))
-    getattr(compiled, name)(size, threads, ctypes.c_float(factor), *addresses)
+    getattr(loops, name)(size, threads, ctypes.c_float(factor), *addresses)
 
 
 @functools.cache
-def library() -> ctypes.CDLL | None:
+def compiled_loops() -> ctypes.CDLL | None:
     """The compiled loops; None where there is no compiler, which is logged once."""
     try:
         return load_library(SOURCE)

@@ -18,9 +18,9 @@ def no_compiler(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A machine on which nothing can be compiled."""
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv("CC", raising=False)
-    convex.library.cache_clear()
+    convex.compiled_loops.cache_clear()
     yield
-    convex.library.cache_clear()
+    convex.compiled_loops.cache_clear()
 
 
 def layers(out_channels: int) -> list[ConvexUpsample]:
