@@ -31,7 +31,7 @@ CHANCE = {"reopen_drawer": 1 / 3, "put_block_back": 1 / 4, "rearrange_block": 1 
 MEMORYBENCH_TASKS = tuple(CHANCE)
 # Whose images policies see by default, in this order.
 POLICY_CAMERAS = ("front", "left_shoulder", "right_shoulder", "wrist")
-# Of The Colosseum's twenty tasks those that are among RLBench's 18.
+# Of The Colosseum's twenty tasks those that are among RLBench's 18, and the others.
 COLOSSEUM_TASKS = (
     "insert_onto_square_peg",
     "open_drawer",
@@ -40,11 +40,17 @@ COLOSSEUM_TASKS = (
     "reach_and_drag",
     "stack_cups",
 )
+_OTHER_COLOSSEUM_TASKS = (
+    *("basketball_in_hoop", "close_box", "close_laptop_lid", "empty_dishwasher"),
+    *("get_ice_from_fridge", "hockey", "meat_on_grill", "move_hanger", "scoop_with_spatula"),
+    *("setup_chess", "slide_block_to_target", "straighten_rope", "turn_oven_on", "wipe_desk"),
+)
+_COLOSSEUM = "colosseum"
 # One name for many tasks, in training, evaluation and generation alike.
 TASK_SETS = {
     "all": RLBENCH_TASKS,
     "memorybench": MEMORYBENCH_TASKS,
-    "colosseum": COLOSSEUM_TASKS,
+    _COLOSSEUM: COLOSSEUM_TASKS,
 }
 # What The Colosseum perturbs, by its index; `TASK_<index>` is the task under that index.
 COLOSSEUM_INDICES = (
@@ -80,9 +86,12 @@ _INDEXED = re.compile(r"(.+)_([0-9]+)")
 
 
 def colosseum_task(name: str) -> tuple[str, int] | None:
-    """Task and index of The Colosseum that `name` means, `open_drawer_2`; None for plain names."""
+    """Task (or `colosseum`) and index that `name` means, `open_drawer_2`; None for names that only
+    happen to end in a number."""
     match = _INDEXED.fullmatch(name)
     if match is None or int(match.group(2)) >= len(COLOSSEUM_INDICES):
+        return None
+    if match.group(1) not in (_COLOSSEUM, *COLOSSEUM_TASKS, *_OTHER_COLOSSEUM_TASKS):
         return None
     return match.group(1), int(match.group(2))
 
@@ -106,7 +115,7 @@ def expand_tasks(names: str | Iterable[str]) -> tuple[str, ...]:
 
 def _tasks_of(name: str) -> tuple[str, ...]:
     indexed = colosseum_task(name)
-    if indexed is not None and indexed[0] == "colosseum":
+    if indexed is not None and indexed[0] == _COLOSSEUM:
         index = indexed[1]
         return tuple(f"{task}_{index}" for task in COLOSSEUM_TASKS if has_index(task, index))
     return TASK_SETS.get(name, (name,))

@@ -8,7 +8,13 @@ import pytest
 
 from sam2act.config.load import load_experiment
 from sam2act.config.tasks import task_names
-from sam2act.core.tasks import MEMORYBENCH_TASKS, RLBENCH_TASKS, expand_tasks
+from sam2act.core.tasks import (
+    MEMORYBENCH_TASKS,
+    RLBENCH_TASKS,
+    colosseum_task,
+    expand_tasks,
+)
+from sam2act.data.rlbench.demo_folders import episodes_below
 from sam2act.evaluation.options import EvaluationOptions
 
 EVERY = (*RLBENCH_TASKS, *MEMORYBENCH_TASKS)
@@ -44,3 +50,12 @@ def test_training_evaluation_and_generation_agree(names: tuple[str, ...]) -> Non
 
 def test_there_are_eighteen_and_three() -> None:
     assert (len(RLBENCH_TASKS), len(MEMORYBENCH_TASKS), len(set(EVERY))) == (18, 3, 21)
+
+
+def test_only_tasks_of_the_colosseum_have_an_index() -> None:
+    """The task of somebody else may end in a number: its demos lie where those of all tasks do."""
+    assert colosseum_task("open_drawer_2") == ("open_drawer", 2)
+    assert colosseum_task("close_box_17") == ("close_box", 17)
+    for name in ("open_drawer", "my_task_2", "open_drawer_18", "reopen_drawer_2"):
+        assert colosseum_task(name) is None
+    assert episodes_below("my_task_2") == episodes_below("my_task") != episodes_below("hockey_2")
