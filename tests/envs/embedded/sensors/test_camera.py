@@ -83,8 +83,9 @@ def test_back_projected_table_is_flat_and_at_its_height(env: EmbeddedEnv, name: 
     assert np.abs(getattr(observation, f"{name}_point_cloud") - cloud).max() < 1e-5
 
 
-# Pixels in which two surfaces lie at the same depth: pads of a closed gripper, a pressed button.
-TIES = 100
+# Pixels of an image in which two surfaces may lie at the same depth: a few everywhere, and more
+# where the pads of the closed gripper touch.
+FEW_TIES, TIES = 5, {("reopen_drawer", 5): 100}
 
 
 def oracle(env: EmbeddedEnv, name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -117,7 +118,7 @@ def test_every_pixel_equals_the_per_ray_oracle(task: str, steps: int) -> None:
     for name in CAMERAS:
         image = env.camera.render(env.data, name)
         geoms, depths = oracle(env, name)
-        assert (image.geom != geoms).sum() <= TIES, name
+        assert (image.geom != geoms).sum() <= TIES.get((task, steps), FEW_TIES), name
         assert np.abs(image.depth - depths).max() < 1e-5, name
 
 
