@@ -101,9 +101,9 @@ def _look(env: EmbeddedEnv) -> Look:
 
 def _corners(env: EmbeddedEnv, block: str) -> np.ndarray:
     """(4, 3) metres: the middle of a block and of three of its faces."""
-    pose, shape = env.scene.frames.pose(block), env.scene.frames.facts.objects[block].shape
-    assert shape is not None
-    offsets = np.vstack([np.zeros(3), np.diag(shape.size) / 2])
+    frames = env.scene.frames
+    pose, size = frames.pose(block), frames.facts.shape(block).size
+    offsets = np.vstack([np.zeros(3), np.diag(size) / 2])
     return offsets @ pose[:3, :3].T + pose[:3, 3]
 
 

@@ -207,9 +207,8 @@ def _place(
     points = _corners(scene, frames, name)
     candidates = []
     for plane in spawned.planes:
-        shape = frames.facts.objects[plane].shape
-        assert shape is not None
-        inverse, half = np.linalg.inv(frames.pose(plane)), np.array(shape.size[:2]) / 2
+        inverse = np.linalg.inv(frames.pose(plane))
+        half = np.array(frames.facts.shape(plane).size[:2]) / 2
         local = inverse @ frames.pose(name)
         moved = Rotation.from_matrix(turn.T @ local[:3, :3]).as_rotvec()
         yaw = float(np.linalg.norm(moved) * np.sign(moved @ turn.T[:, 2]))
@@ -228,9 +227,8 @@ def _corners(scene: CompiledScene, frames: Frames, name: str) -> np.ndarray:
     if scene.geoms(name):
         corners = np.array(list(itertools.product(*scene.box(name).T)))
     else:
-        shape = frames.facts.objects[name].shape
-        assert shape is not None
-        corners = np.array(list(itertools.product((-0.5, 0.5), repeat=3))) * np.array(shape.size)
+        size = np.array(frames.facts.shape(name).size)
+        corners = np.array(list(itertools.product((-0.5, 0.5), repeat=3))) * size
     return np.asarray(corners @ pose[:3, :3].T + pose[:3, 3])
 
 

@@ -7,6 +7,7 @@ scene looks the same then whatever came before: traces that physics leaves are r
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import ClassVar
 
 import numpy as np
 from scipy.spatial.transform import Rotation
@@ -22,7 +23,13 @@ _NEAR, _TURNED = 0.008, 0.1  # metres per axis, radians
 
 
 class MemoryTask(PublishedTask):
-    """A MemoryBench task: something, a press of the button, and something that depends on it."""
+    """A MemoryBench task: something, a press of the button, and something that depends on it.
+
+    Class attributes:
+        places: objects over whose origin the script puts blocks down.
+    """
+
+    places: ClassVar[tuple[str, ...]] = ()
 
     def init_episode(self, scene: Scene, variation: int) -> list[str]:
         """Chance, then the variation."""
@@ -37,6 +44,12 @@ class MemoryTask(PublishedTask):
         """Put things where a variation wants them at the start, nothing met yet; the
         instructions."""
         raise NotImplementedError
+
+    def released(self, scene: Scene, body: str) -> None:
+        """Where a block was put down tells nothing of where it came from."""
+        if self.options.memory_strict:
+            standing = self.assembly.poses()[body][2, 3]  # the base never moves
+            align_block(scene, body, standing, self.places)
 
     def is_pressed(self, scene: Scene) -> bool:
         """Whether the button is down now."""

@@ -65,28 +65,6 @@ def spot_in_plane(
     raise BoundaryError("no turn lets the box around it fit into the plane")
 
 
-def require_room_for_fingers(frames: Frames, mark: str, others: Sequence[str], room: float) -> None:
-    """Complain if the open fingers at a mark of the script come too close to other things.
-
-    Scenes in which the script seizes or topples a neighbour give no published demos either.
-
-    Args:
-        frames: the scene.
-        mark: where the hand closes, pointing down.
-        others: things that it must not seize.
-        room: that their origins need, seen from above, metres.
-
-    Raises:
-        BoundaryError: one of them is nearer than that.
-    """
-    hand = frames.pose(mark)
-    for name in others:
-        offset = hand[:3, :3].T @ (frames.pose(name)[:3, 3] - hand[:3, 3])
-        along = offset[1] - np.clip(offset[1], -_FINGERS_REACH, _FINGERS_REACH)
-        if np.hypot(offset[0], along) < room:
-            raise BoundaryError(f"{name}: no room for the fingers")
-
-
 def turned_box(box: np.ndarray, yaw: float) -> np.ndarray:
     """The box (2, 3) around `box` turned about its frame's z.
 
@@ -115,8 +93,7 @@ class Boundary:
     def __init__(self, frames: Frames, names: Sequence[str], random: np.random.Generator) -> None:
         self._frames, self._random = frames, random
         self._names = list(names)
-        shapes = [frames.facts.objects[name].shape for name in names]
-        self._halves = [np.array(shape.size[:2]) / 2 for shape in shapes if shape is not None]
+        self._halves = [np.array(frames.facts.shape(name).size[:2]) / 2 for name in names]
         areas = np.array([half.prod() for half in self._halves])
         self._odds = areas / areas.sum()
         self._inside: list[list[str]] = [[] for _ in names]
@@ -167,6 +144,28 @@ class Boundary:
             if frames.collide(name, other):
                 return False
         return True
+
+
+def require_room_for_fingers(frames: Frames, mark: str, others: Sequence[str], room: float) -> None:
+    """Complain if the open fingers at a mark of the script come too close to other things.
+
+    Scenes in which the script seizes or topples a neighbour give no published demos either.
+
+    Args:
+        frames: the scene.
+        mark: where the hand closes, pointing down.
+        others: things that it must not seize.
+        room: that their origins need, seen from above, metres.
+
+    Raises:
+        BoundaryError: one of them is nearer than that.
+    """
+    hand = frames.pose(mark)
+    for name in others:
+        offset = hand[:3, :3].T @ (frames.pose(name)[:3, 3] - hand[:3, 3])
+        along = offset[1] - np.clip(offset[1], -_FINGERS_REACH, _FINGERS_REACH)
+        if np.hypot(offset[0], along) < room:
+            raise BoundaryError(f"{name}: no room for the fingers")
 
 
 def require_room(frames: Frames, mark: str, others: Iterable[str]) -> None:

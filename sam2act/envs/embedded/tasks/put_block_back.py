@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from sam2act.envs.base import BoundaryError
-from sam2act.envs.embedded.kit.memory import MemoryTask, align_block, move_over
+from sam2act.envs.embedded.kit.memory import MemoryTask, move_over
 from sam2act.envs.embedded.kit.scene import Scene
 from sam2act.envs.embedded.kit.task import LatchedConditions
 
@@ -22,6 +22,7 @@ class PutBlockBack(MemoryTask):
     manipulated = ("block",)
     lookalikes = ("box",)
     receivers = tuple(f"target{number}" for number in range(1, 5))
+    places = (*receivers, _CENTER)
 
     def begin(self, scene: Scene, variation: int) -> list[str]:
         """Block and script go to the patch of this variation."""
@@ -29,16 +30,10 @@ class PutBlockBack(MemoryTask):
         self._done = LatchedConditions(3, ordered=self.options.strict_order)
         moved = ("block", "waypoint1", "waypoint10", "waypoint11")
         move_over(scene, moved, f"target{variation + 1}")
-        self._height = scene.frames.pose("block")[2, 3]
         return [
             "move the block on the color patch to the center, then press the button, and finally "
             "move the block back to where it was placed"
         ]
-
-    def released(self, scene: Scene, body: str) -> None:
-        """Where the block was put down tells nothing of where it came from."""
-        if self.options.memory_strict:
-            align_block(scene, body, self._height, (*self.receivers, _CENTER))
 
     def step(self, scene: Scene) -> None:
         """Latch: the block left its patch, was at the centre, the button was pressed.

@@ -30,15 +30,14 @@ class PutMoneyInSafe(PublishedTask):
     deviations: ClassVar[Mapping[str, str]] = dict.fromkeys(
         (f"safe_joint.{fact}" for fact in ("pose", "limits", "position", "spring")),
         "Nothing moves on this joint, as published: the door stands open, and no joint is needed.",
-    )
+    ) | {"init": "The money is put down 6 mm lower, onto the safe, before reach is judged."}
 
     def looks(self) -> Mapping[str, Look]:
         """The stack of notes lies askew in its frame."""
         return {"dollar_stack": Look(make=self._money)}
 
     def _money(self, scale: float) -> str:
-        facts = self.facts.objects["dollar_stack"].shape
-        assert facts is not None
+        facts = self.facts.shape("dollar_stack")
         return box(
             scale * _MONEY / 2,
             facts.color,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from sam2act.envs.embedded.kit.memory import MemoryTask, align_block, move_over
+from sam2act.envs.embedded.kit.memory import MemoryTask, move_over
 from sam2act.envs.embedded.kit.scene import Scene
 from sam2act.envs.embedded.kit.task import LatchedConditions, Waypoint
 
@@ -21,6 +21,7 @@ class RearrangeBlock(MemoryTask):
     manipulated = ("block1", "block2")
     lookalikes = ("box",)
     receivers = ("target1", "target2")
+    places = (*receivers, _CENTER)
     deviations = {
         "waypoint6.ignore_collisions": "Where no straight way leads from the button to block1, "
         "the way that planned motions take instead would sweep block2 off its patch."
@@ -33,16 +34,10 @@ class RearrangeBlock(MemoryTask):
         self._done = LatchedConditions(3, ordered=self.options.strict_order)
         move_over(scene, ("block1", "waypoint8"), f"target{occupied}")
         move_over(scene, ("waypoint2", "waypoint3"), f"target{empty}")
-        self._height = scene.frames.pose("block1")[2, 3]
         return [
             "Move the block not on the patch to the empty patch, then press the button, then move "
             "the block that has not been moved off the patch"
         ]
-
-    def released(self, scene: Scene, body: str) -> None:
-        """Where a block was put down tells nothing of where it came from."""
-        if self.options.memory_strict:
-            align_block(scene, body, self._height, (*self.receivers, _CENTER))
 
     def step(self, scene: Scene) -> None:
         """Latch: block2 left the centre, the button was pressed, block1 left its patch.

@@ -72,12 +72,10 @@ class Permuted(SlideBlockToColorTarget):
 
     def side_of(self, scene: Scene, variation: int) -> int:
         """Number of the target that has been given the asked colour, from 1."""
-        colors = [self.facts.objects[name].shape for name in TARGETS]
+        colors = [self.facts.shape(name).color for name in TARGETS]
         order = scene.random.permutation(len(TARGETS))
         for target, number in zip(TARGETS, order, strict=True):
-            shape = colors[number]
-            assert shape is not None
-            scene.set_color(target, shape.color)
+            scene.set_color(target, colors[number])
         return int(list(order).index(variation)) + 1
 
 

@@ -39,19 +39,14 @@ class SweepToDustpanOfSize(PublishedTask):
         """Pans with poles, and a broom."""
         looks = {f"dustpan_{size}": Look(solids=self._pan(size)) for size in SIZES}
         for pole in POLES:
-            looks[pole] = Look(solids=(Solid("cylinder", self._size(pole), np.eye(4)),))
+            looks[pole] = Look(solids=(Solid("cylinder", self.facts.shape(pole).size, np.eye(4)),))
         looks[VISUAL_BROOM] = Look(solids=self._broom())
         looks |= {name: Look(friction=_SMOOTH) for name in ("broom", "broom_holder", *DIRT)}
         return looks
 
-    def _size(self, name: str) -> tuple[float, float, float]:
-        shape = self.facts.objects[name].shape
-        assert shape is not None
-        return shape.size
-
     def _pan(self, size: str) -> tuple[Solid, ...]:
         """Floor, back and low sides; in the frame of a pan x is up, and y leads into it."""
-        high, deep, wide = self._size(f"dustpan_{size}")
+        high, deep, wide = self.facts.shape(f"dustpan_{size}").size
         wall, side = _PAN_WALL, (high / 2, deep, _PAN_WALL)
         frame = np.eye(4)
         return (
@@ -63,10 +58,8 @@ class SweepToDustpanOfSize(PublishedTask):
 
     def _broom(self) -> tuple[Solid, ...]:
         """What is seen of the broom: around its stick and its head."""
-        solid = self.facts.objects["broom"].shape
-        assert solid is not None
         inverse = np.linalg.inv(self.facts.objects[VISUAL_BROOM].in_parent)
-        stick, head = (inverse @ part.pose for part in solid.solids)
+        stick, head = (inverse @ part.pose for part in self.facts.shape("broom").solids)
         return Solid("cylinder", _STICK, stick), Solid("cuboid", _HEAD, head)
 
     def init_episode(self, scene: Scene, variation: int) -> list[str]:
