@@ -30,7 +30,11 @@ class PutMoneyInSafe(PublishedTask):
     deviations: ClassVar[Mapping[str, str]] = dict.fromkeys(
         (f"safe_joint.{fact}" for fact in ("pose", "limits", "position", "spring")),
         "Nothing moves on this joint, as published: the door stands open, and no joint is needed.",
-    ) | {"init": "The money is put down 6 mm lower, onto the safe, before reach is judged."}
+    ) | {
+        "init": "The money is put down 6 mm lower, onto the safe, before reach is judged.",
+        "spawned": "The tilted hand reaches about half of the plane along one side; other places "
+        "are drawn again, as published.",
+    }
 
     def looks(self) -> Mapping[str, Look]:
         """The stack of notes lies askew in its frame."""
