@@ -9,7 +9,7 @@ from scipy.spatial.transform import Rotation
 
 from sam2act.envs.base import BoundaryError
 from sam2act.envs.embedded.kit.parts import COLORS
-from sam2act.envs.embedded.kit.placing import Boundary, require_room_for_fingers
+from sam2act.envs.embedded.kit.placing import Boundary, require_room, require_room_for_fingers
 from sam2act.envs.embedded.kit.published import PublishedTask
 from sam2act.envs.embedded.kit.scene import Scene
 from sam2act.envs.embedded.kit.task import Waypoint
@@ -37,6 +37,7 @@ class StackBlocks(PublishedTask):
     resized_receivers = (PLATFORM,)
     object_sizes = (0.8, 1.1)
     receiver_sizes = (0.75, 1.25)
+    needs_lines = True  # a swinging arm topples the tower
 
     def init_episode(self, scene: Scene, variation: int) -> list[str]:
         """Blocks lie around the platform; the distractors share another random colour."""
@@ -54,6 +55,7 @@ class StackBlocks(PublishedTask):
             self._grasp(scene, name)
             others = [other for other in self.graspable if other != name]
             require_room_for_fingers(frames, "waypoint1", others, _ROOM)
+            require_room(frames, "waypoint1", (PLATFORM,))
             if name != TARGETS[0]:
                 self._require_room_beside_the_tower(scene)
         return [
