@@ -167,6 +167,7 @@ RENDERERS = Registry(
         "torch": "sam2act.rendering.splat_torch",
         "c": "sam2act.rendering.splat_c",
         "triton": "sam2act.rendering.splat_triton",
+        "soft": "sam2act.rendering.splat_soft",
         "pytorch3d": "sam2act.rendering.splat_pytorch3d",
     },
 )

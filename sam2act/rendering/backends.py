@@ -1,6 +1,7 @@
 """Which implementation draws the points.
 
-All draw the same, up to the rounding of mean depths; only "pytorch3d" is a soft one to compare.
+All draw the same, up to the rounding of mean depths, but the soft ones: "soft" is the renderer of
+RVT, "pytorch3d" the same with PyTorch3D's own rasteriser, to compare.
 
 A backend is a module with the functions `draw`, `largest_coordinate` and `center_depth` of
 `splat_torch`, named in the registry `RENDERERS`. One that does not work everywhere also has

@@ -37,7 +37,9 @@ class GridPeak(NamedTuple):
 
 
 @torch.no_grad()
-def grid_argmax(heat: Tensor, views: Sequence[View], method: str = "auto") -> GridPeak:
+def grid_argmax(
+    heat: Tensor, views: Sequence[View], method: str = "auto", *, shift: float = 0.0
+) -> GridPeak:
     """The grid point of highest score.
 
     Args:
@@ -47,6 +49,8 @@ def grid_argmax(heat: Tensor, views: Sequence[View], method: str = "auto") -> Gr
             maximum, which is fast on a CPU but has data-dependent shapes; "triton" is the dense
             one in two kernels, for the three published views; "auto" takes the fastest that works,
             inside compilation "dense".
+        shift: pixels, in [0, 0.5), that are taken off projected coordinates before maps are read
+            there (quirk R12: 1 / S with the soft renderer).
 
     Returns:
         `GridPeak`.
@@ -56,13 +60,13 @@ def grid_argmax(heat: Tensor, views: Sequence[View], method: str = "auto") -> Gr
     """
     _check_heat(heat, views)
     if method == "auto":
-        method = _fastest_method(heat, views)
+        method = _fastest_method(heat, views, shift)
     if method == "dense":
-        score, index = _dense(view_tables(heat, views), views)
+        score, index = _dense(view_tables(heat, views, shift), views)
     elif method == "pruned":
-        score, index = _pruned(view_tables(heat, views), views)
+        score, index = _pruned(view_tables(heat, views, shift), views)
     elif method == "triton":
-        score, index = _with_triton(heat, views)
+        score, index = _with_triton(heat, views, shift)
     else:
         raise ValueError(
             f"grid arg-max method {method!r} is not one of auto, dense, pruned, triton"
@@ -114,7 +118,7 @@ def grid_points(index: Tensor, size: int) -> Tensor:
     return axis[torch.stack(parts, dim=-1)]
 
 
-def view_tables(heat: Tensor, views: Sequence[View]) -> Tensor:
+def view_tables(heat: Tensor, views: Sequence[View], shift: float = 0.0) -> Tensor:
     """Sampled value of every view at all pairs of grid coordinates that it sees.
 
     Grid coordinate i projects into the block of the pixels i and i + 1 (counted from the other
@@ -124,12 +128,13 @@ def view_tables(heat: Tensor, views: Sequence[View]) -> Tensor:
     Args:
         heat: (B, V, S, S), (row, column).
         views: V views.
+        shift: pixels that are taken off projected coordinates.
 
     Returns:
         (B, V, S, S) float32; axes are the two grid axes of the view in the order x, y, z.
     """
     heat = heat.to(torch.float32)
-    weights = _corner_weights(heat.shape[-1], heat.device)
+    weights = _corner_weights(heat.shape[-1], heat.device, shift)
     first, second = slice(None, -1), slice(1, None)
     spans = ((first, first), (second, first), (first, second), (second, second))  # rows, columns
     parts = [heat[..., r, c] * weights[i] for i, (r, c) in enumerate(spans)]
@@ -138,13 +143,13 @@ def view_tables(heat: Tensor, views: Sequence[View]) -> Tensor:
     return torch.stack([_to_grid_axes(blocks[:, i], view) for i, view in enumerate(views)], dim=1)
 
 
-def _corner_weights(size: int, device: torch.device) -> Tensor:
+def _corner_weights(size: int, device: torch.device, shift: float = 0.0) -> Tensor:
     """(4, S-1, S-1) sampling weights of the corners of each block of pixels, (row, column).
 
-    The published roundings are kept: the weights differ from 1/4 by up to 2e-5.
+    The published roundings are kept: without a shift the weights differ from 1/4 by up to 2e-5.
     """
     axis = _grid_axis(size, device)
-    pixel = (axis * (size / 2) + size / 2)[:-1]
+    pixel = (axis * (size / 2) + size / 2)[:-1] - shift
     low = torch.arange(size - 1, device=device, dtype=torch.float32)
     before, after = (pixel - low) ** 2, (pixel - (low + 1)) ** 2
     # Corner order of `heatmaps.corners`: the column changes last.
@@ -264,17 +269,17 @@ def _column_bounds(tables: Tensor, views: Sequence[View]) -> Tensor:
     return total.expand(-1, size, size)
 
 
-def _fastest_method(heat: Tensor, views: Sequence[View]) -> str:
+def _fastest_method(heat: Tensor, views: Sequence[View], shift: float) -> str:
     if torch.compiler.is_compiling():
         return "dense"
     if heat.device.type == "cpu":
         return "pruned"
-    fits = _grid_axes_of_all(views) == PUBLISHED_AXES
+    fits = _grid_axes_of_all(views) == PUBLISHED_AXES and not shift
     return "triton" if fits and works("triton", heat.device.type) else "dense"
 
 
-def _with_triton(heat: Tensor, views: Sequence[View]) -> tuple[Tensor, Tensor]:
-    if _grid_axes_of_all(views) != PUBLISHED_AXES:
+def _with_triton(heat: Tensor, views: Sequence[View], shift: float) -> tuple[Tensor, Tensor]:
+    if _grid_axes_of_all(views) != PUBLISHED_AXES or shift:
         raise ValueError("grid arg-max method 'triton' is for the views top, front and right")
     weights = _cached_corner_weights(heat.shape[-1], heat.device)
     return argmax_triton.best_sum(argmax_triton.view_tables(heat, weights, views))

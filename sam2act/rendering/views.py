@@ -43,6 +43,15 @@ _ALL_VIEWS = (
 VIEWS = MappingProxyType({view.name: view for view in _ALL_VIEWS})
 THREE_VIEWS = tuple(VIEWS[name] for name in ("top", "front", "right"))
 FIVE_VIEWS = tuple(VIEWS[name] for name in ("top", "front", "back", "left", "right"))
+# The cameras of the soft renderer. The same names stand for other faces of the cube than above, and
+# all cameras stand outside it.
+SOFT_VIEWS = (
+    VIEWS["top"],
+    View("front", 0, -1, 2, -1, 1, -1, 1.0),
+    View("back", 0, 1, 2, -1, 1, 1, 1.0),
+    View("left", 1, 1, 2, -1, 0, -1, 1.0),
+    View("right", 1, -1, 2, -1, 0, 1, 1.0),
+)
 
 
 def select_views(three_views: bool) -> tuple[View, ...]:

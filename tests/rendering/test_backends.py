@@ -159,7 +159,7 @@ def test_backends_for_another_device_are_refused() -> None:
     with pytest.raises(ValueError, match="c does not work here: it draws on a CPU, not on meta"):
         select_backend("c", elsewhere)
     assert select_backend("auto", elsewhere) is splat_torch
-    assert backend_names() == ("auto", "torch", "c", "triton", "pytorch3d")
+    assert backend_names() == ("auto", "torch", "c", "triton", "soft", "pytorch3d")
 
 
 @pytest.mark.gpu

@@ -16,7 +16,7 @@ from sam2act.rendering.grid_argmax import (
 )
 from sam2act.rendering.heatmaps import gaussian_heatmaps, sample_inverse_distance
 from sam2act.rendering.renderer import rasterize
-from sam2act.rendering.views import FIVE_VIEWS, THREE_VIEWS, VIEWS, project
+from sam2act.rendering.views import FIVE_VIEWS, SOFT_VIEWS, THREE_VIEWS, VIEWS, project
 
 VIEW_SETS = [THREE_VIEWS, FIVE_VIEWS, tuple(VIEWS.values()), THREE_VIEWS[:2], THREE_VIEWS[1:2]]
 
@@ -35,15 +35,26 @@ def heat_maps(kind: str, views: int, size: int, batch: int = 4, seed: int = 0) -
     return (noise * 4).round() / 4
 
 
-def direct_scores(heat: Tensor, views) -> Tensor:
+def direct_scores(heat: Tensor, views, shift: float = 0.0) -> Tensor:
     """(B, S^3) sums over views of every grid point sampled by itself."""
     batch, _, size, _ = heat.shape
     points = grid_points(torch.arange(size**3), size)
     total = torch.zeros(batch, size**3)
-    for i, pixels in enumerate(project(points, views, size).unbind(1)):
+    for i, pixels in enumerate((project(points, views, size) - shift).unbind(1)):
         sampled = sample_inverse_distance(pixels.expand(batch, -1, 2), heat[:, i : i + 1])
         total = sampled[..., 0] if i == 0 else total + sampled[..., 0]
     return total
+
+
+@pytest.mark.parametrize("method", ["dense", "pruned"])
+@pytest.mark.parametrize("shift", [1 / 12, 0.3])
+def test_projected_coordinates_may_be_shifted(method: str, shift: float) -> None:
+    heat = heat_maps("noise", 5, 12)
+    scores = direct_scores(heat, SOFT_VIEWS, shift)
+    peak = grid_argmax(heat, SOFT_VIEWS, method, shift=shift)
+    assert torch.equal(peak.index, scores.argmax(dim=1))
+    torch.testing.assert_close(peak.score * 5, scores.amax(dim=1), rtol=1e-6, atol=0)
+    assert not torch.equal(scores.amax(dim=1), direct_scores(heat, SOFT_VIEWS).amax(dim=1))
 
 
 @pytest.mark.parametrize("views", VIEW_SETS, ids=len)

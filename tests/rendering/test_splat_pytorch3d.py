@@ -14,7 +14,7 @@ from sam2act.core.errors import ConfigError
 from sam2act.policies.multiview.two_stage import TwoStageNetwork
 from sam2act.rendering import backends
 from sam2act.rendering.renderer import render
-from sam2act.rendering.views import FIVE_VIEWS, THREE_VIEWS, project
+from sam2act.rendering.views import FIVE_VIEWS, SOFT_VIEWS, THREE_VIEWS, project
 
 PICTURE = {"views": FIVE_VIEWS, "size": 24, "radius": 0.1}
 
@@ -84,6 +84,26 @@ def test_a_point_lies_where_the_hard_renderer_puts_it(pytorch3d) -> None:
         torch.testing.assert_close(soft[at], hard[at], rtol=0, atol=2e-3)
     covered = (soft[:, 6] >= 0).sum(dim=(1, 2))
     assert (covered >= 2).all() and (covered <= 9).all()
+
+
+def test_the_torch_path_draws_the_same(pytorch3d) -> None:
+    generator = torch.Generator().manual_seed(0)
+    points = torch.rand(2, 300, 3, generator=generator) * 2.4 - 1.2
+    rgb = torch.rand(2, 300, 3, generator=generator)
+    expected = render(points, rgb, backend="pytorch3d", **PICTURE)
+    torch.testing.assert_close(render(points, rgb, backend="soft", **PICTURE), expected)
+
+
+def test_the_torch_path_draws_the_same_as_an_installed_package() -> None:
+    pytest.importorskip("pytorch3d")
+    generator = torch.Generator().manual_seed(1)
+    points = torch.rand(2, 5000, 3, generator=generator) * 2 - 1
+    rgb = torch.rand(2, 5000, 3, generator=generator)
+    picture = {"views": SOFT_VIEWS, "size": 220, "radius": 0.012}
+    expected = render(points, rgb, backend="pytorch3d", **picture)
+    found = render(points, rgb, backend="soft", **picture)
+    # A point whose distance is the radius, up to rounding, may or may not count.
+    assert ((found - expected).abs() > 1e-4).float().mean() < 1e-4
 
 
 def test_points_blend_and_points_behind_the_camera_do_not(pytorch3d) -> None:
