@@ -44,11 +44,23 @@ class TokenConfig(ComponentConfig):
             self.img_size % self.img_patch_size == 0,
             f"img_size {self.img_size} must be a multiple of img_patch_size {self.img_patch_size}",
         )
-        require(
-            self.im_channels % 16 == 0,
-            "im_channels must be a multiple of 16 (3/8, 3/8 and 1/4 of twice its value are the "
-            "encoder, patch and proprioception channels, in groups of 4)",
-        )
+        if self.encodes_colors:
+            require(
+                self.im_channels % 16 == 0,
+                "im_channels must be a multiple of 16 (3/8, 3/8 and 1/4 of twice its value are the "
+                "encoder, patch and proprioception channels, in groups of 4)",
+            )
+        else:
+            require(
+                self.im_channels % NORM_GROUPS == 0,
+                f"im_channels must be a multiple of {NORM_GROUPS} (the patch and proprioception "
+                f"channels, in groups of {NORM_GROUPS})",
+            )
+
+    @property
+    def encodes_colors(self) -> bool:
+        """Whether tokens hold features of an image encoder."""
+        return True
 
     @property
     def grid_size(self) -> int:
@@ -59,6 +71,20 @@ class TokenConfig(ComponentConfig):
     def token_width(self) -> int:
         """Channels of an image token before attention."""
         return 2 * self.im_channels
+
+    @property
+    def token_parts(self) -> tuple[int, int, int]:
+        """Channels of encoder features, patches and proprioception in an image token."""
+        width = self.token_width
+        return (
+            (3 * width // 8, 3 * width // 8, width // 4)
+            if self.encodes_colors
+            else (
+                0,
+                width // 2,
+                width // 2,
+            )
+        )
 
 
 @dataclass(frozen=True)
@@ -91,16 +117,25 @@ def activation(name: str) -> nn.Module:
 class Tokenizer(nn.Module):
     """Builds image tokens [encoder features, patches, proprioception] and language tokens."""
 
-    def __init__(self, config: TokenConfig, feature_channels: int, views: int) -> None:
+    def __init__(
+        self,
+        config: TokenConfig,
+        feature_channels: int | None,
+        views: int,
+        *,
+        image_channels: int = IMAGE_CHANNELS,
+    ) -> None:
+        """`feature_channels` are those of the image encoder (None = there is none),
+        `image_channels` those that patches are made of."""
         super().__init__()
         width, grid = config.token_width, config.grid_size
-        features, proprio = 3 * width // 8, width // 4
+        features, patches, proprio = config.token_parts
         self.activation = activation(config.activation)
-        self.fusion = nn.Conv2d(feature_channels, features, kernel_size=1)
+        self.fusion = None if feature_channels is None else nn.Conv2d(feature_channels, features, 1)
         self.patch_projection = nn.Conv2d(
-            IMAGE_CHANNELS, features, config.img_patch_size, config.img_patch_size
+            image_channels, patches, config.img_patch_size, config.img_patch_size
         )
-        self.patch_norm = nn.GroupNorm(NORM_GROUPS, features)
+        self.patch_norm = nn.GroupNorm(NORM_GROUPS, patches)
         self.proprio_projection = Linear(config.proprio_dim, proprio)
         self.proprio_norm = nn.GroupNorm(NORM_GROUPS, proprio)
         self.language_projection = Linear(config.lang_dim, width)
@@ -115,16 +150,17 @@ class Tokenizer(nn.Module):
             self.proprio_projection,
             self.language_projection,
         ):
-            nn.init.kaiming_uniform_(layer.weight, a=LEAKY_SLOPE, nonlinearity="leaky_relu")
-            assert layer.bias is not None
-            nn.init.zeros_(layer.bias)
+            if layer is not None:
+                nn.init.kaiming_uniform_(layer.weight, a=LEAKY_SLOPE, nonlinearity="leaky_relu")
+                assert layer.bias is not None
+                nn.init.zeros_(layer.bias)
 
-    def image_tokens(self, images: Tensor, features: Tensor, proprio: Tensor) -> Tensor:
+    def image_tokens(self, images: Tensor, features: Tensor | None, proprio: Tensor) -> Tensor:
         """Tokens in the order view, row, column.
 
         Args:
-            images: (B, V, 10, S, S) rendered views.
-            features: (M, C2, P, P) coarse level of the image encoder.
+            images: (B, V, 10, S, S) rendered views, or what was made of them.
+            features: (M, C2, P, P) coarse level of the image encoder; None without one.
             proprio: (B, 4).
 
         Returns:
@@ -134,8 +170,12 @@ class Tokenizer(nn.Module):
         patches = self.embed_patches(images.flatten(0, 1))
         grid = patches.shape[-1]
         state = repeat(self.embed_proprio(proprio), "b c -> (b v) c h w", v=views, h=grid, w=grid)
-        tokens = torch.cat([self.embed_features(features), patches, state], dim=1)
-        tokens = rearrange(tokens, "(b v) c h w -> b (v h w) c", b=batch)
+        parts = (
+            [patches, state]
+            if features is None
+            else [self.embed_features(features), patches, state]
+        )
+        tokens = rearrange(torch.cat(parts, dim=1), "(b v) c h w -> b (v h w) c", b=batch)
         return tokens + self.position_encoding
 
     def language_tokens(self, language: Tensor) -> Tensor:
@@ -146,14 +186,15 @@ class Tokenizer(nn.Module):
 
     def embed_features(self, features: Tensor) -> Tensor:
         """(M, C2, P, P) -> (M, 3C/8, P, P)."""
+        assert self.fusion is not None, "these tokens hold no features of an encoder"
         return self.activation(self.fusion(features))
 
     def embed_patches(self, images: Tensor) -> Tensor:
-        """(M, 10, S, S) -> (M, 3C/8, P, P)."""
+        """(M, 10, S, S) -> (M, C', P, P) with C' as in `TokenConfig.token_parts`."""
         return self.activation(self.patch_norm(self.patch_projection(images)))
 
     def embed_proprio(self, proprio: Tensor) -> Tensor:
-        """(B, 4) -> (B, C/4)."""
+        """(B, 4) -> (B, C')."""
         return self.activation(self.proprio_norm(self.proprio_projection(proprio)))
 
 
