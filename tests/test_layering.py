@@ -28,7 +28,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "processing": ("core", "geometry"),
     "nn": ("rendering", "core", "config.component"),
     "policies": (*BELOW_POLICIES, "config"),
-    "policies.multiview": BELOW_POLICIES,
+    "policies.multiview": (*BELOW_POLICIES, "policies.base"),
     "policies.sam2act": (*BELOW_POLICIES, "policies.base", "policies.multiview"),
     "data": ("core", "geometry", "processing"),
     "training": (

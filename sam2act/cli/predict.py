@@ -47,9 +47,9 @@ from sam2act.evaluation.analysis.open_loop import (
     summarise,
 )
 from sam2act.policies.checkpoint import PolicyBundle, load_policy
-from sam2act.policies.multiview.branch import BranchOutput
-from sam2act.policies.sam2act.policy import SAM2ActPolicy
-from sam2act.policies.sam2act.prediction import Prediction
+from sam2act.policies.multiview.network import Stage
+from sam2act.policies.multiview.policy import MultiviewPolicy
+from sam2act.policies.multiview.prediction import Prediction
 from sam2act.rendering.views import project
 from sam2act.reports.images import data_uri, enlarge_and_mark, overlay_heatmap, side_by_side
 from sam2act.reports.learning_curves import loss_charts, read_curves
@@ -132,11 +132,13 @@ def predict(
     reports = []
     for batch, prediction in predictions(bundle, store, chains, language):
         target = prediction.frame.to_cube(batch.target_pose[:, :3].to(device))
-        coarse = prediction.frame.to_world(prediction.output.zoom_center)
+        policy = keyframe_policy(bundle)
+        stages = policy.network.stages(prediction.output, target)
+        coarse = prediction.frame.to_world(stages[0].found)
         errors = deviations(prediction.action.values[:, 0], coarse, batch)
         for row, error in enumerate(errors):
             name = f"episode{error.identity.episode}_frame{error.identity.frame}.png"
-            draw_keyframe(keyframe_policy(bundle), prediction, target, row, output / name)
+            draw_keyframe(policy, stages, row, output / name)
             known = TRAINED if error.identity.episode in trained else HELD_OUT
             group = OTHER if foreign else known
             instruction = store.instructions[int(batch.instruction[row])]
@@ -149,29 +151,30 @@ def predictions(
 ) -> Iterator[tuple[KeyframeBatch, Prediction]]:
     """Predictions for the records of each chain; with memory one keyframe after the other."""
     policy, label = keyframe_policy(bundle), bundle.experiment.peract.collision_label
+    remembers = policy.spec.past_keyframes > 0
     steps = [np.array([record]) for chain in chains for record in chain]
-    if not policy.remembers:
+    if not remembers:
         records = np.concatenate(chains)
         steps = [records[i : i + BATCH] for i in range(0, len(records), BATCH)]
     starts = {int(chain[0]) for chain in chains}
     for records in tqdm(steps, desc="predicting", unit="batch"):
         batch = gather_batch(store, records, collision_label=label).to(language.device)
         observation, tokens = batch.observation(), language[batch.instruction]
-        if int(records[0]) in starts or not policy.remembers:
+        if int(records[0]) in starts or not remembers:
             state = policy.initial_state(len(records))
         prediction, state = policy.predict_step(observation, tokens, state)
         yield batch, prediction
 
 
-def keyframe_policy(bundle: PolicyBundle) -> SAM2ActPolicy:
+def keyframe_policy(bundle: PolicyBundle) -> MultiviewPolicy:
     """The policy of the checkpoint, if its predictions can be drawn.
 
     Raises:
-        ConfigError: it is another one than SAM2Act.
+        ConfigError: it is another one than a multi-view policy.
     """
-    if not isinstance(bundle.policy, SAM2ActPolicy):
+    if not isinstance(bundle.policy, MultiviewPolicy):
         raise ConfigError(
-            f"predict draws heat maps of SAM2Act; this checkpoint holds "
+            f"predict draws heat maps of rendered views; this checkpoint holds "
             f"{type(bundle.policy).__name__}; evaluate it with sam2act eval"
         )
     return bundle.policy
@@ -220,48 +223,30 @@ def trained_episodes(experiment: ExperimentConfig, split: str, task: str) -> ran
 
 
 # --------------------------------------------------------------------------------- pictures
-def draw_keyframe(
-    policy: SAM2ActPolicy, prediction: Prediction, target: Tensor, row: int, path: Path
-) -> None:
-    """Six pictures in a row: coarse top, front, right, then fine top, front, right."""
-    output, network = prediction.output, policy.network
-    stages = (
-        (output.coarse_images, output.coarse, target, output.zoom_center),
-        (
-            output.fine_images,
-            output.fine,
-            network.to_zoom(target, output.zoom_center),
-            network.to_zoom(output.waypoint, output.zoom_center),
-        ),
-    )
-    pictures = []
-    for images, branch, true_position, position in stages:
-        for view in range(images.shape[1]):
-            pictures.append(
-                _draw_view(
-                    images[row, view],
-                    branch,
-                    (row, view),
-                    _pixels(policy, true_position)[row, view],
-                    _pixels(policy, position)[row, view],
-                )
-            )
+def draw_keyframe(policy: MultiviewPolicy, stages: Sequence[Stage], row: int, path: Path) -> None:
+    """One row of pictures: top, front, right of the coarse stage, then of the fine one."""
+    pictures = [
+        _draw_view(
+            stage.images[row, view],
+            stage.heatmaps[row, view],
+            _pixels(policy, stage.target)[row, view],
+            _pixels(policy, stage.found)[row, view],
+        )
+        for stage in stages
+        for view in range(stage.images.shape[1])
+    ]
     side_by_side(pictures).save(path, optimize=True)
 
 
-def _pixels(policy: SAM2ActPolicy, position: Tensor) -> np.ndarray:
+def _pixels(policy: MultiviewPolicy, position: Tensor) -> np.ndarray:
     network = policy.network
     return project(position, network.views, network.config.img_size).cpu().numpy()
 
 
 def _draw_view(
-    image: Tensor,
-    branch: BranchOutput,
-    index: tuple[int, int],
-    target: np.ndarray,
-    position: np.ndarray,
+    image: Tensor, heatmap: Tensor, target: np.ndarray, position: np.ndarray
 ) -> Image.Image:
-    logits = branch.heatmaps[index].float()
+    logits = heatmap.float()
     probability = logits.flatten().softmax(0).view_as(logits).cpu().numpy()
     pixels = image.cpu().numpy()
     picture = overlay_heatmap(pixels[3:6], pixels[6] != -1, probability)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from sam2act.policies.multiview.two_stage import Cloud, TeacherForcing
+from sam2act.policies.multiview.network import Cloud, TeacherForcing
 from sam2act.policies.sam2act.config import NetworkConfig
 
 

@@ -16,8 +16,8 @@ from sam2act.policies.checkpoint import (
     load_policy,
     save_checkpoint,
 )
+from sam2act.policies.multiview.prediction import Prediction
 from sam2act.policies.multiview.targets import TrainingNoise
-from sam2act.policies.sam2act.prediction import Prediction
 from sam2act.policies.session import PolicySession
 from tests.policies.noise import batch
 from tests.policies.sam2act.test_policy import EXPERIMENT, NETWORK

@@ -23,8 +23,8 @@ from sam2act.policies.checkpoint import (
     stored_configs,
     write_config,
 )
+from sam2act.policies.multiview.settings import check_compatible
 from sam2act.policies.sam2act.published_weights import MEMORY_TABLE, WeightsError
-from sam2act.policies.sam2act.settings import check_compatible
 from sam2act.training.ema import WeightAverage
 from tests.small_encoder import SMALL_ENCODER
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from sam2act.nn.image_encoder import FeaturePyramid
 from sam2act.nn.multiview_transformer import MultiViewTransformer, Tokenizer
 from sam2act.nn.upsampling import CascadedUpsampler
-from sam2act.policies.multiview.config import MultiviewConfig
+from sam2act.policies.multiview.config import TwoStageConfig
 from sam2act.policies.multiview.heads import ActionHead, ActionLogits
 
 
@@ -33,7 +33,7 @@ class Branch(nn.Module):
 
     def __init__(
         self,
-        config: MultiviewConfig,
+        config: TwoStageConfig,
         *,
         feature_channels: int,
         views: int,

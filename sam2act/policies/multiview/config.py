@@ -1,4 +1,4 @@
-"""Keys of the two-stage network that multi-view keyframe policies share."""
+"""Keys that multi-view keyframe policies share, and those of networks with two stages."""
 
 from __future__ import annotations
 
@@ -46,32 +46,53 @@ class ViewsConfig(ComponentConfig):
 
 
 @dataclass(frozen=True)
-class ActionHeadConfig(TransformerConfig):
+class MultiviewConfig(ViewsConfig, TransformerConfig):
+    """What every network has that reads rendered views and predicts heat maps."""
+
+    xops: bool = False
+    num_rot: int = 72
+    heatmap_half: bool = True  # added: heat maps and their soft-max rounded to fp16
+    target_projection: str = "float16"  # added: float16 (with amp only) | float32
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_positive(self, "num_rot")
+        require_choice("target_projection", self.target_projection, ("float16", "float32"))
+
+    @property
+    def training_window(self) -> int:
+        """Consecutive rows of a training batch that are one sequence; 1 = independent samples."""
+        return 1
+
+    @property
+    def zoom(self) -> float | None:
+        """How much the cube of the second stage is enlarged; None = there is no second one."""
+        return None
+
+
+@dataclass(frozen=True)
+class ActionHeadConfig(MultiviewConfig):
     """The action head, which reads tokens of all views."""
 
-    num_rot: int = 72
     head_hidden: tuple[int, ...] = (256, 128)  # added
     local_feature: str = "inverse_distance"  # added: inverse_distance | bilinear
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_positive(self, "num_rot")
         require(len(self.head_hidden) == 2, "head_hidden needs two values")
         require_choice("local_feature", self.local_feature, ("inverse_distance", "bilinear"))
 
 
 @dataclass(frozen=True)
-class MultiviewConfig(ViewsConfig, UpsamplerConfig, ImageEncoderConfig, ActionHeadConfig):
+class TwoStageConfig(UpsamplerConfig, ImageEncoderConfig, ActionHeadConfig):
     """The coarse and the fine branch."""
 
-    xops: bool = False
     wpt_img_aug: float = 0.01
-    heatmap_half: bool = True  # added: heat maps and their soft-max rounded to fp16
-    target_projection: str = "float16"  # added: float16 (with amp only) | float32
     st_sca: float = 4.0
     st_wpt_loc_aug: float = 0.05
     st_wpt_loc_inp_no_noise: bool = False
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require_choice("target_projection", self.target_projection, ("float16", "float32"))
+    @property
+    def zoom(self) -> float | None:
+        """`st_sca`."""
+        return self.st_sca

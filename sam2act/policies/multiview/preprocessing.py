@@ -14,7 +14,7 @@ from sam2act.core.types import Observation
 from sam2act.geometry.cameras import unproject
 from sam2act.geometry.scene_bounds import CubeFrame, SceneBounds, cube_frame_of_cloud
 from sam2act.geometry.subsampling import stratified_subset
-from sam2act.policies.multiview.two_stage import Cloud
+from sam2act.policies.multiview.network import Cloud
 
 
 @dataclass(frozen=True)

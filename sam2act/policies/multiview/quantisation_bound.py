@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 
@@ -22,22 +24,21 @@ from sam2act.rendering.views import select_views
 class QuantisedDecoder:
     """Turns true poses into the actions that perfect heat maps and scores would give.
 
-    Both branches get their target heat map as prediction: the arg-max over the coarse grid centres
-    the zoom, the arg-max over the fine grid is the position. Rotations go to their bins and back.
+    Every branch gets its target heat map as prediction: the arg-max over the coarse grid centres
+    the zoom, the arg-max over the fine grid is the position; without a zoom, that over the coarse
+    grid is. Rotations go to their bins and back.
     """
 
     def __init__(self, experiment: ExperimentConfig, network: MultiviewConfig) -> None:
         self._bounds = SceneBounds.from_sequence(experiment.scene_bounds)
         self._sigma = experiment.rvt.gt_hm_sigma
-        self._size, self._zoom = network.img_size, network.st_sca
+        self._size, self._zoom = network.img_size, network.zoom
         self._bins = network.num_rot
         self._views = select_views(network.rend_three_views)
         # What its results depend on, for people.
-        self.identity = {
-            "img_size": network.img_size,
-            "st_sca": network.st_sca,
-            "num_rot": network.num_rot,
-        }
+        self.identity: dict[str, Any] = {"img_size": network.img_size}
+        self.identity |= {} if network.zoom is None else {"st_sca": network.zoom}
+        self.identity |= {"num_rot": network.num_rot}
 
     @torch.no_grad()
     def actions(
@@ -53,9 +54,11 @@ class QuantisedDecoder:
         pose = torch.from_numpy(np.asarray(poses)).float()
         frame = self._bounds.cube_frame(len(pose), pose[:, None, :3])
         position = frame.to_cube(pose[:, :3])
-        center = self._peak(position)
-        in_zoom = self._peak(to_zoom(position, center, self._zoom))
-        decoded = frame.to_world(from_zoom(in_zoom, center, self._zoom))
+        peak = self._peak(position)
+        if self._zoom is not None:
+            in_zoom = self._peak(to_zoom(position, peak, self._zoom))
+            peak = from_zoom(in_zoom, peak, self._zoom)
+        decoded = frame.to_world(peak)
         bins = bins_from_quaternion(canonical_quaternion(pose[:, 3:]), self._bins)
         quaternion = quaternion_from_bins(bins, self._bins)
         parts = (decoded.numpy(), quaternion.numpy(), gripper_open, ignore_collisions)

@@ -10,39 +10,19 @@ from dataclasses import dataclass
 from typing import cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sam2act.core.errors import ConfigError
-from sam2act.nn.image_encoder import FeaturePyramid, ImageEncoder, build_encoders
+from sam2act.nn.image_encoder import ImageEncoder, build_encoders
 from sam2act.policies.multiview.branch import Branch, BranchOutput
-from sam2act.policies.multiview.config import MultiviewConfig
-from sam2act.rendering.backends import SOFT, works
-from sam2act.rendering.grid_argmax import grid_argmax
-from sam2act.rendering.renderer import DRAWN_CHANNELS, render
-from sam2act.rendering.views import project, project_half, select_views
-
-RGB = slice(3, 6)
-
-
-@dataclass(frozen=True)
-class Cloud:
-    """Coloured point clouds in the unit cube, padded to a common length."""
-
-    points: Tensor  # (B, N, 3)
-    rgb: Tensor  # (B, N, 3) in [0, 1]
-    valid: Tensor  # (B, N) bool
-
-
-@dataclass(frozen=True)
-class TeacherForcing:
-    """Ground truth that steers the forward pass in training, and nothing else."""
-
-    waypoint: Tensor  # (B, 3) true position
-    zoom_noise: Tensor  # (B, 3) uniform in [-1, 1]
-    teacher_bins: Tensor  # (B, 2) x and y rotation bins to condition on
-    image_noise: float = 0.0
-    half_projection: bool = False  # fp16 roundings of the waypoint's pixels (renderer quirk R9)
+from sam2act.policies.multiview.config import TwoStageConfig
+from sam2act.policies.multiview.heads import ActionLogits
+from sam2act.policies.multiview.network import (
+    Cloud,
+    MultiviewNetwork,
+    Stage,
+    TeacherForcing,
+)
+from sam2act.rendering.views import project, project_half
 
 
 @dataclass(frozen=True)
@@ -56,26 +36,25 @@ class TwoStageOutput:
     coarse_images: Tensor  # (B, V, 10, S, S)
     fine_images: Tensor  # (B, V, 10, S, S)
 
+    @property
+    def action(self) -> ActionLogits:
+        """Scores of the fine branch."""
+        assert self.fine.action is not None
+        return self.fine.action
 
-class TwoStageNetwork(nn.Module):
-    """SAM2Act without memory."""
 
-    def __init__(self, config: MultiviewConfig, *, pretrained: bool = False) -> None:
+class TwoStageNetwork(MultiviewNetwork):
+    """RVT-2, and SAM2Act without memory."""
+
+    config: TwoStageConfig
+
+    def __init__(self, config: TwoStageConfig, *, pretrained: bool = False) -> None:
         """Build with random weights; `pretrained` reads the image encoder from `sam2_ckpt`.
 
         Raises:
             ConfigError: impossible sizes, or the pretrained file is absent or does not fit.
         """
-        super().__init__()
-        self.config = config
-        self.views = select_views(config.rend_three_views)
-        self.renderer = config.renderer.backend if config.use_point_renderer else SOFT
-        if self.renderer == SOFT and not works(SOFT, "cpu"):
-            raise ConfigError(
-                "use_point_renderer: False needs PyTorch3D, which is not installed; set it to "
-                "True, as --mvt_cfg_path configs/mvt/sam2act.yaml does and as all SAM2Act "
-                "checkpoints need it"
-            )
+        super().__init__(config)
         self.encoders = build_encoders(config, pretrained=pretrained)
         channels, views = self.coarse_encoder.channels, len(self.views)
         config.check_skip_widths(channels)
@@ -91,6 +70,20 @@ class TwoStageNetwork(nn.Module):
     def fine_encoder(self) -> ImageEncoder:
         """The image encoder of the fine branch (with SAM2 the same one)."""
         return cast(ImageEncoder, self.encoders[-1])
+
+    def parts(self) -> dict[str, nn.Module]:
+        """Image encoder and both branches."""
+        return {
+            "image encoder": self.encoders,
+            "coarse branch": self.coarse,
+            "fine branch": self.fine,
+        }
+
+    def costly_parts(self) -> list[nn.Module]:
+        """Encoders, transformers, upsamplers."""
+        branches = (self.coarse, self.fine)
+        upsamplers = [branch.upsampler for branch in branches]
+        return [*self.encoders, *(b.transformer for b in branches), *upsamplers]
 
     def forward(
         self,
@@ -136,6 +129,15 @@ class TwoStageNetwork(nn.Module):
         )
         return TwoStageOutput(coarse, fine, center, teacher.waypoint, coarse_images, fine_images)
 
+    def stages(self, output: TwoStageOutput, waypoint: Tensor) -> list[Stage]:
+        """The coarse branch, and the fine one in its zoomed cube."""
+        center = output.zoom_center
+        target, found = self.to_zoom(waypoint, center), self.to_zoom(output.waypoint, center)
+        return [
+            Stage(output.coarse_images, output.coarse.heatmaps, waypoint, center),
+            Stage(output.fine_images, output.fine.heatmaps, target, found),
+        ]
+
     # ------------------------------------------------------------------------------- branches
     def run_coarse(
         self, cloud: Cloud, proprio: Tensor, language: Tensor, image_noise: float = 0.0
@@ -175,50 +177,6 @@ class TwoStageNetwork(nn.Module):
         assert self.fine.head is not None
         action = self.fine.head(tokens, waypoint_px, teacher_bins)
         return BranchOutput(heatmaps, action), position
-
-    # -------------------------------------------------------------------------- images and maps
-    @torch.no_grad()
-    def render(self, cloud: Cloud, image_noise: float = 0.0) -> Tensor:
-        """Rendered views of `cloud` with pixel-location channels: (B, V, 10, S, S) float32."""
-        with torch.autocast(cloud.points.device.type, enabled=False):
-            images = render(
-                cloud.points,
-                cloud.rgb,
-                cloud.valid,
-                views=self.views,
-                size=self.config.img_size,
-                radius=self.config.renderer.radius,
-                normalize_xyz=self.config.norm_corr,
-                backend=self.renderer,
-                pixel_location=True,
-            )
-            if image_noise:
-                drawn = images[:, :, :DRAWN_CHANNELS]
-                strength = image_noise * torch.rand((), device=images.device)
-                noise = strength * (2 * torch.rand(drawn.shape, device=images.device) - 1)
-                drawn.add_(noise).clamp_(-1, 1)
-            return images
-
-    def encode(self, images: Tensor, encoder: ImageEncoder) -> FeaturePyramid:
-        """Image features of all views of a batch; colours are resized, not normalised (N2)."""
-        rgb = images[:, :, RGB].flatten(0, 1)
-        side = encoder.input_size(self.config.grid_size)
-        if side != rgb.shape[-1]:
-            rgb = F.interpolate(rgb, size=(side, side), mode="bilinear", align_corners=True)
-        if self.config.channels_last:
-            rgb = rgb.contiguous(memory_format=torch.channels_last)
-        return encoder(rgb)
-
-    @torch.no_grad()
-    def peak(self, heatmaps: Tensor) -> Tensor:
-        """(B, V, S, S) logits -> (B, 3) grid point of the highest mean probability.
-
-        The published soft-max is one of float16 heat maps, so its probabilities are rounded too.
-        """
-        probability = heatmaps.flatten(2).softmax(-1).view_as(heatmaps)
-        if self.config.heatmap_half:
-            probability = probability.half().float()
-        return grid_argmax(probability, self.views).point
 
     def _target_pixels(self, position: Tensor, half_projection: bool) -> Tensor:
         """Pixels of the true waypoint, noisy by `wpt_img_aug` and clamped into the image."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sam2act.policies.multiview.config import MultiviewConfig
+from sam2act.policies.multiview.config import TwoStageConfig
 from sam2act.policies.sam2act.memory.config import MemoryConfig
 from sam2act.policies.sam2act.released_keys import FixedSwitches, UnusedKeys
 
 
 @dataclass(frozen=True)
-class NetworkConfig(UnusedKeys, FixedSwitches, MemoryConfig, MultiviewConfig):
+class NetworkConfig(UnusedKeys, FixedSwitches, MemoryConfig, TwoStageConfig):
     """The network (`--mvt_cfg_path`, `--mvt_cfg_opts`).
 
     Defaults are those of the released code, where these can run. Sizes that the released code fixed
@@ -24,3 +24,8 @@ class NetworkConfig(UnusedKeys, FixedSwitches, MemoryConfig, MultiviewConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "feat_dim", 3 * self.num_rot + 4)
+
+    @property
+    def training_window(self) -> int:
+        """With memory, batches consist of windows of consecutive keyframes."""
+        return self.window if self.use_memory else 1

@@ -9,14 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from sam2act.core.errors import ConfigError
 from sam2act.core.wording import uneven_windows
 from sam2act.nn.image_encoder import FeaturePyramid, Sam2ImageEncoder
 from sam2act.policies.multiview.branch import BranchOutput
-from sam2act.policies.multiview.two_stage import Cloud, TwoStageNetwork, TwoStageOutput
+from sam2act.policies.multiview.network import Cloud
+from sam2act.policies.multiview.two_stage import TwoStageNetwork, TwoStageOutput
 from sam2act.policies.sam2act.config import NetworkConfig
 from sam2act.policies.sam2act.memory.bank import MemoryBank
 from sam2act.policies.sam2act.memory.memory import Memory
@@ -67,6 +68,10 @@ class SAM2ActNetwork(TwoStageNetwork):
             for frozen in (self.encoders, coarse.tokenizer, coarse.transformer, self.fine):
                 frozen.eval()
         return self
+
+    def parts(self) -> dict[str, nn.Module]:
+        """Image encoder, both branches and the memory, where there is one."""
+        return super().parts() | ({"memory": self.memory} if self.memory is not None else {})
 
     # ------------------------------------------------------------------------------ evaluation
     def empty_bank(self, batch: int) -> MemoryBank:

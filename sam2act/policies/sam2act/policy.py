@@ -10,53 +10,45 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from sam2act.config.experiment import GRAPH_MODES, ExperimentConfig
-from sam2act.core.errors import ConfigError
+from sam2act.config.experiment import ExperimentConfig
 from sam2act.core.specs import PolicySpec
-from sam2act.core.types import ActionChunk, KeyframeBatch, LossOutput, Observation
+from sam2act.core.types import KeyframeBatch, LossOutput
 from sam2act.nn.image_encoder import FeaturePyramid
-from sam2act.nn.lora import adapters
-from sam2act.policies.base import AssumedConfigs, BuildOptions, NoState, Policy, StartData
+from sam2act.policies.base import AssumedConfigs, BuildOptions, NoState, StartData
 from sam2act.policies.multiview.losses import (
-    ACTION_TERMS,
     EXCESS,
     HEATMAP_TERM,
-    action_losses,
     excess_loss,
     heatmap_cross_entropy,
 )
-from sam2act.policies.multiview.preprocessing import world_cloud
-from sam2act.policies.multiview.quantisation_bound import QuantisedDecoder
-from sam2act.policies.multiview.targets import TrainingNoise, position_heatmaps
-from sam2act.policies.multiview.two_stage import Cloud, TeacherForcing, TwoStageOutput
+from sam2act.policies.multiview.network import Cloud
+from sam2act.policies.multiview.policy import MultiviewPolicy
+from sam2act.policies.multiview.settings import PolicySettings, check_compatible
+from sam2act.policies.multiview.targets import TrainingNoise
+from sam2act.policies.multiview.two_stage import TwoStageOutput
 from sam2act.policies.sam2act import stages
 from sam2act.policies.sam2act.config import NetworkConfig
 from sam2act.policies.sam2act.feature_cache import FeatureCache
 from sam2act.policies.sam2act.memory.bank import MemoryBank
 from sam2act.policies.sam2act.network import SAM2ActNetwork
-from sam2act.policies.sam2act.prediction import Prediction, decoded
 from sam2act.policies.sam2act.published_weights import unused_tensors
-from sam2act.policies.sam2act.samples import Targets, placed, prepared
-from sam2act.policies.sam2act.settings import (
-    PolicySettings,
-    check_compatible,
-    policy_spec,
-)
+from sam2act.policies.sam2act.settings import policy_spec
 from sam2act.policies.sam2act.weight_adapter import ReleasedWeights
 
 CALIBRATION_BATCHES = 2  # of training data, for a fresh memory
 State = MemoryBank | NoState
 
 
-class SAM2ActPolicy(Policy):
-    """Joins preprocessing, the two-stage network, targets and losses.
+class SAM2ActPolicy(MultiviewPolicy):
+    """The two-stage network with the image encoder of SAM 2.1.
 
     With a memory in its network it is SAM2Act+: it trains the coarse heat maps on windows of
     keyframes (paper section IV-C), and remembers the past of every environment.
     """
 
+    network: SAM2ActNetwork
     Config = NetworkConfig
     may_change: ClassVar[tuple[str, ...]] = stages.MAY_CHANGE
     may_change_between_stages: ClassVar[tuple[str, ...]] = stages.MAY_CHANGE_IN_STAGE_TWO
@@ -67,16 +59,10 @@ class SAM2ActPolicy(Policy):
         Raises:
             ConfigError: features are to be cached although they change during training.
         """
-        super().__init__()
-        self.network = network
-        self.settings = settings
-        self._spec = spec
-        self._uses_graphs = False
+        super().__init__(network, settings, spec)
         self._weight_adapter = ReleasedWeights(self, unused_tensors(network.config))
         caches = settings.cache_features and network.memory is not None
         self._cache = FeatureCache(network.encoders, settings.window) if caches else None
-        for adapter in adapters(network.encoders):
-            adapter.dead = settings.skip_dead_lora
 
     # ------------------------------------------------------------------------------- building
     @classmethod
@@ -103,30 +89,9 @@ class SAM2ActPolicy(Policy):
         stages.check_stage(stage, experiment, config)
 
     @classmethod
-    def check_available(
-        cls, experiment: ExperimentConfig, config: NetworkConfig, device: torch.device
-    ) -> None:
-        """Make sure that the packages and the device that options need are there.
-
-        Raises:
-            ConfigError: they are not.
-        """
-        stages.check_available(experiment, config, device)
-
-    @classmethod
     def assumed_configs(cls, stage: int, state: Mapping[str, Tensor]) -> AssumedConfigs:
         """The published ones, with as many remembered keyframes as `state` has room for."""
         return stages.assumed_configs(stage, state)
-
-    @classmethod
-    def ground_truth(cls, experiment: ExperimentConfig, config: NetworkConfig) -> QuantisedDecoder:
-        """How true keyframes come out of the policy's grids and bins."""
-        return QuantisedDecoder(experiment, config)
-
-    @property
-    def spec(self) -> PolicySpec:
-        """Colour and depth of the cameras in, keyframe poses out."""
-        return self._spec
 
     @property
     def weight_adapter(self) -> ReleasedWeights:
@@ -138,41 +103,16 @@ class SAM2ActPolicy(Policy):
         """Whether it is SAM2Act+."""
         return self.network.memory is not None
 
-    def parts(self) -> dict[str, nn.Module]:
-        """Image encoder, both branches and the memory, where there is one."""
-        network = self.network
-        parts = {
-            "image encoder": network.encoders,
-            "coarse branch": network.coarse,
-            "fine branch": network.fine,
-        }
-        return parts | ({"memory": network.memory} if network.memory is not None else {})
-
     # ------------------------------------------------------------------------------- training
     @property
     def term_names(self) -> tuple[str, ...]:
         """Names of the loss terms, in the order in which `loss` gives them."""
-        trains_actions = self.settings.action_losses and not self.remembers
-        return (HEATMAP_TERM, *(ACTION_TERMS if trains_actions else ()))
-
-    @property
-    def sample_value_names(self) -> tuple[str, ...]:
-        """The excess loss of the coarse heat maps."""
-        return (EXCESS,)
+        return (HEATMAP_TERM,) if self.remembers else super().term_names
 
     @property
     def published_samples(self) -> int:
         """Samples per update of the published training of this stage."""
         return stages.published_samples(self.network.config)
-
-    @property
-    def leaves_parameters_unused(self) -> bool:
-        """Without the action losses the head gets no gradient."""
-        return not self.settings.action_losses
-
-    def sample_noise(self, n: int, generator: torch.Generator) -> TrainingNoise:
-        """The random numbers of the loss of `n` samples."""
-        return TrainingNoise.sample(n, generator)
 
     def loss(self, batch: KeyframeBatch, language: Tensor, noise: TrainingNoise) -> LossOutput:
         """Losses of a batch; no backward, no optimiser.
@@ -189,36 +129,10 @@ class SAM2ActPolicy(Policy):
         Raises:
             ConfigError: the batch is not a whole number of windows.
         """
+        if not self.remembers:
+            return super().loss(batch, language, noise)
         self.begin_call()
-        if self.remembers:
-            return self._window_loss(batch, language, noise)
-        return self._keyframe_loss(batch, language, noise)
-
-    def _keyframe_loss(
-        self, batch: KeyframeBatch, language: Tensor, noise: TrainingNoise
-    ) -> LossOutput:
-        cloud, targets = self.prepare(batch, noise)
-        jittered = (targets.bins[:, :2] + noise.bin_jitter) % self.settings.bins
-        teacher = TeacherForcing(
-            waypoint=targets.waypoint,
-            zoom_noise=noise.zoom,
-            teacher_bins=jittered,
-            image_noise=self.settings.image_noise if self.training else 0.0,
-            half_projection=self.settings.half_projection,
-        )
-        output = self.network(cloud, batch.proprioception, language, teacher)
-        heatmap_loss, excess = self._heatmap_loss(output, targets.waypoint)
-        terms = {HEATMAP_TERM: heatmap_loss}
-        if self.settings.action_losses:
-            assert output.fine.action is not None
-            terms |= action_losses(
-                output.fine.action, targets.bins, batch.gripper_open, batch.ignore_collisions
-            )
-        total = torch.stack(list(terms.values())).sum()
-        if self.settings.skip_dead_lora:
-            total = total + stages.nothing_of_adapters(self.network.encoders)
-        logged = {name: value.detach() for name, value in terms.items()}
-        return LossOutput(total, logged, {EXCESS: excess})
+        return self._window_loss(batch, language, noise)
 
     def _window_loss(
         self, batch: KeyframeBatch, language: Tensor, noise: TrainingNoise
@@ -237,7 +151,7 @@ class SAM2ActPolicy(Policy):
         """Predicted maps (B, V, S, S) and true positions (B, 3) in the cube."""
         if self._cache is None:
             cloud, targets = self.prepare(batch, noise)
-            images = self.network.render(cloud, self.settings.image_noise if self.training else 0.0)
+            images = self.network.render(cloud, self.image_noise)
             maps = self.network.window_heatmaps(images, batch.proprioception, language)
             return maps, targets.waypoint
         tokens, pyramid, waypoint = self._cache.get(self.frozen_features, batch, language)
@@ -271,7 +185,6 @@ class SAM2ActPolicy(Policy):
             ConfigError: see `check_weights`.
         """
         config, memory = self.network.config, self.network.memory
-        stages.tell_substitutes(config)
         if fresh and memory is not None and config.memory_init == "local":
             tokens = []
             for batch in data.batches(0, CALIBRATION_BATCHES):
@@ -279,60 +192,7 @@ class SAM2ActPolicy(Policy):
                 tokens.append(self.frozen_features(batch, data.language[batch.instruction])[0])
             memory.calibrate(torch.cat(tokens))
             data.share(memory.attention.norm.parameters())
-        self.check_weights()
-
-    def check_weights(self) -> None:
-        """Raise `ConfigError` if `peract.skip_dead_lora` would leave out adapters that act."""
-        if self.settings.skip_dead_lora:
-            stages.check_dead_lora(self.network.encoders)
-
-    @torch.no_grad()
-    def prepare(self, batch: KeyframeBatch, noise: TrainingNoise) -> tuple[Cloud, Targets]:
-        """Augment, crop and place a batch in the cube; targets move with it."""
-        return prepared(batch, noise, self.settings, training=self.training)
-
-    def _heatmap_loss(self, output: TwoStageOutput, waypoint: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean over the views of both branches, and the excess (B,) of the coarse branch."""
-        in_zoom = self.network.to_zoom(waypoint, output.zoom_center)
-        coarse, fine = self.heatmaps(waypoint), self.heatmaps(in_zoom)
-        logits = torch.cat([output.coarse.heatmaps, output.fine.heatmaps], dim=1)
-        cross_entropy = heatmap_cross_entropy(logits, torch.cat([coarse, fine], dim=1))
-        return cross_entropy.mean(), excess_loss(cross_entropy[:, : coarse.shape[1]], coarse)
-
-    @torch.no_grad()
-    def heatmaps(self, position: Tensor) -> Tensor:
-        """Target heat maps (B, V, S, S) of positions (B, 3) in the rendered cube."""
-        with torch.autocast(position.device.type, enabled=False):
-            return position_heatmaps(
-                position,
-                self.network.views,
-                self.network.config.img_size,
-                self.settings.heatmap_sigma,
-                half_projection=self.settings.half_projection,
-            )
-
-    def compile_network(self, mode: str) -> None:
-        """torch.compile the parts that take the time; `mode` is one of COMPILE_MODES.
-
-        Compiled code may round otherwise. Rendering and arg-max have kernels of their own. With
-        CUDA graphs, heat maps of a prediction are gone when the next one is made.
-        """
-        if not mode:
-            return
-        self._uses_graphs = mode in GRAPH_MODES
-        network = self.network
-        branches = (network.coarse, network.fine)
-        upsamplers = [branch.upsampler for branch in branches]
-        for part in (*network.encoders, *(b.transformer for b in branches), *upsamplers):
-            part.compile(mode=mode)
-
-    def begin_call(self) -> None:
-        """Every loss and prediction begins here: graphs may write over what they returned before.
-
-        Without it, each compiled part would do so as soon as the next part starts.
-        """
-        if self._uses_graphs:
-            torch.compiler.cudagraph_mark_step_begin()
+        super().on_start(data, fresh=fresh)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Trainable parameters: one group, as published (quirk N17).
@@ -343,10 +203,8 @@ class SAM2ActPolicy(Policy):
             ConfigError: `peract.upsampler_lr_scale` is for the second stage.
         """
         scale = self.settings.upsampler_scale
-        if scale == 1:
+        if scale == 1 or not self.remembers:
             return super().parameter_groups()
-        if not self.remembers:
-            raise ConfigError("peract.upsampler_lr_scale is for train_plus.py; set it to 1")
         trained = {n: p for n, p in self.named_parameters() if p.requires_grad}
         upsampler = [p for n, p in trained.items() if n.startswith("network.coarse.upsampler.")]
         others = [p for n, p in trained.items() if not n.startswith("network.coarse.upsampler.")]
@@ -357,41 +215,10 @@ class SAM2ActPolicy(Policy):
         """Empty memories of `n` environments; nothing without memory."""
         return self.network.empty_bank(n) if self.remembers else NoState()
 
-    def act(
-        self, observation: Observation, language: Tensor, state: State
-    ) -> tuple[ActionChunk, State]:
-        """The next keyframe pose of every environment, world frame, and what to remember."""
-        prediction, state = self.predict_step(observation, language, state)
-        return prediction.action, state
-
-    def predict(self, observation: Observation, language: Tensor) -> Prediction:
-        """`predict_step` without any past: every environment at the start of its episode."""
-        return self.predict_step(observation, language, self.initial_state(len(observation)))[0]
-
-    @torch.no_grad()
-    def predict_step(
-        self, observation: Observation, language: Tensor, state: State
-    ) -> tuple[Prediction, State]:
-        """Action, heat maps and frames for a batch of observations, each with its past.
-
-        Args:
-            observation: B observations on the network's device.
-            language: (B, L, lang_dim).
-            state: memories of the B environments.
-
-        Returns:
-            the prediction, and the state with this keyframe added.
-        """
-        self.begin_call()
-        was_training = self.training
-        self.eval()
-        try:
-            cloud, frame = placed(world_cloud(observation), self.settings)
-            inputs = cloud, observation.proprioception, language
-            if isinstance(state, MemoryBank):
-                output, state = self.network.step(*inputs, state)
-            else:
-                output = self.network(*inputs)
-        finally:
-            self.train(was_training)
-        return Prediction(decoded(output, frame, cloud, self.settings), output, frame), state
+    def run(
+        self, cloud: Cloud, proprio: Tensor, language: Tensor, state: State
+    ) -> tuple[TwoStageOutput, State]:
+        """The network's prediction without ground truth, and memories with this keyframe added."""
+        if isinstance(state, MemoryBank):
+            return self.network.step(cloud, proprio, language, state)
+        return self.network(cloud, proprio, language), state

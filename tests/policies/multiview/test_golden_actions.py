@@ -10,9 +10,10 @@ from sam2act.geometry.scene_bounds import SceneBounds
 from sam2act.policies.checkpoint import build_policy
 from sam2act.policies.multiview.branch import BranchOutput
 from sam2act.policies.multiview.heads import ActionLogits
-from sam2act.policies.multiview.two_stage import Cloud, TwoStageOutput
+from sam2act.policies.multiview.network import Cloud
+from sam2act.policies.multiview.prediction import decoded
+from sam2act.policies.multiview.two_stage import TwoStageOutput
 from sam2act.policies.sam2act.policy import SAM2ActPolicy
-from sam2act.policies.sam2act.prediction import decoded
 from tests.golden_files import GoldenFile, golden
 
 

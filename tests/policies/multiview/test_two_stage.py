@@ -12,7 +12,8 @@ from sam2act.config.load import load_network
 from sam2act.nn import linear
 from sam2act.nn.multiview_transformer import MultiViewTransformer
 from sam2act.policies.multiview.branch import round_to_half
-from sam2act.policies.multiview.two_stage import Cloud, TwoStageNetwork
+from sam2act.policies.multiview.network import Cloud
+from sam2act.policies.multiview.two_stage import TwoStageNetwork
 from sam2act.policies.sam2act.config import NetworkConfig
 from sam2act.rendering.views import project
 from tests.policies.inputs import random_cloud, random_teacher

@@ -16,7 +16,8 @@ from torch import Tensor
 from sam2act.config.load import load_network
 from sam2act.geometry.scene_bounds import SceneBounds
 from sam2act.nn.image_encoder import FeaturePyramid
-from sam2act.policies.multiview.two_stage import Cloud, TwoStageNetwork
+from sam2act.policies.multiview.network import Cloud
+from sam2act.policies.multiview.two_stage import TwoStageNetwork
 from sam2act.rendering.heatmaps import sample_inverse_distance
 from sam2act.rendering.views import project
 from tests.golden_files import GoldenFile, find_part, golden

@@ -19,9 +19,9 @@ from sam2act.geometry.rotations import (
 )
 from sam2act.policies.checkpoint import build_policy
 from sam2act.policies.multiview.heads import ActionLogits
+from sam2act.policies.multiview.samples import noisy_colors
 from sam2act.policies.multiview.targets import TrainingNoise
 from sam2act.policies.sam2act.policy import SAM2ActPolicy
-from sam2act.policies.sam2act.samples import noisy_colors
 from tests.policies.noise import batch
 
 EXPERIMENT = load_experiment("configs/tiny.yaml", "peract.transform_augmentation_rpy [0.,0.,20.]")
