@@ -5,6 +5,7 @@ Legend: M rendered views of a batch (B * V), P tokens per side of a view.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -71,17 +72,25 @@ class ImageEncoderConfig(RecomputationConfig):
 
 
 class FeaturePyramid(NamedTuple):
-    """Image features; the names follow the paper's figure, coarsest last."""
+    """Image features; the names follow the paper's figure, coarsest last.
 
-    fine: Tensor  # s0, (M, C0, 4P, 4P), skip connection of the second upsampling
-    middle: Tensor  # s1, (M, C1, 2P, 2P), skip connection of the first upsampling
+    Encoders without resolutions below their tokens give None for the two finer levels.
+    """
+
+    fine: Tensor | None  # s0, (M, C0, 4P, 4P), skip connection of the second upsampling
+    middle: Tensor | None  # s1, (M, C1, 2P, 2P), skip connection of the first upsampling
     coarse: Tensor  # s2, (M, C2, P, P), part of the image tokens
+
+    def changed(self, change: Callable[[Tensor], Tensor]) -> FeaturePyramid:
+        """The pyramid of `change(level)` for every level that there is."""
+        fine, middle = (None if x is None else change(x) for x in (self.fine, self.middle))
+        return FeaturePyramid(fine, middle, change(self.coarse))
 
 
 class ImageEncoder(Protocol):
     """What every image encoder offers."""
 
-    channels: tuple[int, ...]  # widths of the three levels, finest first
+    channels: tuple[int, ...]  # widths of the three levels, finest first; 0 where there is none
 
     def __call__(self, rgb: Tensor) -> FeaturePyramid:
         """(M, 3, side, side) in [0, 1] -> pyramid."""

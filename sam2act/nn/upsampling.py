@@ -136,6 +136,7 @@ class CascadedUpsampler(nn.Module):
 
     def forward(self, x: Tensor, pyramid: FeaturePyramid) -> Tensor:
         """(M, C, P, P) tokens -> (M, S, S) float32 heat-map logits."""
+        assert pyramid.fine is not None and pyramid.middle is not None, "no levels to skip to"
         with torch.autocast(x.device.type, enabled=False):
             x = x.to(torch.float32, memory_format=self.layout)
             x = self.join(self.first(x), pyramid.middle.float(), self.first_norm)

@@ -40,7 +40,7 @@ class FeatureCache:
                 f"stage_two_freeze_skip_convs: True ({trained[0]} is trained)"
             )
         self._window = window
-        self._entries: dict[FrameKey, tuple[Tensor, ...]] = {}
+        self._entries: dict[FrameKey, tuple[Tensor | None, ...]] = {}
 
     def get(
         self, frozen_features: FrozenFeatures, batch: KeyframeBatch, language: Tensor
@@ -57,14 +57,23 @@ class FeatureCache:
                 part = frozen_features(batch.select(rows), language[rows.start : rows.stop])
                 self._add([keys[row] for row in rows], part)
         columns = zip(*(self._entries[key] for key in keys), strict=True)
-        tokens, fine, middle, coarse, waypoint = (torch.stack(column) for column in columns)
-        pyramid = FeaturePyramid(*(level.flatten(0, 1) for level in (fine, middle, coarse)))
+        fine, middle, coarse, tokens, waypoint = (_stacked(column) for column in columns)
+        assert coarse is not None and tokens is not None and waypoint is not None
+        pyramid = FeaturePyramid(fine, middle, coarse).changed(lambda level: level.flatten(0, 1))
         return tokens.flatten(0, 1), pyramid, waypoint
 
     def _add(
         self, keys: Sequence[FrameKey], features: tuple[Tensor, FeaturePyramid, Tensor]
     ) -> None:
         tokens, pyramid, waypoint = features
-        frames = [level.unflatten(0, (len(keys), -1)) for level in (tokens, *pyramid)]
+        by_key = (len(keys), -1)
+        levels = pyramid.changed(lambda level: level.unflatten(0, by_key))
+        parts = (*levels, tokens.unflatten(0, by_key), waypoint)
         for row, key in enumerate(keys):
-            self._entries[key] = tuple(level[row].clone() for level in (*frames, waypoint))
+            self._entries[key] = tuple(None if x is None else x[row].clone() for x in parts)
+
+
+def _stacked(column: tuple[Tensor | None, ...]) -> Tensor | None:
+    """One batch of what is cached per sample; None where the encoder has no such level."""
+    present = [value for value in column if value is not None]
+    return torch.stack(present) if present else None

@@ -7,6 +7,7 @@ view, M = frames * V, P tokens per side, S side of a rendered view.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -157,7 +158,7 @@ class SAM2ActNetwork(TwoStageNetwork):
             slots = torch.arange(sequences, device=tokens.device) * window + time
             arguments = (
                 self._frames(tokens, slots),
-                FeaturePyramid(*(self._frames(level, slots) for level in pyramid)),
+                pyramid.changed(partial(self._frames, slots=slots)),
                 self._query_position(slots, frames),
                 bank,
             )

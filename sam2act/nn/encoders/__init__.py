@@ -1,0 +1,1 @@
+"""Plain vision transformers as image encoders, and the public forms of their weights."""
