@@ -9,7 +9,6 @@ round trip; a network that never saw a file exports zeros for them.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib import resources
@@ -26,29 +25,15 @@ from sam2act.core.weight_names import (
     require_finite,
     unwrapped,
 )
+from sam2act.policies.multiview.released_names import TOKEN_RULES, TRANSFORMER_RULES, renamed
 from sam2act.policies.sam2act.config import NetworkConfig
 
 BRANCHES = {"coarse": "mvt1", "fine": "mvt2"}
 
 # Our name within a branch -> released name; the first match applies.
 BRANCH_RULES = (
-    (r"tokenizer\.fusion\.(\w+)", r"fusion.conv2d.\1"),
-    (r"tokenizer\.patch_projection\.(\w+)", r"patchify.conv2d.\1"),
-    (r"tokenizer\.patch_norm\.(\w+)", r"patchify.norm.\1"),
-    (r"tokenizer\.proprio_projection\.(\w+)", r"proprio_preprocess.linear.\1"),
-    (r"tokenizer\.proprio_norm\.(\w+)", r"proprio_preprocess.norm.\1"),
-    (r"tokenizer\.language_projection\.(\w+)", r"lang_preprocess.linear.\1"),
-    (r"tokenizer\.language_norm\.(\w+)", r"lang_preprocess.norm.\1"),
-    (r"tokenizer\.position_encoding", r"pos_encoding"),
-    (r"transformer\.input_projection\.(\w+)", r"fc_bef_attn.linear.\1"),
-    (r"transformer\.output_projection\.(\w+)", r"fc_aft_attn.linear.\1"),
-    (r"transformer\.layers\.(\d+)\.attention_norm\.(\w+)", r"layers.\1.0.norm.\2"),
-    (r"transformer\.layers\.(\d+)\.attention\.to_query\.(\w+)", r"layers.\1.0.fn.to_q.\2"),
-    (r"transformer\.layers\.(\d+)\.attention\.to_key_value\.(\w+)", r"layers.\1.0.fn.to_kv.\2"),
-    (r"transformer\.layers\.(\d+)\.attention\.to_out\.(\w+)", r"layers.\1.0.fn.to_out.\2"),
-    (r"transformer\.layers\.(\d+)\.feed_forward_norm\.(\w+)", r"layers.\1.1.norm.\2"),
-    (r"transformer\.layers\.(\d+)\.feed_forward\.expand\.(\w+)", r"layers.\1.1.fn.net.0.\2"),
-    (r"transformer\.layers\.(\d+)\.feed_forward\.contract\.(\w+)", r"layers.\1.1.fn.net.2.\2"),
+    *TOKEN_RULES,
+    *TRANSFORMER_RULES,
     (r"upsampler\.first\.values\.(.+)", r"up0.0.net_out.\1"),
     (r"upsampler\.first\.weights\.(.+)", r"up0.0.net_mask.\1"),
     (r"upsampler\.first_norm\.(\w+)", r"up0.1.\1"),
@@ -84,16 +69,16 @@ def published_name(name: str) -> str:
     Raises:
         WeightsError: a tensor of a branch that no rule covers (a module without a mapping).
     """
-    for pattern, replacement in SAM2_RULES:
-        if re.fullmatch(pattern, name):
-            return re.sub(pattern, replacement, name)
+    released = renamed(SAM2_RULES, name)
+    if released is not None:
+        return released
     branch, _, rest = name.partition(".")
     if branch not in BRANCHES:
         return name  # for example the encoders of the tiny network
-    for pattern, replacement in BRANCH_RULES:
-        if re.fullmatch(pattern, rest):
-            return f"{BRANCHES[branch]}.{re.sub(pattern, replacement, rest)}"
-    raise WeightsError(f"no released name for {name}: add a rule to published_weights.py")
+    released = renamed(BRANCH_RULES, rest)
+    if released is None:
+        raise WeightsError(f"no released name for {name}: add a rule to published_weights.py")
+    return f"{BRANCHES[branch]}.{released}"
 
 
 def unused_tensors(config: NetworkConfig) -> dict[str, Tensor]:
