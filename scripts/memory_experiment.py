@@ -26,14 +26,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from experiment_steps import Step, run_steps
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # it runs without an installation
 
 from sam2act.cli.arguments import ArgumentParser  # noqa: E402
 from sam2act.core.run_folder import RunFolder  # noqa: E402
 from sam2act.core.tasks import MEMORYBENCH_TASKS  # noqa: E402
+from sam2act.experiments import commands  # noqa: E402
 from sam2act.runtime.console import make_output_safe  # noqa: E402
+from sam2act.runtime.steps import Step, run_steps  # noqa: E402
 
 # What is imported needs the standard library only: quickstart.sh asks this script before anything
 # is installed.
@@ -41,7 +41,6 @@ TASKS = tuple(sorted(MEMORYBENCH_TASKS))
 # Demonstrations of the embedded reopen_drawer have 9 keyframes, too few for the published window.
 FULL_PRESETS = {task: task for task in TASKS} | {"reopen_drawer": "reopen_drawer_v1"}
 SCRIPTS = Path(__file__).resolve().parent
-FIRST_EVALUATION_SEED = 7000
 EPISODE_LENGTH = 25  # as published; the report counts first guesses by themselves
 ALL = "all"
 QUICK_NOTE = "A quick run: it shows that everything works, its figures mean little."
@@ -128,62 +127,56 @@ class Experiment:
         """Everything in order."""
         return [
             Step("demonstrations", self._demonstrations()),
-            Step("training of SAM2Act (stage 1)", self._training("train", self.size.stage_one)),
-            Step(
-                "training of SAM2Act+ (stage 2)", self._training("train_plus", self.size.stage_two)
-            ),
-            Step("evaluation of SAM2Act", self._evaluation(RunFolder(self.run, 1).last.name)),
-            Step("evaluation of SAM2Act+", self._evaluation(RunFolder(self.run, 2).last.name)),
+            Step("training of SAM2Act (stage 1)", self._training(1, self.size.stage_one)),
+            Step("training of SAM2Act+ (stage 2)", self._training(2, self.size.stage_two)),
+            Step("evaluation of SAM2Act", self._evaluation(1)),
+            Step("evaluation of SAM2Act+", self._evaluation(2)),
             Step("report", self._report()),
         ]
 
-    def _demonstrations(self) -> tuple[str, ...]:
-        return _python(
-            SCRIPTS / "generate_demos.py",
-            *("--tasks", self.args.task, "--episodes", self.size.demos, "--seed", self.args.seed),
-            *("--image-size", self.size.image_size, "--workers", self.args.workers),
-            *("--output", self.data / "train"),
+    def _demonstrations(self) -> commands.Command:
+        return commands.demonstrations(
+            self.data / "train",
+            self.args.task,
+            episodes=self.size.demos,
+            seed=self.args.seed,
+            image_size=self.size.image_size,
+            workers=self.args.workers,
         )
 
-    def _training(self, program: str, options: str) -> tuple[str, ...]:
-        args, plus = self.args, "_plus" if program == "train_plus" else ""
-        preset = ("tiny" if args.size == "tiny" else "sam2act") + plus
+    def _training(self, stage: int, options: str) -> commands.Command:
+        args, plus = self.args, stage == 2
+        preset = ("tiny" if args.size == "tiny" else "sam2act") + "_plus" * plus
         preset += "_corrected" * args.corrected
         common = (
             f"tasks {args.task} exp_id {self.name} exp_name seed{args.seed} seed {args.seed} "
             f"demo {self.size.demos} log_every 5 wandb False image_size {self.size.image_size} "
             f"data_folder {self.data} store_folder {self.output / f'store_{self.images}'}"
         )
-        more = args.stage_two if plus else args.stage_one
-        network_options = ""
-        if args.no_downloads:
-            common += " language.encoder hashed"
-            network_options = "sam2_ckpt ''"
-        command = [
-            *("-m", f"sam2act.{program}", "--log-dir", self.output / "runs"),
-            *("--exp_cfg_path", f"configs/{preset}.yaml"),
-            *("--mvt_cfg_path", f"configs/mvt/{preset}.yaml"),
-            *("--exp_cfg_opts", " ".join(f"{common} {options} {more}".split())),
-        ]
-        if network_options:
-            command += ["--mvt_cfg_opts", network_options]
-        if plus:
-            name = f"tiny_{args.task}" if args.size == "tiny" else FULL_PRESETS[args.task]
-            command += ["--task_cfg_path", f"configs/tasks/{name}.yaml"]
-        return _python(*command)
-
-    def _evaluation(self, checkpoint: str) -> tuple[str, ...]:
-        return _python(
-            *("-m", "sam2act.eval", "--model-folder", self.run, "--model-name", checkpoint),
-            *("--tasks", self.args.task, "--backend", "embedded"),
-            *("--seed", FIRST_EVALUATION_SEED + 100 * self.args.seed),
-            *("--eval-episodes", self.size.episodes, "--repeats", self.size.repeats),
-            *("--episode-length", EPISODE_LENGTH),
-            *("--save-video", 4, "--log-name", "experiment", "--resume"),
-            *("--workers", self.args.workers),
+        common += " language.encoder hashed" * args.no_downloads
+        name = f"tiny_{args.task}" if args.size == "tiny" else FULL_PRESETS[args.task]
+        return commands.training(
+            stage,
+            preset,
+            f"{common} {options} {args.stage_two if plus else args.stage_one}",
+            log_dir=self.output / "runs",
+            network_options="sam2_ckpt ''" if args.no_downloads else "",
+            task_file=f"configs/tasks/{name}.yaml" if plus else "",
         )
 
-    def _report(self) -> tuple[str, ...]:
+    def _evaluation(self, stage: int) -> commands.Command:
+        return commands.evaluation(
+            RunFolder(self.run, stage).last,
+            self.args.task,
+            seed=self.args.seed,
+            episodes=self.size.episodes,
+            episode_length=EPISODE_LENGTH,
+            log_name="experiment",
+            workers=self.args.workers,
+            more=("--repeats", self.size.repeats, "--save-video", 4),
+        )
+
+    def _report(self) -> commands.Command:
         return _report([self.run], self.page, self.args)
 
 
@@ -239,15 +232,11 @@ def _words_of_options(args: argparse.Namespace) -> list[str]:
     return [*filter(None, [letters]), hashlib.sha256("\n".join(options).encode()).hexdigest()[:6]]
 
 
-def _report(runs: Sequence[Path], page: Path, args: argparse.Namespace) -> tuple[str, ...]:
+def _report(runs: Sequence[Path], page: Path, args: argparse.Namespace) -> commands.Command:
     """A page about `runs`, whose trainings count together."""
     pool = ("--pool",) if len(runs) > 1 else ()
     note = ("--note", QUICK_NOTE) if args.quick else ()
-    return _python(SCRIPTS / "report.py", *runs, "--output", page, *pool, *note)
-
-
-def _python(*arguments: object) -> tuple[str, ...]:
-    return (sys.executable, *map(str, arguments))
+    return commands.sam2act("report", *runs, "--output", page, *pool, *note)
 
 
 def check(args: argparse.Namespace) -> str:

@@ -43,6 +43,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         *("policies.base", "policies.session", "policies.executors", "policies.checkpoint"),
         *("data.rlbench.types", "data.rlbench.demos", "data.rlbench.demo_folders"),
     ),
+    "experiments": ("core", "config", "runtime", "evaluation"),
     "reports": ("core", "config", "geometry", "rendering", "evaluation", "policies"),
 }
 # Only commands and the published entry points may use everything; nobody uses them. `policy` holds

@@ -49,7 +49,7 @@ def test_configurations_of_both_stages_are_possible(
     demos, first, second, *_ = steps_of(script, *flags)
     image_size = int(demos.command[demos.command.index("--image-size") + 1])
     for stage, step in ((train, first), (train_plus, second)):
-        words = list(step.command[step.command.index("-m") + 2 :])
+        words = list(step.command[4:])
         if stage is train_plus:
             assert task in words[words.index("--task_cfg_path") + 1]
         args = train_parser(stage.__doc__).parse_args(words)
@@ -74,9 +74,9 @@ def test_evaluations_are_possible_and_on_scenes_of_their_own(
     seeds = set()
     for seed in ("0", "1"):
         steps = steps_of(script, *variant, "--seed", seed)
-        plain, plus = (step for step in steps if "sam2act.eval" in step.command)
+        plain, plus = (step for step in steps if step.command[3] == "eval")
         for step, checkpoint in ((plain, "model_last.pth"), (plus, "model_plus_last.pth")):
-            args = eval_parser().parse_args(list(step.command[3:]))
+            args = eval_parser().parse_args(list(step.command[4:]))
             options_from(args)
             assert args.model_name == [checkpoint]
             assert args.model_folder.name.endswith(f"put_block_back_seed{seed}")
@@ -89,13 +89,13 @@ def folders_of(script: ModuleType, *flags: str) -> tuple[str, str]:
     steps = steps_of(script, *flags)
     folders = set()
     for stage, step in zip((train, train_plus), steps[1:3], strict=True):
-        args = train_parser(stage.__doc__).parse_args(list(step.command[3:]))
+        args = train_parser(stage.__doc__).parse_args(list(step.command[4:]))
         folders.add(run_files(args.log_dir, load_experiment("", args.exp_cfg_opts)).folder)
     for step in steps[3:5]:
-        folders.add(eval_parser().parse_args(list(step.command[3:])).model_folder)
+        folders.add(eval_parser().parse_args(list(step.command[4:])).model_folder)
     (folder,) = folders
     command = steps[5].command
-    assert str(folder) in command
+    assert command[3] == "report" and str(folder) in command
     return folder.name, Path(command[command.index("--output") + 1]).name
 
 
@@ -128,7 +128,7 @@ def test_several_tasks_and_seeds_come_one_after_the_other(script: ModuleType) ->
     ]
     *steps, last = series.steps()
     assert steps == [step for one in alone for step in one], "as if each were asked for alone"
-    runs = {Path(command[2]).name for command in (one[-1].command for one in alone)}
+    runs = {Path(command[4]).name for command in (one[-1].command for one in alone)}
     assert {Path(word).name for word in last.command} >= {"--pool", *runs} and len(runs) == 6
     assert series.page.name == "report_all_seeds1-2.html"
     one = script.Series(script.build_parser().parse_args(["--task", "rearrange_block"]))

@@ -33,7 +33,7 @@ def checkout(tmp_path: Path) -> Path:
 def _make_checkout(folder: Path) -> Path:
     (folder / "scripts").mkdir(parents=True)
     scripts = ("environment.sh", "quickstart.sh", "test.sh")
-    for name in (*scripts, "memory_experiment.py", "experiment_steps.py"):
+    for name in (*scripts, "memory_experiment.py"):
         shutil.copy(SCRIPTS / name, folder / "scripts")
     (folder / "sam2act").symlink_to(SCRIPTS.parent / "sam2act")
     (folder / "requirements").mkdir()

@@ -109,7 +109,7 @@ def test_a_signal_reaches_the_command_once_and_as_an_interrupt(
 
 
 def test_signals_in_quick_succession_are_one_request(start: Start, tmp_path: Path) -> None:
-    settings = "import experiment_steps; experiment_steps.BURST_SECONDS = 9"
+    settings = "from sam2act.runtime import steps; steps.BURST_SECONDS = 9"
     process = start(POLITE.format(seconds=1.5), settings=settings)
     for _ in range(2):  # as coreutils' timeout does
         os.kill(process.pid, signal.SIGTERM)
@@ -119,7 +119,7 @@ def test_signals_in_quick_succession_are_one_request(start: Start, tmp_path: Pat
 
 
 def test_a_second_request_is_passed_on(start: Start, tmp_path: Path) -> None:
-    settings = "import experiment_steps; experiment_steps.BURST_SECONDS = 0.2"
+    settings = "from sam2act.runtime import steps; steps.BURST_SECONDS = 0.2"
     process = start(POLITE.format(seconds=2), settings=settings)
     os.kill(process.pid, signal.SIGINT)
     time.sleep(0.7)
@@ -128,7 +128,7 @@ def test_a_second_request_is_passed_on(start: Start, tmp_path: Path) -> None:
     assert (tmp_path / "received").read_text() == "SIGINT SIGINT"
 
 
-SOON = "import experiment_steps; experiment_steps.LEAST_SECONDS = 0.1"
+SOON = "from sam2act.runtime import steps; steps.LEAST_SECONDS = 0.1"
 
 
 def test_a_step_that_takes_too_long_is_interrupted(start: Start, tmp_path: Path) -> None:
@@ -158,7 +158,7 @@ def test_the_deadline_holds_where_interrupts_are_ignored(start: Start, tmp_path:
 def test_a_command_that_does_not_end_is_killed_with_its_processes(
     start: Start, tmp_path: Path
 ) -> None:
-    settings = "import experiment_steps; experiment_steps.SAVING_SECONDS = 0.5"
+    settings = "from sam2act.runtime import steps; steps.SAVING_SECONDS = 0.5"
     process = start(STUBBORN, settings=settings)
     os.kill(process.pid, signal.SIGTERM)
     assert process.wait(20) == 130

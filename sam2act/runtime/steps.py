@@ -1,6 +1,6 @@
 """Commands that run one after the other until they are done, the time is up or somebody stops them.
 
-Only the standard library is imported, as in memory_experiment.py.
+Only the standard library is imported, as in scripts/memory_experiment.py.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import IO
 
 TIME_IS_UP, INTERRUPTED = 3, 130  # exit statuses; shells use the second one after Ctrl-C
 REASONS = {TIME_IS_UP: "the time is up", INTERRUPTED: "interrupted"}
@@ -98,17 +99,53 @@ def run_steps(steps: Sequence[Step], folder: Path, deadline: float, durations: P
     return 0
 
 
-def run(step: Step, folder: Path, deadline: float, requests: StopRequests) -> int:
-    """Run a command; its exit status, or `TIME_IS_UP` or `INTERRUPTED` if it had to stop."""
+def run(
+    step: Step,
+    folder: Path,
+    deadline: float,
+    requests: StopRequests,
+    *,
+    log: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> int:
+    """Run a command; its exit status, or `TIME_IS_UP` or `INTERRUPTED` if it had to stop.
+
+    Args:
+        step: the command.
+        folder: in which it runs.
+        deadline: of `time.monotonic()`, may be infinite.
+        requests: to stop.
+        log: file to which its output is added; by default it goes to the console.
+        environment: its variables; by default those of this process.
+    """
     print(f"\n== {step.title}\n   {shlex.join(step.command)}", flush=True)
-    # In a session of its own: Ctrl-C in a terminal reaches this script, which passes it on once.
-    process = subprocess.Popen(step.command, cwd=folder, start_new_session=True)
+    with _opened(log) as output:
+        # In a session of its own: Ctrl-C in a terminal reaches this program, which passes it on.
+        process = subprocess.Popen(
+            step.command,
+            cwd=folder,
+            env=environment,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
     while not requests and time.monotonic() < deadline:
         with suppress(subprocess.TimeoutExpired):
             return process.wait(POLL_SECONDS)
     code = INTERRUPTED if requests else TIME_IS_UP
     end(process, requests)
     return code
+
+
+@contextmanager
+def _opened(log: Path | None) -> Iterator[IO[bytes] | None]:
+    """The file to add to, its folder made; None for the console."""
+    if log is None:
+        yield None
+        return
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with open(log, "ab") as stream:
+        yield stream
 
 
 def end(process: subprocess.Popen[bytes], requests: StopRequests) -> None:

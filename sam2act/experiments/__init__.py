@@ -1,0 +1,1 @@
+"""Experiments over presets, tasks and seeds, made of the ordinary commands."""
