@@ -204,6 +204,19 @@ class KeyframeBatch(Batch):
 
 
 @dataclass(frozen=True)
+class KeyframeSequenceBatch(KeyframeBatch):
+    """Observed frames and the next H keyframes of their demos, the last one repeated at the end.
+
+    Step 0 is the keyframe of `KeyframeBatch`.
+    """
+
+    poses: Tensor  # (B, H, 7) float32
+    grippers: Tensor  # (B, H) int64, 1 = open
+    collisions: Tensor  # (B, H) int64, 1 = ignore
+    valid: Tensor  # (B, H) bool; False where the demo has ended
+
+
+@dataclass(frozen=True)
 class ActionChunk:
     """A sequence of H actions per environment; H = 1 for keyframe policies."""
 

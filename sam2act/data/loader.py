@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -10,11 +11,17 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from sam2act.core.types import Batch, KeyframeBatch, SampleIdentity, tensors_in
+from sam2act.core.types import (
+    Batch,
+    KeyframeBatch,
+    KeyframeSequenceBatch,
+    SampleIdentity,
+    tensors_in,
+)
 from sam2act.data.samplers import Sampler, SamplingError, sample_seeds
 from sam2act.data.store.store import FrameStore, KeyframeStore
 from sam2act.data.store.task_store import StoreError
-from sam2act.data.transitions import UNKNOWN_COLLISION
+from sam2act.data.transitions import LAST, UNKNOWN_COLLISION
 
 # (batch, seed per sample (B,) int64) -> batch
 BatchTransform = Callable[[Batch, Tensor | None], Batch]
@@ -23,7 +30,11 @@ _IDENTITY_COLUMNS = ("episode", "sample_frame", "target_frame", "keyframe_index"
 
 
 def gather_batch(
-    store: KeyframeStore, records: np.ndarray, *, collision_label: str = "current_obs"
+    store: KeyframeStore,
+    records: np.ndarray,
+    *,
+    collision_label: str = "current_obs",
+    future_keyframes: int = 1,
 ) -> KeyframeBatch:
     """The training samples of B records, in their order.
 
@@ -31,12 +42,13 @@ def gather_batch(
         store: where the records are.
         records: (B,) record numbers; padding records have no images and are refused.
         collision_label: current_obs (published) or next_keypoint.
+        future_keyframes: keyframes of the demo from the next one on; with more than one, the
+            batch is a `KeyframeSequenceBatch`.
 
     Raises:
         SamplingError: a padding record, or an unknown collision label.
     """
     rows = store.table[records]
-    collision = rows[_collision_column(collision_label)]
     if (rows["image_row"] < 0).any():
         raise SamplingError(f"records {records}: a padding record cannot be sampled")
     images = store.gather(records)
@@ -46,7 +58,7 @@ def gather_batch(
         SampleIdentity(store.tasks[task], *where)
         for task, where in zip(tasks, zip(*labels, strict=True), strict=True)
     )
-    return KeyframeBatch(
+    batch = KeyframeBatch(
         rgb=torch.from_numpy(images.rgb),
         depth_code=torch.from_numpy(images.depth_code),
         depth_range=torch.from_numpy(images.depth_range),
@@ -56,8 +68,35 @@ def gather_batch(
         instruction=torch.from_numpy(store.instruction_index[records]),
         target_pose=_column(rows, "pose", np.float32),
         gripper_open=_column(rows, "gripper_open", np.int64),
-        ignore_collisions=torch.from_numpy(collision.astype(np.int64)),
+        ignore_collisions=_column(rows, _collision_column(collision_label), np.int64),
         identities=identities,
+    )
+    if future_keyframes == 1:
+        return batch
+    return _with_future(batch, store.table, records, future_keyframes, collision_label)
+
+
+def _with_future(
+    batch: KeyframeBatch, table: np.ndarray, records: np.ndarray, count: int, collision_label: str
+) -> KeyframeSequenceBatch:
+    """`batch` with the `count` keyframes from each of its records on.
+
+    The records of a chain follow each other, so step i is the keyframe of the record i places on.
+    There the frame shown is the keyframe of step i - 1, whose collision flag is thus the published
+    label of step i.
+    """
+    steps = np.arange(count)
+    ahead = np.minimum(records[:, None] + steps, len(table) - 1)
+    ends = table["terminal"][ahead] == LAST
+    last = np.where(ends.any(axis=1), ends.argmax(axis=1), count - 1)[:, None]
+    rows = table[records[:, None] + np.minimum(steps, last)]
+    parts = {item.name: getattr(batch, item.name) for item in dataclasses.fields(batch)}
+    return KeyframeSequenceBatch(
+        **parts,
+        poses=_column(rows, "pose", np.float32),
+        grippers=_column(rows, "gripper_open", np.int64),
+        collisions=_column(rows, _collision_column(collision_label), np.int64),
+        valid=torch.from_numpy(steps <= last),
     )
 
 
@@ -123,9 +162,10 @@ class KeyframeDataset(SampleDataset):
         bs: int,
         rank: int = 0,
         collision_label: str = "current_obs",
+        future_keyframes: int = 1,
         transform: BatchTransform | None = None,
     ) -> None:
-        """As `SampleDataset`.
+        """As `SampleDataset`; `collision_label` and `future_keyframes` as in `gather_batch`.
 
         Raises:
             SamplingError: `collision_label` is unknown.
@@ -138,11 +178,16 @@ class KeyframeDataset(SampleDataset):
                 "released replay; use current_obs or build the store from demos"
             )
         super().__init__(store, sampler, bs=bs, rank=rank, transform=transform)
-        self.collision_label = collision_label
+        self.collision_label, self.future_keyframes = collision_label, future_keyframes
 
     def gather(self, records: np.ndarray) -> KeyframeBatch:
         """The samples of given records."""
-        return gather_batch(self.store, records, collision_label=self.collision_label)
+        return gather_batch(
+            self.store,
+            records,
+            collision_label=self.collision_label,
+            future_keyframes=self.future_keyframes,
+        )
 
 
 class BatchStream(IterableDataset[Batch]):

@@ -17,7 +17,8 @@ from sam2act.core.frames import state_rows
 from sam2act.core.specs import FINGER_JOINTS, GRIPPER_OPEN, ROBOT_STATE, TIME_FEATURE_LENGTH
 
 START_EVERY = 10  # frames between two start frames
-PADDING = -1  # value of `terminal` in the last record of a chain
+LAST = 1  # value of `terminal` in the last sampleable record of a chain
+PADDING = -1  # and in the record that ends the chain
 UNKNOWN_COLLISION = -1  # imported data has no flag of the coming motion
 
 TRANSITION_DTYPE = np.dtype(

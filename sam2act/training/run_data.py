@@ -87,7 +87,7 @@ def build_training_data(
         window=spec.keyframe_window,
         window_sampling=experiment.peract.window_sampling,
     )
-    dataset = _dataset(training, sampler, experiment, world, transform)
+    dataset = _dataset(training, sampler, experiment, spec, world, transform)
 
     def training_batches(start: int, count: int) -> Iterator[Batch]:
         loader = make_loader(
@@ -123,6 +123,7 @@ def _dataset(
     store: FrameStore,
     sampler: Sampler,
     experiment: ExperimentConfig,
+    spec: PolicySpec,
     world: DistributedContext,
     transform: BatchTransform | None,
 ) -> SampleDataset:
@@ -136,6 +137,7 @@ def _dataset(
         bs=experiment.bs,
         rank=world.rank,
         collision_label=experiment.peract.collision_label,
+        future_keyframes=spec.action.horizon,
         transform=transform,
     )
 
@@ -153,7 +155,12 @@ def _held_out(
     assert isinstance(store, KeyframeStore)
 
     def gather(records: np.ndarray) -> Batch:
-        return gather_batch(store, records, collision_label=experiment.peract.collision_label)
+        return gather_batch(
+            store,
+            records,
+            collision_label=experiment.peract.collision_label,
+            future_keyframes=spec.action.horizon,
+        )
 
     window = spec.keyframe_window
     if window == 1 or experiment.sample_distribution_mode != "demo_uniform_temporal":

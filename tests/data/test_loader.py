@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from sam2act.core.types import KeyframeBatch
+from sam2act.core.types import KeyframeBatch, KeyframeSequenceBatch
 from sam2act.data.loader import KeyframeDataset, gather_batch, make_loader, one_ahead
 from sam2act.data.samplers import build_sampler
 from sam2act.data.store.builder import ensure_store
@@ -90,6 +90,43 @@ def test_collision_label_option(store: KeyframeStore) -> None:
     np.testing.assert_array_equal(current, store.table["collision_current"][records])
     np.testing.assert_array_equal(coming, store.table["collision_next"][records])
     assert not torch.equal(current, coming)
+
+
+@pytest.mark.parametrize("label", ["current_obs", "next_keypoint"])
+@pytest.mark.parametrize("count", [2, 4])  # demos have three keyframes
+def test_future_keyframes_follow_the_demo(store: KeyframeStore, label: str, count: int) -> None:
+    records = store.valid
+    batch = gather_batch(store, records, collision_label=label, future_keyframes=count)
+    assert isinstance(batch, KeyframeSequenceBatch)
+    _assert_equal(gather_batch(store, records, collision_label=label), batch)
+    column = {"current_obs": "collision_current", "next_keypoint": "collision_next"}[label]
+    table, seen = store.table, set()
+    for row, record in enumerate(records):
+        here = table[record]
+        later = table[
+            (store.task_index == store.task_index[record])
+            & (table["episode"] == here["episode"])
+            & (table["initial_frame"] == here["initial_frame"])
+            & (table["terminal"] != PADDING)
+            & (table["keyframe_index"] >= here["keyframe_index"])
+        ]
+        left = min(len(later), count)
+        seen.add(left)
+        assert batch.valid[row].tolist() == [step < left for step in range(count)]
+        expected = later[[min(step, left - 1) for step in range(count)]]
+        assert np.array_equal(batch.poses[row], expected["pose"])
+        assert batch.grippers[row].tolist() == expected["gripper_open"].tolist()
+        assert batch.collisions[row].tolist() == expected[column].tolist()
+    assert seen == set(range(1, min(count, 3) + 1))
+
+
+def test_future_keyframes_reach_the_batches_of_a_run(store: KeyframeStore) -> None:
+    sampler = build_sampler("task_uniform", store, bs=BS, seed=5)
+    batch = KeyframeDataset(store, sampler, bs=BS, future_keyframes=3).batch(0)
+    assert isinstance(batch, KeyframeSequenceBatch)
+    assert batch.poses.shape == (BS, 3, 7)
+    assert torch.equal(batch.poses[:, 0], batch.target_pose)
+    assert torch.equal(batch.select([1, 3]).valid, batch.valid[[1, 3]])
 
 
 def test_unknown_collision_label_is_refused(store: KeyframeStore) -> None:
