@@ -109,7 +109,11 @@ def _add_model_flags(group: argparse._ArgumentGroup) -> None:
         default="none",
         help="folder of the results below eval/ (default: `none`)",
     )
-    add("--use-input-place-with-mean", action="store_true", help="no effect on two-stage networks")
+    add(
+        "--use-input-place-with-mean",
+        action="store_true",
+        help="as --exp_cfg_opts 'eval.place_with_mean trained'; no effect on networks with a zoom",
+    )
     add("--peract_official", action="store_true", help="not supported")
     add("--peract_model_dir", default="", help="not supported")
 
@@ -243,6 +247,8 @@ def options_from(args: argparse.Namespace) -> EvaluationOptions:
             "the results"
         )
     values = vars(args) | {"perturbations": tuple(args.perturb)}
+    if args.use_input_place_with_mean:
+        values["exp_cfg_opts"] = f"{args.exp_cfg_opts} eval.place_with_mean trained".strip()
     names = [field.name for field in dataclasses.fields(EvaluationOptions)]
     given = {name: _as_tuple(values[name]) for name in names if name in values}
     return EvaluationOptions(**given, env_options={name: values[name] for name in DEFAULTS})

@@ -50,7 +50,6 @@ from sam2act.policies.checkpoint import PolicyBundle, load_policy
 from sam2act.policies.multiview.network import Stage
 from sam2act.policies.multiview.policy import MultiviewPolicy
 from sam2act.policies.multiview.prediction import Prediction
-from sam2act.rendering.views import project
 from sam2act.reports.images import data_uri, enlarge_and_mark, overlay_heatmap, side_by_side
 from sam2act.reports.learning_curves import loss_charts, read_curves
 from sam2act.reports.page import Page
@@ -239,8 +238,7 @@ def draw_keyframe(policy: MultiviewPolicy, stages: Sequence[Stage], row: int, pa
 
 
 def _pixels(policy: MultiviewPolicy, position: Tensor) -> np.ndarray:
-    network = policy.network
-    return project(position, network.views, network.config.img_size).cpu().numpy()
+    return policy.network.pixels(position).cpu().numpy()
 
 
 def _draw_view(

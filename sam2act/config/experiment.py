@@ -158,10 +158,15 @@ class EvalConfig:
     """Acting (`eval.*`, added)."""
 
     force_ignore_collisions: bool | None = None  # None = as predicted
+    # What the cube is placed by when acting, as `rvt.place_with_mean`: auto (as published: True for
+    # networks of one stage, trained for those with a zoom) | trained | True | False
+    place_with_mean: str = "auto"
     precision: str = "float32"  # float32 | bfloat16 | float16: of the network, under autocast
     compile: str = ""  # torch.compile mode, see COMPILE_MODES
 
     def __post_init__(self) -> None:
+        places = ("auto", "trained", "True", "False")
+        require_choice("eval.place_with_mean", self.place_with_mean, places)
         require_choice("eval.precision", self.precision, ("float32", "bfloat16", "float16"))
         require_choice("eval.compile", self.compile, COMPILE_MODES)
 

@@ -22,13 +22,15 @@ from sam2act.core.registry import RENDERERS
 from sam2act.rendering import splat_torch
 
 LOGGER = logging.getLogger(__name__)
-SOFT = "pytorch3d"
+SOFT = "soft"
+COMPARED = "pytorch3d"  # draws the same as `SOFT`
+AUTO = "auto"
 FASTEST = {"cpu": "c", "cuda": "triton"}  # by kind of device
 
 
 def backend_names() -> tuple[str, ...]:
     """Values of the config key `renderer.backend`."""
-    return ("auto", *RENDERERS.names())
+    return (AUTO, *RENDERERS.names())
 
 
 def check_backend(name: str) -> None:
@@ -49,7 +51,7 @@ def select_backend(name: str, points: Tensor) -> ModuleType:
     """
     if name == "torch":
         return splat_torch
-    if name == "auto":
+    if name == AUTO:
         # Calls into C break a compiled graph; the torch path becomes part of it.
         if torch.compiler.is_compiling():
             return splat_torch

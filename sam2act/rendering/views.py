@@ -54,9 +54,12 @@ SOFT_VIEWS = (
 )
 
 
-def select_views(three_views: bool) -> tuple[View, ...]:
-    """The views of `rend_three_views`: three as published, or five."""
-    return THREE_VIEWS if three_views else FIVE_VIEWS
+def select_views(three_views: bool, *, soft: bool = False) -> tuple[View, ...]:
+    """The views of `rend_three_views`: three as published, or five, of which the `soft` renderer
+    has its own."""
+    if three_views:
+        return THREE_VIEWS
+    return SOFT_VIEWS if soft else FIVE_VIEWS
 
 
 def project(points: Tensor, views: Sequence[View], size: int) -> Tensor:

@@ -32,7 +32,7 @@ from sam2act.language.text_encoder import (  # noqa: E402
 )
 from sam2act.rendering.grid_argmax import grid_argmax  # noqa: E402
 from sam2act.rendering.heatmaps import gaussian_heatmaps  # noqa: E402
-from sam2act.rendering.views import project, select_views  # noqa: E402
+from sam2act.rendering.views import project  # noqa: E402
 from sam2act.runtime.console import make_output_safe  # noqa: E402
 
 TEXTS = (
@@ -75,7 +75,7 @@ def position_changes(
     network = load_network("configs/mvt/sam2act.yaml")
     bounds = torch.tensor(load_experiment("configs/sam2act.yaml").scene_bounds)
     millimetres = 1000 * float((bounds[3:] - bounds[:3]).max()) / 2  # per unit of the cube
-    views, size = select_views(network.rend_three_views), network.img_size
+    views, size = network.views, network.img_size
     distances = []
     for _ in range(samples):
         logits = noise * torch.randn(1, len(views), size, size, generator=generator)

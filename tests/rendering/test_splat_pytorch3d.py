@@ -127,10 +127,13 @@ def test_invisible_points_and_empty_clouds(pytorch3d) -> None:
     assert (empty[:, :, :6] == 0).all() and (empty[:, :, 6] == -1).all()
 
 
-def test_network_with_the_soft_renderer(pytorch3d) -> None:
-    opts = "use_point_renderer False rend_three_views False depth 2"
-    network = TwoStageNetwork(load_network("configs/mvt/tiny.yaml", opts))
-    assert network.renderer == "pytorch3d" and network.views == FIVE_VIEWS
+SOFT = "use_point_renderer False rend_three_views False depth 2"
+
+
+@pytest.mark.parametrize(("opts", "renderer"), [("", "soft"), ("renderer.backend pytorch3d",) * 2])
+def test_network_with_the_soft_renderer(pytorch3d, opts: str, renderer: str) -> None:
+    network = TwoStageNetwork(load_network("configs/mvt/tiny.yaml", f"{SOFT} {opts}"))
+    assert network.renderer == renderer.split()[-1] and network.views == SOFT_VIEWS
 
 
 def test_absence_and_three_views_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,9 +141,10 @@ def test_absence_and_three_views_are_named(monkeypatch: pytest.MonkeyPatch) -> N
     backends._examined.cache_clear()
     with pytest.raises(ConfigError, match="use_point_renderer: False.*cannot draw three views"):
         load_network("configs/mvt/tiny.yaml", "use_point_renderer False")
-    opts = "use_point_renderer False rend_three_views False depth 2"
-    with pytest.raises(ConfigError, match="use_point_renderer: False needs PyTorch3D.*set it to"):
-        TwoStageNetwork(load_network("configs/mvt/tiny.yaml", opts))
+    with pytest.raises(ConfigError, match="backend: pytorch3d needs PyTorch3D.*leave the key out"):
+        TwoStageNetwork(load_network("configs/mvt/tiny.yaml", f"{SOFT} renderer.backend pytorch3d"))
+    with pytest.raises(ConfigError, match="backend: c does not draw softly.*auto, soft, pytorch3d"):
+        load_network("configs/mvt/tiny.yaml", f"{SOFT} renderer.backend c")
     with pytest.raises(ValueError, match="backend: pytorch3d does not work here: .*pytorch3d"):
         render(torch.zeros(1, 1, 3), torch.zeros(1, 1, 3), backend="pytorch3d", **PICTURE)
 

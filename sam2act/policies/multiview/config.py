@@ -9,7 +9,9 @@ from sam2act.core.errors import require, require_choice, require_positive
 from sam2act.nn.image_encoder import ImageEncoderConfig
 from sam2act.nn.multiview_transformer import TransformerConfig
 from sam2act.nn.upsampling import UpsamplerConfig
+from sam2act.rendering.backends import AUTO, COMPARED, SOFT
 from sam2act.rendering.renderer import RendererConfig
+from sam2act.rendering.views import View, select_views
 
 
 @dataclass(frozen=True)
@@ -40,9 +42,26 @@ class ViewsConfig(ComponentConfig):
         super().__post_init__()
         require(
             self.use_point_renderer or not self.rend_three_views,
-            "use_point_renderer: False names PyTorch3D's renderer, which no SAM2Act checkpoint "
+            "use_point_renderer: False names the soft renderer of RVT, which no SAM2Act checkpoint "
             "uses and which, as published, cannot draw three views; set it to True",
         )
+        soft = (AUTO, SOFT, COMPARED)
+        require(
+            self.use_point_renderer or self.renderer.backend in soft,
+            f"renderer.backend: {self.renderer.backend} does not draw softly, as "
+            f"use_point_renderer: False asks; take one of {', '.join(soft)}",
+        )
+
+    @property
+    def views(self) -> tuple[View, ...]:
+        """The views that are rendered."""
+        return select_views(self.rend_three_views, soft=not self.use_point_renderer)
+
+    @property
+    def drawing(self) -> str:
+        """The renderer's backend."""
+        name = self.renderer.backend
+        return SOFT if name == AUTO and not self.use_point_renderer else name
 
 
 @dataclass(frozen=True)
@@ -58,6 +77,11 @@ class MultiviewConfig(ViewsConfig, TransformerConfig):
         super().__post_init__()
         require_positive(self, "num_rot")
         require_choice("target_projection", self.target_projection, ("float16", "float32"))
+
+    @property
+    def pixel_shift(self) -> float:
+        """Pixels that are taken off projected points where heat maps are made and read (R12)."""
+        return 0.0 if self.use_point_renderer else 1 / self.img_size
 
     @property
     def training_window(self) -> int:

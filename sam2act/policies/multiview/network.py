@@ -17,10 +17,10 @@ from sam2act.core.errors import ConfigError
 from sam2act.nn.image_encoder import FeaturePyramid, ImageEncoder
 from sam2act.policies.multiview.config import MultiviewConfig
 from sam2act.policies.multiview.heads import ActionLogits
-from sam2act.rendering.backends import SOFT, works
+from sam2act.rendering.backends import COMPARED, SOFT, works
 from sam2act.rendering.grid_argmax import grid_argmax
 from sam2act.rendering.renderer import DRAWN_CHANNELS, render
-from sam2act.rendering.views import select_views
+from sam2act.rendering.views import project, project_half
 
 RGB = slice(3, 6)
 
@@ -87,13 +87,12 @@ class MultiviewNetwork(nn.Module):
         """
         super().__init__()
         self.config = config
-        self.views = select_views(config.rend_three_views)
-        self.renderer = config.renderer.backend if config.use_point_renderer else SOFT
-        if self.renderer == SOFT and not works(SOFT, "cpu"):
+        self.views = config.views
+        self.renderer = config.drawing
+        if self.renderer == COMPARED and not works(COMPARED, "cpu"):
             raise ConfigError(
-                "use_point_renderer: False needs PyTorch3D, which is not installed; set it to "
-                "True, as --mvt_cfg_path configs/mvt/sam2act.yaml does and as all SAM2Act "
-                "checkpoints need it"
+                f"renderer.backend: {COMPARED} needs PyTorch3D, which is not installed; leave the "
+                f"key out, or take {SOFT}, which draws the same"
             )
 
     # ------------------------------------------------------------------ what a subclass offers
@@ -168,4 +167,13 @@ class MultiviewNetwork(nn.Module):
         probability = heatmaps.flatten(2).softmax(-1).view_as(heatmaps)
         if self.config.heatmap_half:
             probability = probability.half().float()
-        return grid_argmax(probability, self.views).point
+        shift = self.config.pixel_shift
+        return grid_argmax(probability, self.views, shift=shift).point
+
+    def pixels(self, position: Tensor, *, half: bool = False) -> Tensor:
+        """Where maps show positions (B, 3): (B, V, 2), column and row.
+
+        `half` rounds as half-precision autocast does (renderer quirk R9).
+        """
+        where = (project_half if half else project)(position, self.views, self.config.img_size)
+        return where - self.config.pixel_shift

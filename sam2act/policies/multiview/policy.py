@@ -208,6 +208,7 @@ class MultiviewPolicy(Policy):
                 self.network.config.img_size,
                 self.settings.heatmap_sigma,
                 half_projection=self.settings.half_projection,
+                shift=self.network.config.pixel_shift,
             )
 
     def compile_network(self, mode: str) -> None:
@@ -270,7 +271,7 @@ class MultiviewPolicy(Policy):
         was_training = self.training
         self.eval()
         try:
-            cloud, frame = placed(world_cloud(observation), self.settings)
+            cloud, frame = placed(world_cloud(observation), self.settings.when_acting())
             output, state = self.run(cloud, observation.proprioception, language, state)
         finally:
             self.train(was_training)

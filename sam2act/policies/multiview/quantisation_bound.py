@@ -18,7 +18,6 @@ from sam2act.policies.multiview.config import MultiviewConfig
 from sam2act.policies.multiview.targets import position_heatmaps
 from sam2act.policies.multiview.two_stage import from_zoom, to_zoom
 from sam2act.rendering.grid_argmax import grid_argmax
-from sam2act.rendering.views import select_views
 
 
 class QuantisedDecoder:
@@ -34,7 +33,7 @@ class QuantisedDecoder:
         self._sigma = experiment.rvt.gt_hm_sigma
         self._size, self._zoom = network.img_size, network.zoom
         self._bins = network.num_rot
-        self._views = select_views(network.rend_three_views)
+        self._views, self._shift = network.views, network.pixel_shift
         # What its results depend on, for people.
         self.identity: dict[str, Any] = {"img_size": network.img_size}
         self.identity |= {} if network.zoom is None else {"st_sca": network.zoom}
@@ -66,6 +65,8 @@ class QuantisedDecoder:
 
     def _peak(self, position: torch.Tensor) -> torch.Tensor:
         maps = position_heatmaps(
-            position, self._views, self._size, self._sigma, half_projection=False
+            *(position, self._views, self._size, self._sigma),
+            half_projection=False,
+            shift=self._shift,
         )
-        return grid_argmax(maps, self._views).point
+        return grid_argmax(maps, self._views, shift=self._shift).point

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 from sam2act.config.experiment import ExperimentConfig
@@ -18,6 +19,7 @@ class PolicySettings:
     bounds: SceneBounds
     crop: bool
     center_on_cloud: bool
+    center_on_cloud_when_acting: bool
     points: int
     heatmap_sigma: float
     image_noise: float
@@ -36,6 +38,10 @@ class PolicySettings:
     skip_dead_lora: bool
     upsampler_scale: float  # with memory: factor on the rate of the coarse upsampler
 
+    def when_acting(self) -> PolicySettings:
+        """The settings for observations that come from an environment."""
+        return dataclasses.replace(self, center_on_cloud=self.center_on_cloud_when_acting)
+
     @classmethod
     def from_configs(
         cls, experiment: ExperimentConfig, network: MultiviewConfig, *, float16: bool
@@ -46,6 +52,7 @@ class PolicySettings:
             bounds=SceneBounds.from_sequence(experiment.scene_bounds),
             crop=experiment.rvt.move_pc_in_bound,
             center_on_cloud=experiment.rvt.place_with_mean,
+            center_on_cloud_when_acting=_centered_when_acting(experiment, network),
             points=network.data.points,
             heatmap_sigma=experiment.rvt.gt_hm_sigma,
             image_noise=experiment.rvt.img_aug,
@@ -66,6 +73,15 @@ class PolicySettings:
             skip_dead_lora=optimisation.skip_dead_lora,
             upsampler_scale=optimisation.upsampler_lr_scale,
         )
+
+
+def _centered_when_acting(experiment: ExperimentConfig, network: MultiviewConfig) -> bool:
+    """`eval.place_with_mean`; the released evaluation overrides the trained value for networks
+    without a zoom (quirk N18)."""
+    asked, trained = experiment.eval.place_with_mean, experiment.rvt.place_with_mean
+    if asked == "auto":
+        return trained or network.zoom is None
+    return trained if asked == "trained" else asked == "True"
 
 
 def policy_spec(experiment: ExperimentConfig, network: MultiviewConfig) -> PolicySpec:

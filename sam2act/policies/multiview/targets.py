@@ -68,7 +68,13 @@ class TrainingNoise:
 
 
 def position_heatmaps(
-    position: Tensor, views: Sequence[View], size: int, sigma: float, *, half_projection: bool
+    position: Tensor,
+    views: Sequence[View],
+    size: int,
+    sigma: float,
+    *,
+    half_projection: bool,
+    shift: float = 0.0,
 ) -> Tensor:
     """Target distribution of a position in every view.
 
@@ -78,9 +84,10 @@ def position_heatmaps(
         size: S.
         sigma: standard deviation in pixels.
         half_projection: round pixels as half-precision autocast does (renderer quirk R9).
+        shift: pixels that are taken off (renderer quirk R12).
 
     Returns:
         (B, V, S, S), each map sums to about 1, or to 0 if the position is outside the view.
     """
     pixels = (project_half if half_projection else project)(position, views, size)
-    return gaussian_heatmaps(pixels, size, sigma)
+    return gaussian_heatmaps(pixels - shift, size, sigma)

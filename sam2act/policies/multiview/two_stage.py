@@ -22,7 +22,6 @@ from sam2act.policies.multiview.network import (
     Stage,
     TeacherForcing,
 )
-from sam2act.rendering.views import project, project_half
 
 
 @dataclass(frozen=True)
@@ -173,7 +172,7 @@ class TwoStageNetwork(MultiviewNetwork):
         position = None
         if waypoint_px is None:
             position = self.peak(heatmaps)
-            waypoint_px = project(position, self.views, self.config.img_size)
+            waypoint_px = self.pixels(position)
         assert self.fine.head is not None
         action = self.fine.head(tokens, waypoint_px, teacher_bins)
         return BranchOutput(heatmaps, action), position
@@ -181,7 +180,7 @@ class TwoStageNetwork(MultiviewNetwork):
     def _target_pixels(self, position: Tensor, half_projection: bool) -> Tensor:
         """Pixels of the true waypoint, noisy by `wpt_img_aug` and clamped into the image."""
         size = self.config.img_size
-        pixels = (project_half if half_projection else project)(position, self.views, size)
+        pixels = self.pixels(position, half=half_projection)
         if self.config.wpt_img_aug and self.training:
             noise = 2 * torch.rand_like(pixels) - 1
             pixels = pixels + noise * self.config.wpt_img_aug * size
