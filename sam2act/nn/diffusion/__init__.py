@@ -1,0 +1,1 @@
+"""Denoising diffusion: schedules, samplers, and a transformer that predicts noise in actions."""
