@@ -30,7 +30,7 @@ from tqdm import tqdm
 
 from sam2act.cli.arguments import TASKS_HELP, ArgumentParser, positive_number
 from sam2act.cli.status import DONE, FAULT, run_command
-from sam2act.core.tasks import COLOSSEUM_INDICES, COLOSSEUM_TASKS, has_index
+from sam2act.core.tasks import COLOSSEUM_INDICES, COLOSSEUM_TASKS, REAL_ROBOT_TASKS, has_index
 from sam2act.data.rlbench.demo_images import image_path
 from sam2act.envs.base import IMAGE_POLICIES
 from sam2act.envs.embedded import backend
@@ -126,7 +126,7 @@ def list_choices() -> int:
     classes = {task: task_class(task) for task in tasks}
     print("tasks:")
     for task in tasks:
-        print(f"  {task}" + ("" if classes[task].scene_known else "; scene not known"))
+        print(f"  {task}{_note(task, known=classes[task].scene_known)}")
     print("variants, other than published on purpose:")
     for variant in variant_names():
         reason = (task_class(variant).__doc__ or "").partition("\n")[0]
@@ -145,6 +145,13 @@ def list_choices() -> int:
         without = [task for task in COLOSSEUM_TASKS if not has_index(task, index)]
         print(f"  {index:2} {name}" + (f"; not of {', '.join(without)}" if without else ""))
     return DONE
+
+
+def _note(task: str, *, known: bool) -> str:
+    """What --list says of the scene of `task`."""
+    if task in REAL_ROBOT_TASKS:
+        return "; real-robot task, our scene"
+    return "" if known else "; scene not known"
 
 
 def _most(chosen: Sequence[str], tasks: Sequence[str]) -> str:

@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 from sam2act.core.errors import ConfigError, MissingSimulatorError
 from sam2act.core.registry import ENVS
 from sam2act.core.specs import EnvSpec
-from sam2act.core.tasks import TASK_SETS, expand_tasks
+from sam2act.core.tasks import REAL_ROBOT_TASKS, TASK_SETS, expand_tasks
 from sam2act.core.wording import listing
 from sam2act.data.rlbench.types import Demo
 from sam2act.envs.base import Env, EnvConfig
@@ -120,7 +120,7 @@ def check_task(backend: str, name: str) -> None:
 
 
 def choose_tasks(names: Sequence[str], backend: str = "embedded") -> list[str]:
-    """Task names of a backend, each once; `all` and `memorybench` stand for sets.
+    """Task names of a backend, each once; `all`, `memorybench` and others stand for sets.
 
     Raises:
         MissingSimulatorError: the backend is not installed.
@@ -141,7 +141,8 @@ def check_tasks(backend: str, names: Sequence[str]) -> None:
     known = get_backend(backend).tasks()
     for name in names:
         for task in expand_tasks([name]):
-            if name in TASK_SETS and known is not None and task not in known:
+            is_of_rlbench = name in TASK_SETS and task not in REAL_ROBOT_TASKS
+            if is_of_rlbench and known is not None and task not in known:
                 raise ConfigError(
                     f"{name} stands for tasks of RLBench, but backend {backend} has "
                     f"{listing(known)}; name some of them"

@@ -325,6 +325,7 @@ def test_list_names_tasks_and_perturbations() -> None:
     assert "light_direction; in extra for all tasks\n" in done.stdout
     assert "for all tasks but reach_and_drag, slide_block_to_color_target" in done.stdout
     assert "  turn_tap; scene not known\n" in done.stdout and "  open_drawer\n" in done.stdout
+    assert "  stack_cubes; real-robot task, our scene\n" in done.stdout
     assert "  push_buttons@any_colors: Each variation has its own colours" in done.stdout
 
 

@@ -219,8 +219,22 @@ def test_task_files_fit_together(preset: str) -> None:
     )
 
 
+@pytest.mark.parametrize("preset", ["sam2act_plus", "sam2act_plus_corrected"])
+def test_a_window_of_push_same_button_is_a_whole_episode(preset: str) -> None:
+    task = "configs/tasks/push_same_button.yaml"
+    experiment = load_experiment(f"configs/{preset}.yaml", task_path=task)
+    network = load_network(f"configs/mvt/{preset}.yaml", task_path=task)
+    SAM2ActPolicy.check_stage(2, experiment, network)
+    assert experiment.tasks == "push_same_button"
+    assert experiment.bs == network.num_maskmem + 1 == 5
+
+
 @pytest.mark.parametrize(
-    ("name", "keyframes"), [("put_block_back", 12), ("rearrange_block", 11), ("reopen_drawer", 9)]
+    ("name", "keyframes"),
+    [
+        *(("put_block_back", 12), ("rearrange_block", 11), ("reopen_drawer", 9)),
+        ("push_same_button", 5),
+    ],
 )
 def test_task_files_of_the_tiny_network_fit_together(name: str, keyframes: int) -> None:
     """Eight whole episodes per update, at the same rate for every task."""

@@ -10,6 +10,7 @@ from sam2act.config.load import load_experiment
 from sam2act.config.tasks import task_names
 from sam2act.core.tasks import (
     MEMORYBENCH_TASKS,
+    REAL_ROBOT_TASKS,
     RLBENCH_TASKS,
     colosseum_task,
     expand_tasks,
@@ -25,6 +26,7 @@ EVERY = (*RLBENCH_TASKS, *MEMORYBENCH_TASKS)
     [
         (["all"], RLBENCH_TASKS),
         (["memorybench"], MEMORYBENCH_TASKS),
+        (["real_robot"], REAL_ROBOT_TASKS),
         (["all", "memorybench"], EVERY),
         (["all,memorybench"], EVERY),
         ("all, memorybench", EVERY),
@@ -37,7 +39,9 @@ def test_names_of_sets_expand(names: list[str] | str, tasks: tuple[str, ...]) ->
     assert expand_tasks(names) == tasks
 
 
-@pytest.mark.parametrize("names", [("all",), ("memorybench",), ("all", "memorybench")])
+@pytest.mark.parametrize(
+    "names", [("all",), ("memorybench",), ("all", "memorybench"), ("real_robot",)]
+)
 def test_training_evaluation_and_generation_agree(names: tuple[str, ...]) -> None:
     trained = task_names(load_experiment("", f"tasks {','.join(names)}"))
     evaluated = EvaluationOptions(Path("runs/x"), tasks=names).task_list()
@@ -50,6 +54,7 @@ def test_training_evaluation_and_generation_agree(names: tuple[str, ...]) -> Non
 
 def test_there_are_eighteen_and_three() -> None:
     assert (len(RLBENCH_TASKS), len(MEMORYBENCH_TASKS), len(set(EVERY))) == (18, 3, 21)
+    assert len(REAL_ROBOT_TASKS) == 4 and not set(REAL_ROBOT_TASKS) & set(EVERY)
 
 
 def test_only_tasks_of_the_colosseum_have_an_index() -> None:

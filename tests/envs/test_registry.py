@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 
 from sam2act.core.specs import square_cameras
-from sam2act.core.tasks import MEMORYBENCH_TASKS, RLBENCH_TASKS
+from sam2act.core.tasks import MEMORYBENCH_TASKS, REAL_ROBOT_TASKS, RLBENCH_TASKS
 from sam2act.envs.base import CAMERAS, EnvConfig
 from sam2act.envs.registry import (
     MissingSimulatorError,
     check_task,
+    check_tasks,
     choose_tasks,
     env_spec,
     get_backend,
@@ -31,7 +32,19 @@ def test_sets_of_tasks_expand_without_repetition() -> None:
         "rearrange_block",
     ]
     assert choose_tasks(["all"]) == list(RLBENCH_TASKS)
-    assert sorted(choose_tasks(["all", "memorybench"])) == sorted(EMBEDDED.tasks())
+    everything = choose_tasks(["all", "memorybench", "real_robot"])
+    assert sorted(everything) == sorted(EMBEDDED.tasks())
+
+
+@pytest.mark.parametrize("installed", [["open_drawer"], None])
+@pytest.mark.parametrize("name", [*REAL_ROBOT_TASKS, "real_robot"])
+def test_twins_of_real_robot_tasks_are_refused_by_rlbench(
+    monkeypatch: pytest.MonkeyPatch, name: str, installed: list[str] | None
+) -> None:
+    """Whether RLBench is installed or not."""
+    monkeypatch.setattr(get_backend("rlbench"), "tasks", lambda: installed)
+    with pytest.raises(ValueError, match="twin of a real-robot task, .* choose --backend embedded"):
+        check_tasks("rlbench", [name])
 
 
 def test_unknown_task_names_the_nearest_one() -> None:

@@ -1,6 +1,6 @@
-"""What the present tells of the past: how variations of a MemoryBench task differ at the button.
+"""What the present tells of the past: how variations of a memory task differ after its first part.
 
-The script of a variation is run up to the press of the button; in all variations of a seed the
+The script of a variation is run up to where all should look alike; in all variations of a seed the
 same things lie at the same places. What still differs then is all that a policy without memory
 could tell the variations from.
 """
@@ -14,8 +14,9 @@ import mujoco
 import numpy as np
 
 from sam2act.envs.base import CAMERAS, EnvConfig
-from sam2act.envs.embedded.kit.memory import BUTTON, MemoryTask
+from sam2act.envs.embedded.kit.memory import MemoryTask
 from sam2act.envs.embedded.options import Options
+from sam2act.envs.embedded.robot import panda
 from sam2act.envs.embedded.sim import EmbeddedEnv
 
 LEAST_CONTRAST = 8  # of 255 in any channel, from which on pixels count as different
@@ -53,21 +54,14 @@ class Residue:
 
 
 def memory_env(task: str, options: Options, image_size: int = 128) -> EmbeddedEnv:
-    """The simulator of a MemoryBench task with all cameras."""
+    """The simulator of a memory task with all cameras."""
     env = EmbeddedEnv(EnvConfig(task, cameras=CAMERAS, image_size=image_size, options=options))
-    assert isinstance(env.task, MemoryTask), f"{task} is no MemoryBench task"
+    assert isinstance(env.task, MemoryTask), f"{task} needs no memory"
     return env
 
 
-def button_steps(env: EmbeddedEnv) -> list[int]:
-    """The two waypoints at the button: over it, and pressing it."""
-    objects = env.scene.frames.facts.objects
-    count = env.scene.frames.facts.waypoints
-    return [k for k in range(count) if objects[f"waypoint{k}"].parent == BUTTON]
-
-
 def looks(env: EmbeddedEnv, variation: int, seed: int) -> list[Look]:
-    """At the start, after arriving over the button, and after pressing it.
+    """At the start, and after each waypoint after which all variations should look alike.
 
     What is placed at random lies at the same places in all variations of a seed.
     """
@@ -75,28 +69,34 @@ def looks(env: EmbeddedEnv, variation: int, seed: int) -> list[Look]:
     env.begin_episode(0, seed)
     env.task.begin(env.scene, variation)
     mujoco.mj_forward(env.model, env.data)
-    found, steps = [_look(env)], button_steps(env)
+    found, steps = [_look(env)], env.task.alike()
     for number, waypoint in enumerate(env.task.waypoints(env.scene)):
         env.execute(waypoint.action, stop_on_success=False, opening=waypoint.opening)
         if number in steps:
             found.append(_look(env))
-        if number == steps[-1]:
+        if number == max(steps):
             break
     return found
 
 
 def _look(env: EmbeddedEnv) -> Look:
-    frames = env.scene.frames
     blocks = [_corners(env, name) for name in env.task.graspable]
     blocks.sort(key=lambda corners: float(corners[:, 1].sum()))
-    slides = [item.name for item in frames.facts.objects.values() if item.joint is not None]
-    positions = [(env.scene.joint(name), 0.0, 0.0) for name in slides]
+    positions = [(position, 0.0, 0.0) for position in _positions_of_joints(env)]
     observed = vars(env.observe())
     return Look(
         {name: observed[f"{name}_rgb"] for name in CAMERAS},
         observed["joint_positions"],
         np.concatenate([*blocks, np.array(positions)]),
     )
+
+
+def _positions_of_joints(env: EmbeddedEnv) -> list[float]:
+    """Metres or radians of every slide and hinge but those of the robot."""
+    robot = {env.model.body(name).id for name in panda.ROBOT_BODIES}
+    moved = np.isin(env.model.jnt_type, (mujoco.mjtJoint.mjJNT_SLIDE, mujoco.mjtJoint.mjJNT_HINGE))
+    chosen = [j for j in np.flatnonzero(moved) if int(env.model.jnt_bodyid[j]) not in robot]
+    return env.data.qpos[env.model.jnt_qposadr[chosen]].tolist()
 
 
 def _corners(env: EmbeddedEnv, block: str) -> np.ndarray:

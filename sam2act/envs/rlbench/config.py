@@ -6,6 +6,8 @@ import difflib
 import importlib
 from typing import Any
 
+from sam2act.core.errors import ConfigError
+from sam2act.core.tasks import REAL_ROBOT_TASKS
 from sam2act.data.rlbench.types import RecordedObservation
 from sam2act.envs.base import CAMERAS, EnvConfig
 from sam2act.envs.rlbench.versions import INSTALL_RLBENCH, require_packages, task_files
@@ -24,6 +26,11 @@ def check_task_name(name: str) -> None:
     if variant:
         raise ValueError(
             f"task {name!r} is a variant that only the embedded simulator has; RLBench has {task}"
+        )
+    if name in REAL_ROBOT_TASKS:
+        raise ConfigError(
+            f"task {name} is the twin of a real-robot task, which only the embedded simulator has; "
+            "choose --backend embedded"
         )
     require_packages(("rlbench", "pyrep"), PURPOSE)
     known = task_files()

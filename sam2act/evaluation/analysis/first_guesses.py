@@ -1,11 +1,12 @@
-"""Where the policy goes first after the button: the decision that needs the past, by itself.
+"""Where the policy goes first after the first part: the decision that needs the past, by itself.
 
 An episode of 25 steps leaves a policy time to try one place after the other, so success alone does
-not tell memory from persistence. Each task of MemoryBench has one decision that depends on what no
-camera shows any more, and it comes after the button. Its places do not move with the scene, so it
-can be read from the keyframe poses that the policy asked for:
+not tell memory from persistence. Each task that needs memory has one decision that depends on what
+no camera shows any more, and it comes after a first part. Its places move with the scene by
+centimetres at most, so it can be read from the keyframe poses that the policy asked for:
 
-* the button is pressed by the first target over its field that is low enough;
+* the first part ends with the button of MemoryBench, pressed by the first target over its field
+  that is low enough, or, in push_same_button, over the mat after a press;
 * the first guess is the first later target within reach of one of the places;
 * it is right if the place is that of the episode's variation.
 
@@ -27,7 +28,24 @@ from sam2act.evaluation.results import EpisodeRow
 # tasks but for some centimetres, and below this height. The tip presses at 0.77.
 BUTTON_FIELD_ENDS = -0.10  # greatest y
 PRESS_HEIGHT = 0.80
-_ANY_HEIGHT = np.inf
+_ANY = np.inf
+
+
+@dataclass(frozen=True)
+class Region:
+    """A box of targets, its faces not part of it: two corners (3,) in metres, world frame."""
+
+    low: tuple[float, float, float]
+    high: tuple[float, float, float]
+
+    def holds(self, target: np.ndarray) -> bool:
+        """Whether the position `target` (3,) lies in it."""
+        return bool((target > self.low).all() and (target < self.high).all())
+
+
+_ON_THE_BUTTON = Region((-_ANY, -_ANY, -_ANY), (_ANY, BUTTON_FIELD_ENDS, PRESS_HEIGHT))
+_PRESSES = Region((-_ANY, -_ANY, -_ANY), (_ANY, _ANY, PRESS_HEIGHT))
+_OVER_THE_MAT = Region((-_ANY, -0.12, PRESS_HEIGHT), (0.22, 0.12, _ANY))
 
 
 @dataclass(frozen=True)
@@ -38,11 +56,13 @@ class Decision:
         keyframe: of a demonstration, counted from 0, whose target shows the decision first.
         places: target of that keyframe by variation, (x, y, z) metres, world frame.
         reach: greatest distance from a place along each axis, metres.
+        after: where targets lead, one after the other, in the first part; guesses come later.
     """
 
     keyframe: int
     places: tuple[tuple[float, float, float], ...]
     reach: tuple[float, float, float]
+    after: tuple[Region, ...] = (_ON_THE_BUTTON,)
 
     def place_of(self, target: np.ndarray) -> int | None:
         """The place that the position `target` (3,) is at, None if it is at none of them."""
@@ -52,7 +72,7 @@ class Decision:
 
 
 # Patches are 10 cm wide. Handles of the chest are 8.4 cm apart, one above the other.
-_ABOVE_A_PATCH = (0.07, 0.07, _ANY_HEIGHT)
+_ABOVE_A_PATCH = (0.07, 0.07, _ANY)
 DECISIONS: Mapping[str, Decision] = {
     "put_block_back": Decision(
         10,
@@ -64,6 +84,13 @@ DECISIONS: Mapping[str, Decision] = {
         6,
         ((0.257, 0.055, 0.866), (0.257, 0.055, 0.950), (0.257, 0.055, 1.034)),
         (0.08, 0.08, 0.0419),
+    ),
+    # Buttons are as wide as patches.
+    "push_same_button": Decision(
+        3,
+        ((0.27, 0.23, 0.90), (0.37, 0.0, 0.90), (0.27, -0.23, 0.90)),
+        _ABOVE_A_PATCH,
+        (_PRESSES, _OVER_THE_MAT),
     ),
 }
 
@@ -89,18 +116,23 @@ class Guesses:
 
 
 def first_guess(task: str, targets: np.ndarray) -> int | None:
-    """The variation for whose place the policy went first after the button; None if it never did.
+    """The variation for whose place the policy went first after the first part; None if it never
+    did.
 
     Args:
         task: one of `DECISIONS`.
         targets: (T, 3 or more); positions that were asked for, metres, world frame.
     """
-    pressed = False
+    decision = DECISIONS[task]
+    awaited = list(decision.after)
     for target in targets[:, :3]:
-        place = DECISIONS[task].place_of(target) if pressed else None
+        if awaited:
+            if awaited[0].holds(target):
+                del awaited[0]
+            continue
+        place = decision.place_of(target)
         if place is not None:
             return place
-        pressed |= bool(target[1] < BUTTON_FIELD_ENDS and target[2] < PRESS_HEIGHT)
     return None
 
 

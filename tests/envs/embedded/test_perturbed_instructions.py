@@ -37,7 +37,7 @@ KIND_OR_PLACE = {
     *("meat_off_grill", "open_drawer", "place_cups", "place_shape_in_shape_sorter"),
     *("place_wine_at_rack_location", "put_item_in_drawer", "put_money_in_safe"),
     *("reopen_drawer", "rearrange_block", "put_block_back"),
-    *("sweep_to_dustpan_of_size", "turn_tap"),
+    *("sweep_to_dustpan_of_size", "turn_tap", "turn_on_lamp", "push_same_button"),
 }
 # Words for plain shapes, and the distractors that somebody could take for such a thing.
 BOX, CYLINDER = mujoco.mjtGeom.mjGEOM_BOX, mujoco.mjtGeom.mjGEOM_CYLINDER

@@ -1,12 +1,12 @@
-"""What the MemoryBench tasks share: a button, and a present that tells nothing of the past.
+"""What tasks that need memory share: a present that tells nothing of the past.
 
-The right move after the press of the button depends on what came before. With `memory_strict` a
-scene looks the same then whatever came before: traces that physics leaves are removed.
+The right move after a first part depends on what came before. With `memory_strict` a scene looks
+the same then whatever came before: traces that physics leaves are removed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
 import numpy as np
@@ -15,6 +15,7 @@ from scipy.spatial.transform import Rotation
 from sam2act.envs.embedded.kit.placing import Boundary
 from sam2act.envs.embedded.kit.published import PublishedTask
 from sam2act.envs.embedded.kit.scene import Scene
+from sam2act.envs.embedded.kit.task import Task
 
 BUTTON, BUTTON_JOINT = "push_buttons_target1", "target_button_joint1"
 _PRESSED = 0.003  # metres
@@ -22,7 +23,30 @@ _NEARLY_SHUT, _SLOW = 0.02, 0.02  # metres, metres per second
 _NEAR, _TURNED = 0.008, 0.1  # metres per axis, radians
 
 
-class MemoryTask(PublishedTask):
+class MemoryTask(Task):
+    """Something, and something after it that depends on it."""
+
+    def init_episode(self, scene: Scene, variation: int) -> list[str]:
+        """Chance, then the variation."""
+        self.lay_out(scene)
+        return self.begin(scene, variation)
+
+    def lay_out(self, scene: Scene) -> None:
+        """Everything random, the same for all variations."""
+        raise NotImplementedError
+
+    def begin(self, scene: Scene, variation: int) -> list[str]:
+        """Put things where a variation wants them at the start, nothing met yet; the
+        instructions."""
+        raise NotImplementedError
+
+    def alike(self) -> Mapping[int, str]:
+        """Waypoints, counted from 0, after which nothing present tells the variation, and what to
+        call these moments."""
+        raise NotImplementedError
+
+
+class MemoryBenchTask(MemoryTask, PublishedTask):
     """A MemoryBench task: something, a press of the button, and something that depends on it.
 
     Class attributes:
@@ -31,19 +55,15 @@ class MemoryTask(PublishedTask):
 
     places: ClassVar[tuple[str, ...]] = ()
 
-    def init_episode(self, scene: Scene, variation: int) -> list[str]:
-        """Chance, then the variation."""
-        self.lay_out(scene)
-        return self.begin(scene, variation)
-
     def lay_out(self, scene: Scene) -> None:
-        """Everything random, the same for all variations: the button's place and turn."""
+        """The button's place and turn."""
         Boundary(scene.frames, ["boundary"], scene.random).sample(BUTTON)
 
-    def begin(self, scene: Scene, variation: int) -> list[str]:
-        """Put things where a variation wants them at the start, nothing met yet; the
-        instructions."""
-        raise NotImplementedError
+    def alike(self) -> Mapping[int, str]:
+        """The two waypoints at the button."""
+        objects, marks = self.facts.objects, range(self.facts.waypoints)
+        at_the_button = [k for k in marks if objects[f"waypoint{k}"].parent == BUTTON]
+        return dict(zip(at_the_button, ("over the button", "pressed"), strict=True))
 
     def released(self, scene: Scene, body: str) -> None:
         """Where a block was put down tells nothing of where it came from."""

@@ -98,7 +98,14 @@ class Scene:
 
     def is_inside(self, body: str, zone: Zone) -> bool:
         """Whether the origin of `body` lies in `zone`."""
-        offset = self.position(body) - self.position(zone.body)
+        return self._lies_inside(self.position(body), zone)
+
+    def is_tip_inside(self, zone: Zone) -> bool:
+        """Whether the tip of the hand lies in `zone`."""
+        return self._lies_inside(self.data.site("tip").xpos, zone)
+
+    def _lies_inside(self, point: np.ndarray, zone: Zone) -> bool:
+        offset = point - self.position(zone.body)
         local = self.matrix(zone.body).T @ offset - np.asarray(zone.center)
         return bool((np.abs(local) <= zone.half).all())
 

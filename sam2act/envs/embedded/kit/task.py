@@ -77,7 +77,8 @@ class Task:
         object_sizes: range of the object's size factor that the script can handle; None where size
             cannot vary.
         receiver_sizes: the same for the receiver.
-        scene_known: whether the published scene is known; where not, layout and sizes are our own.
+        scene_known: whether there is a published scene that is known; where not, layout and sizes
+            are our own.
         may_turn: whether the arm may turn round between two waypoints.
         needs_lines: whether scenes are sampled again in which the arm could not go straight where
             it may touch things, but would swing through them.

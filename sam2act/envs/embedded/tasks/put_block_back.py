@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from sam2act.envs.base import BoundaryError
-from sam2act.envs.embedded.kit.memory import MemoryTask, move_over
+from sam2act.envs.embedded.kit.memory import MemoryBenchTask, move_over
 from sam2act.envs.embedded.kit.scene import Scene
 from sam2act.envs.embedded.kit.task import LatchedConditions
 
@@ -14,7 +14,7 @@ _AREA = np.array([[0.05, -0.02], [0.42, 0.35]])  # metres: corners of where scat
 _SPACE = 0.11  # metres between scattered patches, along one axis at least
 
 
-class PutBlockBack(MemoryTask):
+class PutBlockBack(MemoryBenchTask):
     """Variation v starts with the block on patch v + 1."""
 
     variations = 4

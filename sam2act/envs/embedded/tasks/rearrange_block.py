@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from sam2act.envs.embedded.kit.memory import MemoryTask, move_over
+from sam2act.envs.embedded.kit.memory import MemoryBenchTask, move_over
 from sam2act.envs.embedded.kit.scene import Scene
 from sam2act.envs.embedded.kit.task import LatchedConditions, Waypoint
 
 _CENTER = "success0"
 
 
-class RearrangeBlock(MemoryTask):
+class RearrangeBlock(MemoryBenchTask):
     """Variation v starts with block1 on patch v + 1 and block2, which looks the same, in the
     centre."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sam2act.envs.embedded.kit.memory import BUTTON, MemoryTask, shut_drawers
+from sam2act.envs.embedded.kit.memory import BUTTON, MemoryBenchTask, shut_drawers
 from sam2act.envs.embedded.kit.parts import DRAWERS
 from sam2act.envs.embedded.kit.scene import Scene
 from sam2act.envs.embedded.kit.task import LatchedConditions
@@ -11,7 +11,7 @@ STARTS_AT, CLOSED = 0.21, 0.02  # metres that the drawer is open; below which it
 _JOINTS = tuple(f"drawer_joint_{place}" for place in DRAWERS)
 
 
-class ReopenDrawer(MemoryTask):
+class ReopenDrawer(MemoryBenchTask):
     """Variation v starts with drawer v (bottom, middle, top) open."""
 
     variations = len(DRAWERS)
