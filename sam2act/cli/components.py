@@ -13,6 +13,7 @@ KINDS: Mapping[str, Registry] = {
     "simulators": registry.ENVS,
     "sources": registry.SOURCES,
     "encoders": registry.ENCODERS,
+    "image encoders": registry.IMAGE_ENCODERS,
     "renderers": registry.RENDERERS,
     "executors": registry.EXECUTORS,
     "transforms": registry.TRANSFORMS,
@@ -20,6 +21,7 @@ KINDS: Mapping[str, Registry] = {
 # Component of this package -> findings that must be ok, in the words of `diagnosis`.
 NEEDS: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("policies", "sam2act"): ("sam2.1_hiera_base_plus.pt",),
+    ("image encoders", "sam2"): ("sam2.1_hiera_base_plus.pt",),
     ("encoders", "clip"): ("open_clip", "RN50.pt"),
     ("renderers", "c"): ("C compiler",),
     ("renderers", "triton"): ("triton", "CUDA"),

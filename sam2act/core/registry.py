@@ -146,12 +146,29 @@ def _problem(entry_point: EntryPoint, error: Exception) -> str:
 
 
 DEFAULT_POLICY = "sam2act"  # of configurations and results that name none
-POLICIES = Registry("policy", {"sam2act": "sam2act.policies.sam2act.policy:SAM2ActPolicy"})
+POLICIES = Registry(
+    "policy",
+    {
+        "sam2act": "sam2act.policies.sam2act.policy:SAM2ActPolicy",
+        "rvt2": "sam2act.policies.rvt2.policy:RVT2Policy",
+    },
+)
 ENCODERS = Registry(
     "language.encoder",
     {
         "clip": "sam2act.language.text_encoder:build_clip_encoder",
         "hashed": "sam2act.language.text_encoder:build_hashed_encoder",
+    },
+)
+IMAGE_ENCODERS = Registry(
+    "encoder",
+    {
+        "sam2": "sam2act.nn.image_encoder:SAM2",
+        "sam_vit_b": "sam2act.nn.encoders.kinds:SAM_VIT_B",
+        "dinov2": "sam2act.nn.encoders.kinds:DINOV2",
+        "depth_anything_v2": "sam2act.nn.encoders.kinds:DEPTH_ANYTHING_V2",
+        "tiny_conv": "sam2act.nn.image_encoder:TINY_CONV",
+        "none": "sam2act.nn.image_encoder:NONE",
     },
 )
 SOURCES = Registry(

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from sam2act.config.component import WeightsFile
 from sam2act.core.errors import ConfigError, require, require_choice, require_positive
+from sam2act.core.registry import IMAGE_ENCODERS
 from sam2act.core.weight_files import WeightFileError, read_weight_file
 from sam2act.core.weight_names import WeightsError, misfit, require_finite, unwrapped
 from sam2act.core.weights import find_weights, how_to_get
@@ -25,6 +26,7 @@ from sam2act.nn.recomputation import RecomputationConfig
 from sam2act.nn.sam2_sizes import HieraSizes, hiera_sizes
 
 LEAKY_SLOPE = 0.02
+NORMALISATIONS = ("none", "imagenet")
 SAM2_TOKEN_STRIDE = 16  # input pixels per token of the coarsest level that the policy uses
 
 
@@ -32,8 +34,12 @@ SAM2_TOKEN_STRIDE = 16  # input pixels per token of the coarsest level that the 
 class ImageEncoderConfig(RecomputationConfig):
     """Which image encoder, and what of it is trained."""
 
-    encoder: str = "sam2"  # added: sam2 | tiny_conv
+    encoder: str = "sam2"  # added: a name of core/registry.py: IMAGE_ENCODERS
+    encoder_variant: str = ""  # added: its size; "" = the usual one. For sam2 see sam2_config
+    encoder_ckpt: WeightsFile = ""  # added: its public weights, or random; for sam2 see sam2_ckpt
+    encoder_normalize: str = "auto"  # added: auto | none | imagenet (of the colours it sees)
     encoder_trainable: str = "lora"  # added: lora | full | none
+    multires_inputs: bool = True  # added: the upsampler adds the encoder's finer levels
     tiny_conv_channels: tuple[int, ...] = (16, 16, 32, 64)  # added
     skip_convs: str = "random_frozen"  # added: + pretrained_frozen, pretrained_trained
     lora_finetune: bool = True
@@ -45,7 +51,7 @@ class ImageEncoderConfig(RecomputationConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         require_positive(self, "lora_r")
-        require_choice("encoder", self.encoder, ("sam2", "tiny_conv"))
+        IMAGE_ENCODERS.check(self.encoder)
         require_choice("encoder_trainable", self.encoder_trainable, ("lora", "full", "none"))
         require_choice("lora_cover", self.lora_cover, ("published", "full"))
         require_choice(
@@ -54,11 +60,8 @@ class ImageEncoderConfig(RecomputationConfig):
             ("random_frozen", "pretrained_frozen", "pretrained_trained"),
         )
         require(len(self.tiny_conv_channels) == 4, "tiny_conv_channels needs four values")
-        require(
-            self.encoder == "sam2" or self.encoder_trainable != "lora",
-            "encoder: tiny_conv has no pretrained weights to adapt; "
-            "set encoder_trainable: full (or none)",
-        )
+        require_choice("encoder_normalize", self.encoder_normalize, ("auto", *NORMALISATIONS))
+        self._check_kind()
         require(
             self.encoder_trainable != "lora" or self.lora_finetune,
             "lora_finetune: False contradicts encoder_trainable: lora; set encoder_trainable to "
@@ -70,11 +73,67 @@ class ImageEncoderConfig(RecomputationConfig):
             "no adapters are inserted beside it",
         )
 
+    @property
+    def encoder_kind(self) -> EncoderKind:
+        """What is known of the encoder before it is built."""
+        kind: EncoderKind = IMAGE_ENCODERS.get(self.encoder)
+        return kind
+
+    def _check_kind(self) -> None:
+        kind, name = self.encoder_kind, self.encoder
+        require(
+            kind.adaptable or self.encoder_trainable != "lora",
+            f"encoder: {name} has no pretrained weights to adapt; "
+            "set encoder_trainable: full (or none)",
+        )
+        for key, neutral in (("encoder_variant", ""), ("encoder_normalize", "auto")):
+            require(
+                bool(kind.variants) or getattr(self, key) == neutral,
+                f"{key}: {getattr(self, key)} does not concern encoder: {name}; leave it out",
+            )
+        require(
+            bool(kind.variants) or not self.encoder_ckpt,
+            f"encoder_ckpt does not concern encoder: {name}; leave it out",
+        )
+        if self.encoder_variant:
+            require_choice("encoder_variant", self.encoder_variant, kind.variants)
+        require(
+            kind.finer_levels or not self.multires_inputs,
+            f"multires_inputs: True needs an encoder with finer levels, and {name} has none; set "
+            "multires_inputs: False",
+        )
+        require(
+            self.multires_inputs or self.skip_convs == "random_frozen",
+            f"skip_convs: {self.skip_convs} concerns levels that multires_inputs: False leaves "
+            "out; set it to random_frozen",
+        )
+
+
+@dataclass(frozen=True)
+class EncoderKind:
+    """One choice of the key `encoder`; `core/registry.py: IMAGE_ENCODERS` names them all.
+
+    Attributes:
+        build: (keys, P, pretrained) -> an encoder of P x P tokens, with its public weights where
+            they are asked for, and with adapters; raises `ConfigError` if a file does not fit.
+        finer_levels: it gives all levels of the pyramid; otherwise the coarse one alone.
+        adaptable: LoRA can adapt it.
+        variants: choices of `encoder_variant`; empty = the keys `encoder_*` do not concern it.
+        per_branch: each branch has its own; otherwise both share one.
+    """
+
+    build: Callable[[ImageEncoderConfig, int, bool], nn.Module]
+    finer_levels: bool = False
+    adaptable: bool = True
+    variants: tuple[str, ...] = ()
+    per_branch: bool = False
+
 
 class FeaturePyramid(NamedTuple):
     """Image features; the names follow the paper's figure, coarsest last.
 
-    Encoders without resolutions below their tokens give None for the two finer levels.
+    Encoders without resolutions below their tokens give None for the two finer levels, and so do
+    all with `multires_inputs: False`.
     """
 
     fine: Tensor | None  # s0, (M, C0, 4P, 4P), skip connection of the second upsampling
@@ -140,18 +199,28 @@ class Sam2ImageEncoder(nn.Module):
 
     trunk_prefix = "image_encoder."
 
-    def __init__(self, sizes: HieraSizes) -> None:
+    def __init__(self, sizes: HieraSizes, *, finer_levels: bool = True) -> None:
         super().__init__()
         self.trunk = Hiera(sizes)
         self.neck = FpnNeck(sizes)
         width = sizes.neck_width
-        self.conv_s0 = nn.Conv2d(width, width // 8, kernel_size=1)
-        self.conv_s1 = nn.Conv2d(width, width // 4, kernel_size=1)
-        self.channels = (width // 8, width // 4, width)
+        self.finer_levels = finer_levels
+        self.channels = (0, 0, width)
+        if finer_levels:
+            self.conv_s0 = nn.Conv2d(width, width // 8, kernel_size=1)
+            self.conv_s1 = nn.Conv2d(width, width // 4, kernel_size=1)
+            self.channels = (width // 8, width // 4, width)
+
+    @property
+    def skip_convolutions(self) -> dict[str, nn.Conv2d]:
+        """The projections of the finer levels by name; empty without these."""
+        return {"conv_s0": self.conv_s0, "conv_s1": self.conv_s1} if self.finer_levels else {}
 
     def forward(self, rgb: Tensor) -> FeaturePyramid:
         """(M, 3, 16 P, 16 P) in [0, 1] -> pyramid."""
         fine, middle, coarse = self.neck(self.trunk(rgb))
+        if not self.finer_levels:
+            return FeaturePyramid(None, None, coarse)
         return FeaturePyramid(self.conv_s0(fine), self.conv_s1(middle), coarse)
 
     def input_size(self, grid_size: int) -> int:
@@ -181,11 +250,11 @@ class Sam2ImageEncoder(nn.Module):
             for name, value in file_state.items()
             if name.startswith(self.trunk_prefix)
         }
-        for name in ("conv_s0", "conv_s1"):
+        for name, convolution in self.skip_convolutions.items():
             for leaf in ("weight", "bias"):
                 published = f"sam_mask_decoder.{name}.{leaf}"
                 if not with_skip_convs:
-                    state[f"{name}.{leaf}"] = getattr(getattr(self, name), leaf)
+                    state[f"{name}.{leaf}"] = getattr(convolution, leaf)
                 elif published in file_state:
                     state[f"{name}.{leaf}"] = file_state[published]
                 else:
@@ -201,14 +270,15 @@ class Sam2ImageEncoder(nn.Module):
 class TinyConvEncoder(nn.Module):
     """Four 3x3 convolutions with GroupNorm, for training from scratch at small image sizes."""
 
-    def __init__(self, channels: tuple[int, ...]) -> None:
+    def __init__(self, channels: tuple[int, ...], *, finer_levels: bool = True) -> None:
         super().__init__()
+        self.finer_levels = finer_levels
         stem, fine, middle, coarse = channels
         self.stem = self._layer(3, stem, stride=1)
         self.to_fine = self._layer(stem, fine, stride=2)
         self.to_middle = self._layer(fine, middle, stride=2)
         self.to_coarse = self._layer(middle, coarse, stride=2)
-        self.channels = (fine, middle, coarse)
+        self.channels = (fine, middle, coarse) if finer_levels else (0, 0, coarse)
 
     @staticmethod
     def _layer(in_channels: int, out_channels: int, stride: int) -> nn.Sequential:
@@ -222,38 +292,71 @@ class TinyConvEncoder(nn.Module):
         """(M, 3, 8 P, 8 P) in [0, 1] -> pyramid."""
         fine = self.to_fine(self.stem(rgb))
         middle = self.to_middle(fine)
-        return FeaturePyramid(fine, middle, self.to_coarse(middle))
+        coarse = self.to_coarse(middle)
+        if not self.finer_levels:
+            return FeaturePyramid(None, None, coarse)
+        return FeaturePyramid(fine, middle, coarse)
 
     def input_size(self, grid_size: int) -> int:
         """Side of the input image for P = `grid_size`."""
         return 8 * grid_size
 
 
-def build_encoders(config: ImageEncoderConfig, *, pretrained: bool = False) -> nn.ModuleList:
-    """The image encoders of the coarse and the fine branch: one shared SAM2, or two tiny ones.
+class NoEncoder(nn.Module):
+    """No features: tokens are made of patches and the robot's state alone, as in RVT-2."""
+
+    channels = (0, 0, 0)
+
+    def forward(self, rgb: Tensor) -> FeaturePyramid:
+        """(M, 3, P, P) -> a pyramid whose coarse level has no channels."""
+        return FeaturePyramid(None, None, rgb[:, :0])
+
+    def input_size(self, grid_size: int) -> int:
+        """Side of the input image for P = `grid_size`."""
+        return grid_size
+
+
+def _build_sam2(config: ImageEncoderConfig, grid_size: int, pretrained: bool) -> nn.Module:
+    sizes = hiera_sizes(config.sam2_config)
+    encoder = Sam2ImageEncoder(sizes, finer_levels=config.multires_inputs)
+    encoder.trunk.checkpointing = config.activation_checkpointing
+    with_skip_convs = config.skip_convs != "random_frozen"
+    if pretrained and config.sam2_ckpt:
+        otherwise = "set `sam2_ckpt ''` for a random encoder"
+        file = find_weights("sam2_ckpt", config.sam2_ckpt, otherwise)
+        encoder.load_pretrained(file, with_skip_convs=with_skip_convs)
+    elif pretrained and with_skip_convs:
+        raise ConfigError(f"skip_convs: {config.skip_convs} needs sam2_ckpt to name a file")
+    if config.lora_finetune:
+        encoder.insert_lora(config.lora_r, config.lora_cover)
+    return encoder
+
+
+def _build_tiny(config: ImageEncoderConfig, grid_size: int, pretrained: bool) -> nn.Module:
+    return TinyConvEncoder(config.tiny_conv_channels, finer_levels=config.multires_inputs)
+
+
+SAM2 = EncoderKind(_build_sam2, finer_levels=True)
+TINY_CONV = EncoderKind(_build_tiny, finer_levels=True, adaptable=False, per_branch=True)
+NONE = EncoderKind(lambda config, grid_size, pretrained: NoEncoder())
+
+
+def build_encoders(
+    config: ImageEncoderConfig, grid_size: int = 16, *, pretrained: bool = False
+) -> nn.ModuleList:
+    """The image encoders of the coarse and the fine branch: one that both share, or one each.
 
     Args:
         config: keys of the encoder.
-        pretrained: read the SAM 2.1 file named by `sam2_ckpt` (unless that key is empty).
+        grid_size: P.
+        pretrained: read the public weights that the keys name.
 
     Raises:
         ConfigError: the file is absent or does not fit.
     """
-    if config.encoder == "tiny_conv":
-        encoders = nn.ModuleList(TinyConvEncoder(config.tiny_conv_channels) for _ in range(2))
-    else:
-        encoder = Sam2ImageEncoder(hiera_sizes(config.sam2_config))
-        encoder.trunk.checkpointing = config.activation_checkpointing
-        with_skip_convs = config.skip_convs != "random_frozen"
-        if pretrained and config.sam2_ckpt:
-            otherwise = "set `sam2_ckpt ''` for a random encoder"
-            file = find_weights("sam2_ckpt", config.sam2_ckpt, otherwise)
-            encoder.load_pretrained(file, with_skip_convs=with_skip_convs)
-        elif pretrained and with_skip_convs:
-            raise ConfigError(f"skip_convs: {config.skip_convs} needs sam2_ckpt to name a file")
-        if config.lora_finetune:
-            encoder.insert_lora(config.lora_r, config.lora_cover)
-        encoders = nn.ModuleList([encoder])
+    kind = config.encoder_kind
+    count = 2 if kind.per_branch else 1
+    encoders = nn.ModuleList(kind.build(config, grid_size, pretrained) for _ in range(count))
     set_encoder_trainable(encoders, config)
     return encoders
 
@@ -266,7 +369,7 @@ def set_encoder_trainable(encoders: nn.ModuleList, config: ImageEncoderConfig) -
             parameter.requires_grad_(True)
     for encoder in encoders:
         if isinstance(encoder, Sam2ImageEncoder):
-            for conv in (encoder.conv_s0, encoder.conv_s1):
+            for conv in encoder.skip_convolutions.values():
                 conv.requires_grad_(config.skip_convs == "pretrained_trained")
 
 

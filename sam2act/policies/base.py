@@ -230,6 +230,14 @@ class Policy(nn.Module):
             )
 
     @classmethod
+    def recognises(cls, state: Mapping[str, Tensor]) -> bool:
+        """Whether weights under these names, without wrappers, are of a release of this policy.
+
+        Asked of files that name no policy; the first one that recognises a file reads it.
+        """
+        return False
+
+    @classmethod
     def assumed_configs(cls, stage: int, state: Mapping[str, Tensor]) -> AssumedConfigs:
         """The configurations of weights that come without any, for example released ones.
 

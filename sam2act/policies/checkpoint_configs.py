@@ -10,11 +10,19 @@ import yaml
 
 from sam2act.config.component import PolicyConfig
 from sam2act.config.experiment import ExperimentConfig
-from sam2act.config.load import from_dict, load_experiment, load_network, network_from_dict
+from sam2act.config.load import (
+    POLICY,
+    from_dict,
+    keys_of,
+    load_experiment,
+    load_network,
+    network_from_dict,
+)
 from sam2act.core.errors import ConfigError
 from sam2act.core.files import replacing
 from sam2act.core.registry import DEFAULT_POLICY, POLICIES
 from sam2act.core.run_folder import RunFolder
+from sam2act.core.weight_names import unwrapped
 
 
 def stored_configs(path: Path, content: Mapping[str, Any]) -> tuple[ExperimentConfig, PolicyConfig]:
@@ -25,12 +33,23 @@ def stored_configs(path: Path, content: Mapping[str, Any]) -> tuple[ExperimentCo
     run = RunFolder.of(path, content)
     if run.network.is_file():
         experiment = load_experiment(run.experiment if run.experiment.is_file() else "")
-        return experiment, load_network(run.network)
-    assumed = POLICIES.get(DEFAULT_POLICY).assumed_configs(run.stage, content["model_state"])
+        unnamed = POLICY not in keys_of(run.network)
+        policy = f"{POLICY} {_released_policy(content)}" if unnamed else ""
+        return experiment, load_network(run.network, policy)
+    assumed = POLICIES.get(_released_policy(content)).assumed_configs(
+        run.stage, content["model_state"]
+    )
     return (
         load_experiment(assumed.experiment),
         load_network(assumed.network, assumed.network_opts),
     )
+
+
+def _released_policy(content: Mapping[str, Any]) -> str:
+    """The name of the policy whose released weights a file holds; the default one if none does."""
+    state = unwrapped(content["model_state"])
+    recognised = (name for name in POLICIES.names() if POLICIES.get(name).recognises(state))
+    return next(recognised, DEFAULT_POLICY)
 
 
 def _configs_inside(path: Path, extra: Mapping[str, Any]) -> tuple[ExperimentConfig, PolicyConfig]:

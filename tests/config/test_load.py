@@ -43,7 +43,7 @@ def test_network_survives_dump_and_load(path: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy.yaml"
     copy.write_text(dump(config))
     assert load_network(copy) == config
-    assert from_dict(NetworkConfig, to_dict(config)) == config
+    assert from_dict(type(config), to_dict(config)) == config
 
 
 def test_published_values_are_read() -> None:

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from sam2act.core.errors import require_choice
+from sam2act.nn.image_encoder import NORMALISATIONS
 from sam2act.nn.lora import LoRAQKV
 
 LAYER_NORM_EPS = 1e-6
-NORMALISATIONS = ("none", "imagenet")
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from sam2act.nn.image_encoder import FeaturePyramid
 from sam2act.nn.multiview_transformer import MultiViewTransformer, Tokenizer
-from sam2act.nn.upsampling import CascadedUpsampler
+from sam2act.nn.upsampling import CascadedUpsampler, PatchUpsampler
 from sam2act.policies.multiview.config import TwoStageConfig
 from sam2act.policies.multiview.heads import ActionHead, ActionLogits
 
@@ -28,6 +28,20 @@ def round_to_half(logits: Tensor) -> Tensor:
     return logits + (logits.half().float() - logits).detach()
 
 
+def build_upsampler(config: TwoStageConfig) -> CascadedUpsampler | PatchUpsampler:
+    """The one that the key `upsampler` names."""
+    if config.upsampler == "convex14":
+        multiplier = config.upsampler_hidden_multiplier
+        return PatchUpsampler(config.token_width, multiplier, config.img_patch_size)
+    return CascadedUpsampler(
+        config.token_width,
+        (config.upsampler_channels[0], config.upsampler_channels[1]),
+        config.upsampler_hidden_multiplier,
+        scale=(config.img_size / 2) / (4 * config.grid_size),
+        channels_last=config.channels_last,
+    )
+
+
 class Branch(nn.Module):
     """Tokenizer, multi-view transformer, upsampler and, in the fine branch, the action head."""
 
@@ -42,15 +56,9 @@ class Branch(nn.Module):
         super().__init__()
         self.views = views
         self.heatmap_half = config.heatmap_half
-        self.tokenizer = Tokenizer(config, feature_channels, views)
+        self.tokenizer = Tokenizer(config, feature_channels or None, views)
         self.transformer = MultiViewTransformer(config, views)
-        self.upsampler = CascadedUpsampler(
-            config.token_width,
-            (config.upsampler_channels[0], config.upsampler_channels[1]),
-            config.upsampler_hidden_multiplier,
-            scale=(config.img_size / 2) / (4 * config.grid_size),
-            channels_last=config.channels_last,
-        )
+        self.upsampler = build_upsampler(config)
         self.head = ActionHead(config, views) if with_head else None
 
     def tokens(
@@ -67,7 +75,8 @@ class Branch(nn.Module):
         Returns:
             (B * V, C, P, P).
         """
-        image_tokens = self.tokenizer.image_tokens(images, pyramid.coarse, proprio)
+        features = None if self.tokenizer.fusion is None else pyramid.coarse
+        image_tokens = self.tokenizer.image_tokens(images, features, proprio)
         tokens: Tensor = self.transformer(image_tokens, self.tokenizer.language_tokens(language))
         return tokens
 

@@ -116,6 +116,19 @@ class TwoStageConfig(UpsamplerConfig, ImageEncoderConfig, ActionHeadConfig):
     st_wpt_loc_aug: float = 0.05
     st_wpt_loc_inp_no_noise: bool = False
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(
+            self.upsampler == "cascade" or not self.multires_inputs,
+            f"multires_inputs: True needs upsampler: cascade; {self.upsampler} adds no finer "
+            "levels, so set multires_inputs: False",
+        )
+
+    @property
+    def encodes_colors(self) -> bool:
+        """Whether there is an image encoder."""
+        return self.encoder != "none"
+
     @property
     def zoom(self) -> float | None:
         """`st_sca`."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from sam2act.core.weight_names import WeightsError
+
 Rules = Sequence[tuple[str, str]]
 
 TOKEN_RULES: Rules = (
@@ -41,6 +43,41 @@ ONE_STAGE_RULES: Rules = (
     (r"decoder\.to_heatmap\.(\w+)", r"trans_decoder.conv2d.\1"),
     (r"head\.layers\.(.+)", r"feat_fc.\1"),
 )
+TWO_STAGE_RULES: Rules = (
+    *TOKEN_RULES,
+    *TRANSFORMER_RULES,
+    (r"upsampler\.step\.values\.(.+)", r"up0.net_out.\1"),
+    (r"upsampler\.step\.weights\.(.+)", r"up0.net_mask.\1"),
+    (r"upsampler\.first\.values\.(.+)", r"up0.0.net_out.\1"),
+    (r"upsampler\.first\.weights\.(.+)", r"up0.0.net_mask.\1"),
+    (r"upsampler\.first_norm\.(\w+)", r"up0.1.\1"),
+    (r"upsampler\.second\.values\.(.+)", r"up0.3.net_out.\1"),
+    (r"upsampler\.second\.weights\.(.+)", r"up0.3.net_mask.\1"),
+    (r"upsampler\.second_norm\.(\w+)", r"up0.4.\1"),
+    (r"upsampler\.third\.values\.(.+)", r"up0.7.net_out.\1"),
+    (r"upsampler\.third\.weights\.(.+)", r"up0.7.net_mask.\1"),
+    (r"head\.gripper_collision\.(.+)", r"feat_fc_ex_rot.\1"),
+    (r"head\.norm\.(\w+)", r"feat_fc_init_bn.\1"),
+    (r"head\.rotation_([xyz])\.(.+)", r"feat_fc_\1.\2"),
+)
+BRANCHES = {"coarse": "mvt1", "fine": "mvt2"}
+
+
+def branch_name(name: str) -> str:
+    """The released name of our tensor `name` of a network with two stages.
+
+    Names of other modules, for example of image encoders, stay as they are.
+
+    Raises:
+        WeightsError: a tensor of a branch that no rule covers (a module without a mapping).
+    """
+    branch, _, rest = name.partition(".")
+    if branch not in BRANCHES:
+        return name
+    released = renamed(TWO_STAGE_RULES, rest)
+    if released is None:
+        raise WeightsError(f"no released name for {name}: add a rule to released_names.py")
+    return f"{BRANCHES[branch]}.{released}"
 
 
 def renamed(rules: Rules, name: str) -> str | None:

@@ -18,7 +18,7 @@ LOGGER = logging.getLogger(__name__)
 
 # Keys of the network config that may differ from those of the run that is continued.
 MAY_CHANGE = (
-    "sam2_ckpt",  # the place of a file
+    *("sam2_ckpt", "encoder_ckpt"),  # places of files
     # The same function computed otherwise, up to rounding.
     *("activation_checkpointing", "attention_backend", "xops"),
     *("renderer.backend", "channels_last"),

@@ -48,15 +48,16 @@ class TwoStageNetwork(MultiviewNetwork):
     config: TwoStageConfig
 
     def __init__(self, config: TwoStageConfig, *, pretrained: bool = False) -> None:
-        """Build with random weights; `pretrained` reads the image encoder from `sam2_ckpt`.
+        """Build with random weights; `pretrained` reads the public weights of the encoder.
 
         Raises:
             ConfigError: impossible sizes, or the pretrained file is absent or does not fit.
         """
         super().__init__(config)
-        self.encoders = build_encoders(config, pretrained=pretrained)
+        self.encoders = build_encoders(config, config.grid_size, pretrained=pretrained)
         channels, views = self.coarse_encoder.channels, len(self.views)
-        config.check_skip_widths(channels)
+        if config.multires_inputs:
+            config.check_skip_widths(channels)
         self.coarse = Branch(config, feature_channels=channels[2], views=views, with_head=False)
         self.fine = Branch(config, feature_channels=channels[2], views=views, with_head=True)
 
@@ -71,12 +72,11 @@ class TwoStageNetwork(MultiviewNetwork):
         return cast(ImageEncoder, self.encoders[-1])
 
     def parts(self) -> dict[str, nn.Module]:
-        """Image encoder and both branches."""
-        return {
-            "image encoder": self.encoders,
-            "coarse branch": self.coarse,
-            "fine branch": self.fine,
-        }
+        """Image encoder, where there is one, and both branches."""
+        branches: dict[str, nn.Module] = {"coarse branch": self.coarse, "fine branch": self.fine}
+        if self.config.encodes_colors:
+            return {"image encoder": self.encoders, **branches}
+        return branches
 
     def costly_parts(self) -> list[nn.Module]:
         """Encoders, transformers, upsamplers."""

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from sam2act.policies.multiview.config import TwoStageConfig
 from sam2act.policies.sam2act.memory.config import MemoryConfig
-from sam2act.policies.sam2act.released_keys import FixedSwitches, UnusedKeys
+from sam2act.policies.sam2act.released_keys import Sam2Switches, UnusedKeys
 
 
 @dataclass(frozen=True)
-class NetworkConfig(UnusedKeys, FixedSwitches, MemoryConfig, TwoStageConfig):
+class NetworkConfig(UnusedKeys, Sam2Switches, MemoryConfig, TwoStageConfig):
     """The network (`--mvt_cfg_path`, `--mvt_cfg_opts`).
 
     Defaults are those of the released code, where these can run. Sizes that the released code fixed
@@ -22,6 +22,8 @@ class NetworkConfig(UnusedKeys, FixedSwitches, MemoryConfig, TwoStageConfig):
     stage_two_freeze_skip_convs: bool = False  # added
 
     def __post_init__(self) -> None:
+        if not self.ifSAM2 and self.encoder == "sam2":
+            object.__setattr__(self, "encoder", "none")
         super().__post_init__()
         object.__setattr__(self, "feat_dim", 3 * self.num_rot + 4)
 

@@ -57,8 +57,8 @@ class SAM2ActNetwork(TwoStageNetwork):
         if not self.config.stage_two_freeze_skip_convs:
             for encoder in self.encoders:
                 if isinstance(encoder, Sam2ImageEncoder):
-                    encoder.conv_s0.requires_grad_(True)
-                    encoder.conv_s1.requires_grad_(True)
+                    for convolution in encoder.skip_convolutions.values():
+                        convolution.requires_grad_(True)
 
     def train(self, mode: bool = True) -> SAM2ActNetwork:
         """Training mode; in stage 2 dropout of frozen layers stays active (quirk N15) unless

@@ -25,27 +25,9 @@ from sam2act.core.weight_names import (
     require_finite,
     unwrapped,
 )
-from sam2act.policies.multiview.released_names import TOKEN_RULES, TRANSFORMER_RULES, renamed
+from sam2act.policies.multiview.released_names import BRANCHES, branch_name, renamed
 from sam2act.policies.sam2act.config import NetworkConfig
 
-BRANCHES = {"coarse": "mvt1", "fine": "mvt2"}
-
-# Our name within a branch -> released name; the first match applies.
-BRANCH_RULES = (
-    *TOKEN_RULES,
-    *TRANSFORMER_RULES,
-    (r"upsampler\.first\.values\.(.+)", r"up0.0.net_out.\1"),
-    (r"upsampler\.first\.weights\.(.+)", r"up0.0.net_mask.\1"),
-    (r"upsampler\.first_norm\.(\w+)", r"up0.1.\1"),
-    (r"upsampler\.second\.values\.(.+)", r"up0.3.net_out.\1"),
-    (r"upsampler\.second\.weights\.(.+)", r"up0.3.net_mask.\1"),
-    (r"upsampler\.second_norm\.(\w+)", r"up0.4.\1"),
-    (r"upsampler\.third\.values\.(.+)", r"up0.7.net_out.\1"),
-    (r"upsampler\.third\.weights\.(.+)", r"up0.7.net_mask.\1"),
-    (r"head\.gripper_collision\.(.+)", r"feat_fc_ex_rot.\1"),
-    (r"head\.norm\.(\w+)", r"feat_fc_init_bn.\1"),
-    (r"head\.rotation_([xyz])\.(.+)", r"feat_fc_\1.\2"),
-)
 SAM2_RULES = (
     (r"memory\.attention\.(.+)", r"sam2.memory_attention.\1"),
     (r"memory\.encoder\.(.+)", r"sam2.memory_encoder.\1"),
@@ -72,21 +54,15 @@ def published_name(name: str) -> str:
     released = renamed(SAM2_RULES, name)
     if released is not None:
         return released
-    branch, _, rest = name.partition(".")
-    if branch not in BRANCHES:
-        return name  # for example the encoders of the tiny network
-    released = renamed(BRANCH_RULES, rest)
-    if released is None:
-        raise WeightsError(f"no released name for {name}: add a rule to published_weights.py")
-    return f"{BRANCHES[branch]}.{released}"
+    return branch_name(name)
 
 
 def unused_tensors(config: NetworkConfig) -> dict[str, Tensor]:
     """Zeros for every released tensor that this network never uses, by canonical name.
 
-    Empty for networks without the SAM2 encoder, which have no released counterpart.
+    Empty for networks with another encoder or upsampler, which have no released counterpart.
     """
-    if config.encoder != "sam2":
+    if config.encoder != "sam2" or not config.multires_inputs:
         return {}
     text = (
         resources.files("sam2act.policies.sam2act")

@@ -42,11 +42,15 @@ def test_rotation_bins_fix_the_features() -> None:
         ({"lora_cover": "half"}, "lora_cover: 'half' is not one of 'published', 'full'"),
         ({"upsampler_channels": (1,)}, "upsampler_channels needs two values"),
         ({"local_feature": "nearest"}, "local_feature: 'nearest' is not one of"),
-        ({"rend_three_views": True}, "use_point_renderer: False names PyTorch3D's renderer"),
+        ({"rend_three_views": True}, "use_point_renderer: False names the soft renderer of RVT"),
         ({"target_projection": "int8"}, "target_projection: 'int8' is not one of"),
         ({"use_memory": True}, "memory_mask_size 256 must be a power of two times the 20"),
         ({"memory_rule": "lifo"}, "memory_rule: 'lifo' is not one of 'fifo', 'anchor_recent'"),
-        ({"ifSAM2": False, "feat_ver": 0}, "supports only ifSAM2: True, feat_ver: 1;"),
+        (
+            {"ifsep": True, "feat_ver": 0},
+            "supports only feat_ver: 1, ifsep: False; start from ",
+        ),
+        ({"ifSAM2": False}, "needs an encoder with finer levels, and none has none"),
     ],
 )
 def test_the_checks_of_all_parts_run(values: dict, message: str) -> None:

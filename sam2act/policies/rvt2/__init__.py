@@ -1,0 +1,1 @@
+"""RVT-2: two stages without an image encoder."""
