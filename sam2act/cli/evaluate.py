@@ -32,7 +32,6 @@ from sam2act.evaluation.environment import DEFAULTS, SWITCHES
 from sam2act.evaluation.options import AUTO, EvaluationOptions, OptionError
 from sam2act.evaluation.results import EpisodeRow
 from sam2act.evaluation.run import evaluate
-from sam2act.policies.executors import DEFAULT_EXECUTOR
 from sam2act.runtime.allocator import keep_freed_memory
 from sam2act.runtime.distributed import distributed_context
 from sam2act.training.run_log import configure_console
@@ -100,9 +99,9 @@ def _add_model_flags(group: argparse._ArgumentGroup) -> None:
     )
     add(
         "--executor",
-        default=DEFAULT_EXECUTOR,
-        help="which actions of predicted sequences are executed: single (default), open_loop(k=4), "
-        "adaptive_ensemble(7, alpha=0.1) or moving_average(3)",
+        default="",
+        help="which actions of predicted sequences are executed: single, open_loop(k=4), "
+        "adaptive_ensemble(7, alpha=0.1) or moving_average(3) (default: as the policy says)",
     )
     add(
         "--log-name",

@@ -13,6 +13,7 @@ if TYPE_CHECKING:  # simulators start without torch
     from sam2act.geometry.scene_bounds import SceneBounds
 
 NO_LANGUAGE = (1, 1)  # (L, D) of the zeros that a policy without instructions gets
+DEFAULT_EXECUTOR = "single"  # of policies that say nothing else
 TIME_FEATURE_LENGTH = 25  # episode length in the time feature of training data
 
 GRIPPER_OPEN = Component("gripper_open", 1, "1 open, 0 closed", "", 0.0, 1.0)
@@ -65,6 +66,7 @@ class PolicySpec:
         episode_length: steps that the time feature spans.
         past_keyframes: how many earlier keyframes the policy itself remembers.
         keyframe_window: consecutive keyframes that belong together in its training batches.
+        executor: which actions of its chunks are executed, unless an evaluation chooses another.
     """
 
     camera_specs: tuple[CameraSpec, ...]
@@ -77,6 +79,7 @@ class PolicySpec:
     episode_length: int = TIME_FEATURE_LENGTH
     past_keyframes: int = 0
     keyframe_window: int = 1
+    executor: str = DEFAULT_EXECUTOR
 
     @property
     def cameras(self) -> tuple[str, ...]:

@@ -290,7 +290,6 @@ class EvaluationFolder:
                 "start_episode": options.start_episode,
                 "eval_episodes": options.eval_episodes,
                 "batch_size": batch_size(options, self._world),
-                "executor": options.executor,
                 **self._acting_settings(stem, actor),
                 "exp_cfg_path": options.exp_cfg_path,
                 "mvt_cfg_path": options.mvt_cfg_path,
@@ -308,12 +307,16 @@ class EvaluationFolder:
     def _acting_settings(self, stem: str, actor: Actor | None) -> dict[str, Any]:
         """The settings that depend on who acts, as far as they are known."""
         if actor is None:
-            length = self._options.episode_length
-            return {} if length is None else {"episode_length": length}
+            asked = {
+                "episode_length": self._options.episode_length,
+                "executor": self._options.executor or None,
+            }
+            return {key: value for key, value in asked.items() if value is not None}
         config = self._environment(stem, actor)
         return {
             "episode_length": self._episode_length(config, actor),
             "control": actor.spec.action.mode,
+            "executor": self._options.executor or actor.spec.executor,
             **settings_of(config, self._options.env_options),
         }
 

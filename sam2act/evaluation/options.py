@@ -10,7 +10,6 @@ from typing import Any
 
 from sam2act.core.errors import UserError
 from sam2act.core.tasks import expand_tasks
-from sam2act.policies.executors import DEFAULT_EXECUTOR
 
 AUTO = "auto"  # the backend in which the demos were recorded
 
@@ -30,7 +29,7 @@ class EvaluationOptions:
         exp_cfg_opts: changes of it.
         mvt_cfg_path: yaml that replaces the network config of the run.
         ground_truth: replay the demos' keyframes.
-        executor: which actions of predicted sequences are executed.
+        executor: which actions of predicted sequences are executed; "" = as the policy says.
         log_name: folder below eval/.
         tasks: names of tasks of the backend, or of sets.
         eval_datafolder: demos of a split, where no seed is given.
@@ -58,7 +57,7 @@ class EvaluationOptions:
     exp_cfg_opts: str = ""
     mvt_cfg_path: str = ""
     ground_truth: bool = False
-    executor: str = DEFAULT_EXECUTOR
+    executor: str = ""
     log_name: str = "none"
     tasks: tuple[str, ...] = ("insert_onto_square_peg",)
     eval_datafolder: Path = Path("data/val")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import json
@@ -148,9 +149,13 @@ def find_targets(options: EvaluationOptions, world: DistributedContext) -> list[
     ]
 
 
-def session_target(name: str, session: Session, executor: str = "single") -> Target:
-    """A session, whatever acts behind it; its results go to the folder `name`."""
-    actor = PolicyActor(build_executor(executor, session), session.spec)
+def session_target(name: str, session: Session, executor: str = "") -> Target:
+    """A session, whatever acts behind it; its results go to the folder `name`.
+
+    `executor` chooses what is executed; "" = as its spec says.
+    """
+    spec = dataclasses.replace(session.spec, executor=executor or session.spec.executor)
+    actor = PolicyActor(build_executor(spec.executor, session), spec)
     return Target(name, lambda: (actor, {"name": name}), {"name": name})
 
 
@@ -172,7 +177,8 @@ def _checkpoint_target(options: EvaluationOptions, world: DistributedContext, pa
         session = PolicySession(bundle, batch_size=batch_size(options, world), text_encoder=encoder)
         digest = config_digest(bundle.experiment, network)
         spec = session.spec.sized(bundle.experiment.image_size)
-        actor = PolicyActor(build_executor(options.executor, session), spec)
+        spec = dataclasses.replace(spec, executor=options.executor or spec.executor)
+        actor = PolicyActor(build_executor(spec.executor, session), spec)
         identity = {"policy": policy_name(network), "stage": bundle.stage, "step": bundle.step}
         return actor, known | identity | {"config": digest}
 

@@ -25,8 +25,6 @@ from sam2act.core.types import (
 )
 from sam2act.processing.blending import smoothed
 
-DEFAULT_EXECUTOR = "single"
-
 
 @dataclass
 class EpisodeState:

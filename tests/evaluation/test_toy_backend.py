@@ -58,7 +58,7 @@ class Pusher:
 
 
 def run(
-    folder: Path, session: Pusher | None = None, executor: str = "single", **changes: Any
+    folder: Path, session: Pusher | None = None, executor: str = "", **changes: Any
 ) -> tuple[Outcome, list[EpisodeRow]]:
     given = {"tasks": ("reach",), "seed": 0, "eval_episodes": 2, "workers": 1, "device": "cpu"}
     options = EvaluationOptions(folder, backend="toy", **(given | changes))
@@ -99,8 +99,19 @@ def test_its_own_options_and_an_executor(tmp_path: Path) -> None:
     outcome, rows = run(tmp_path, session, "open_loop(k=2)", env_opts="goal 0.5")
     assert [row.steps for row in rows] == [2, 2] and outcome.rates == {"pusher": [100.0]}
     assert len(session.seen) == 2, "one prediction for two actions"
+    assert (
+        read_description(tmp_path / "eval/none/pusher")["settings"]["executor"] == "open_loop(k=2)"
+    )
     with pytest.raises(ConfigError, match="unknown key gaol"):
         run(tmp_path, env_opts="gaol 0.5")
+
+
+def test_a_policy_may_say_what_is_executed(tmp_path: Path) -> None:
+    session = Pusher(spec=dataclasses.replace(SPEC, executor="open_loop(k=2)"))
+    run(tmp_path, session, eval_episodes=2)
+    assert len(session.seen) == 2, "one prediction for two actions"
+    run(tmp_path, session, "single", eval_episodes=2, log_name="every")
+    assert len(session.seen) == 2 + 4
 
 
 def test_a_policy_may_look_back(tmp_path: Path) -> None:
