@@ -186,6 +186,11 @@ def _add_running_flags(group: argparse._ArgumentGroup) -> None:
         default=300,
         help="seconds of simulation per episode, after which the simulator counts as hung (300)",
     )
+    add(
+        "--measure-latency",
+        action="store_true",
+        help="time ten forward passes at the end and store their median in latency.json",
+    )
     add("--resume", action="store_true", help="keep the episodes that are finished")
     add("--skip", action="store_true", help="leave out checkpoints whose evaluation is complete")
     add(

@@ -1,6 +1,7 @@
 """Where the files of a training run lie: one folder, which the two stages of training share.
 
-    exp_cfg.yaml  mvt_cfg.yaml  args.yaml  metrics.csv        configs, arguments, figures
+    exp_cfg.yaml  mvt_cfg.yaml  args.yaml                      configs, arguments
+    metrics.csv  costs.json                                    figures; parameters, memory, time
     model_0.pth  model_1.pth ...  model_last.pth  model_best.pth
     eval/                                                      evaluations
 
@@ -61,6 +62,11 @@ class RunFolder:
     def metrics(self) -> Path:
         """The table of figures."""
         return self._named("metrics{}.csv")
+
+    @property
+    def costs(self) -> Path:
+        """Parameters, memory and time of the training."""
+        return self._named("costs{}.json")
 
     @property
     def events(self) -> Path:

@@ -53,6 +53,11 @@ class PolicyActor:
         self.spec = spec
         self._executor, self._history = executor, FrameHistory(spec)
 
+    @property
+    def time_passes(self) -> Callable[[int], list[float]] | None:
+        """Times forward passes of the policy, see `PolicySession`; None if it cannot be timed."""
+        return getattr(self._executor.policy, "time_passes", None)
+
     def begin(self, env_id: int, scene: EpisodeStart) -> None:
         """Empty the memory of this episode."""
         self._history.begin(env_id)

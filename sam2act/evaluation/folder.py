@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -26,9 +27,11 @@ from sam2act.envs.base import EnvConfig
 from sam2act.envs.registry import Perturbs, check_tasks, env_spec, get_backend
 from sam2act.evaluation import results
 from sam2act.evaluation.actors import Actor
+from sam2act.evaluation.analysis.eval_info import write_eval_info
 from sam2act.evaluation.analysis.first_guesses import count_guesses
 from sam2act.evaluation.analysis.tables import table_text, write_published_table
 from sam2act.evaluation.environment import backend_options, environment_of, settings_of
+from sam2act.evaluation.latency import write_latency
 from sam2act.evaluation.options import AUTO, EvaluationOptions, OptionError
 from sam2act.evaluation.results import EpisodeRow, RowWriter
 from sam2act.evaluation.runner import Runner, RunOptions
@@ -202,8 +205,17 @@ class EvaluationFolder:
         describe()  # also where nothing was missing
         stored = self.rows(stem)
         write_published_table(folder, stored)
+        write_eval_info(folder, stored)
+        self._measure_latency(actor, folder)
         guesses = count_guesses(stored, results.read_targets(folder))
         print(f"{folder}\n{table_text(stored, guesses)}")
+
+    def _measure_latency(self, actor: Actor, folder: Path) -> None:
+        """Store the time of a forward pass, if it is asked for; no simulator runs any more."""
+        time_passes = getattr(actor, "time_passes", None)
+        if self._options.measure_latency and time_passes is not None:
+            rows, device = batch_size(self._options, self._world), _device_name(self._world.device)
+            write_latency(folder, time_passes, rows=rows, device=device)
 
     @staticmethod
     def _store_rows_of_others(writer: RowWriter, gathered: Sequence[Sequence[EpisodeRow]]) -> None:

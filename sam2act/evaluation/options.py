@@ -49,6 +49,7 @@ class EvaluationOptions:
         resume: keep the episodes that are finished.
         skip: leave out checkpoints whose evaluation is complete.
         save_video: film the first N episodes of each task; None = all.
+        measure_latency: time ten forward passes at the end.
     """
 
     model_folder: Path
@@ -77,6 +78,7 @@ class EvaluationOptions:
     resume: bool = False
     skip: bool = False
     save_video: int | None = 0
+    measure_latency: bool = False
 
     def __post_init__(self) -> None:
         """Tuples and paths in place of texts; `OptionError` where options contradict each other."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -187,16 +188,31 @@ class PolicySession:
         The first passes on a device are slow; this takes them out of the first episode. Memories
         of running episodes and the counter stay as they are.
         """
-        batch = batch or self.batch_size or 1
+        self._time_acts(2, batch or self.batch_size or 1)  # without memories, then with
+
+    def time_passes(self, count: int) -> list[float]:
+        """Seconds of successive calls of `act` for one random environment, after a warm-up.
+
+        Memories of running episodes and the counter stay as they are.
+        """
+        self._time_acts(2, 1)
+        return self._time_acts(count, 1)
+
+    def _time_acts(self, count: int, batch: int) -> list[float]:
+        """Seconds of `count` calls for `batch` random environments, which are then forgotten."""
         observation = random_observation(self.spec, batch, torch.Generator().manual_seed(0))
         tokens = torch.zeros(batch, *self.spec.token_shape)
         states, passes = self._states, self.forward_passes
         self.reset()
+        seconds = []
         try:
-            for _ in range(2):  # without memories, then with
-                self.act(observation, tokens)
+            for _ in range(count):
+                started = time.perf_counter()
+                self.act(observation, tokens)  # its result is on the CPU: the device has ended
+                seconds.append(time.perf_counter() - started)
         finally:
             self._states, self.forward_passes = states, passes
+        return seconds
 
     def _precision(self) -> contextlib.AbstractContextManager[object]:
         if self.dtype not in AUTOCAST_DTYPES:

@@ -89,9 +89,16 @@ def _train(
     bundle.policy.on_start(trainer.start_data(), fresh=resume_from is None)
     if trainer.finished:
         LOGGER.info("nothing to do: %d updates are done already", trainer.updater.state.step)
+        _complete_costs(trainer)
         return True
     _begin(trainer, options, resumed=resume_from is not None)
     return _run(trainer)
+
+
+def _complete_costs(trainer: Trainer) -> None:
+    """Write the costs of a run that was stopped between its last checkpoint and them."""
+    trainer.costs.start(resumed=True)
+    trainer.write_costs()
 
 
 def _read(

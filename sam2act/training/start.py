@@ -15,8 +15,8 @@ from sam2act.config.load import to_dict
 from sam2act.config.tasks import run_name
 from sam2act.core.run_folder import RunFolder
 from sam2act.core.weight_names import LoadReport, WeightsError
-from sam2act.policies.base import Policy
 from sam2act.policies.checkpoint import CheckpointError, PolicyBundle, read_checkpoint, write_config
+from sam2act.training.costs import parameter_counts
 from sam2act.training.options import TrainingOptions
 from sam2act.training.resume import (
     Difference,
@@ -210,14 +210,3 @@ def describe_run(trainer: Trainer) -> None:
             "follows the batch",
             published,
         )
-
-
-def parameter_counts(policy: Policy) -> dict[str, tuple[int, int]]:
-    """Parameters in all and trained, per component and in total."""
-    return {
-        name: (
-            sum(p.numel() for p in part.parameters()),
-            sum(p.numel() for p in part.parameters() if p.requires_grad),
-        )
-        for name, part in {**policy.parts(), "total": policy}.items()
-    }

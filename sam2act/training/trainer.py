@@ -21,6 +21,7 @@ from sam2act.policies.base import StartData
 from sam2act.policies.checkpoint import PolicyBundle
 from sam2act.runtime.distributed import DistributedContext
 from sam2act.training.checkpointer import Checkpointer
+from sam2act.training.costs import CostMeter
 from sam2act.training.figures import Figures
 from sam2act.training.interrupts import NonFiniteGuard, StopRequest
 from sam2act.training.keyframe_means import KeyframeMeans, keyframe_means
@@ -76,6 +77,7 @@ class Trainer:
             dtype=dtype,
         )
         self.checkpointer = Checkpointer(files, bundle, self.updater, data.fingerprints)
+        self.costs = CostMeter(files.costs, bundle.policy, world.device)
 
     @property
     def finished(self) -> bool:
@@ -101,6 +103,7 @@ class Trainer:
             NonFiniteLossError: the loss became NaN or infinite.
         """
         state, budget = self.updater.state, self.updater.budget
+        self.costs.start(resumed=state.step > 0)
         remaining = budget.total_updates - state.step
         batches = self.data.training(
             state.step * budget.accumulation, remaining * budget.accumulation
@@ -115,6 +118,7 @@ class Trainer:
                 epoch = state.step // budget.updates_per_epoch
                 if not self._run_epoch(batches, figures, stop):
                     self.save_last(epoch - 1)
+                    self.write_costs()
                     LOGGER.info(
                         "stopped after update %d, saved %s; the same command continues",
                         state.step,
@@ -147,11 +151,17 @@ class Trainer:
         """Write the checkpoint that a resume continues from; `epoch` = last finished one."""
         self.checkpointer.save("last", epoch)
 
+    def write_costs(self) -> None:
+        """Store what the run has cost so far."""
+        if self.world.is_main:
+            self.costs.write(self.updater.state.step, self.updater.budget.total_updates)
+
     def _end_epoch(self, epoch: int, figures: Figures) -> None:
         self.checkpointer.save(epoch, epoch)
         if self.data.validation is not None and (epoch + 1) % self.experiment.validation.every == 0:
             self._validate(epoch, self.data.validation, figures)
         self.save_last(epoch)
+        self.write_costs()
         self.world.barrier()
 
     def _validate(self, epoch: int, data: ValidationData, figures: Figures) -> None:

@@ -16,6 +16,7 @@ import yaml
 
 from sam2act.config.load import load_experiment, load_network, to_dict
 from sam2act.envs.video import SUFFIXES
+from sam2act.evaluation.latency import read_latency
 from sam2act.evaluation.results import read_description, read_rows
 from sam2act.policies.checkpoint import build_policy, config_extra, save_checkpoint, write_config
 from tests.cli.eval_runs import FRESH, SIZES, TASK, evaluate, make_demos, make_run_folder, rows_of
@@ -40,6 +41,7 @@ def test_one_episode_of_a_stage_two_checkpoint(run_folder: Path, demos: Path) ->
     (row,) = read_rows(folder)
     assert (row.task, row.episode, row.success) == (TASK, 0, 0) and row.failure
     assert row.instruction.startswith("move the block") and row.seconds > 0
+    assert not (folder / "latency.json").exists()
     assert (folder / row.video).stat().st_size > 1000 and row.video.endswith(SUFFIXES)
     with open(folder / "eval_results.csv", newline="") as stream:
         lines = list(csv.reader(stream))
@@ -55,9 +57,15 @@ def test_one_episode_of_a_stage_two_checkpoint(run_folder: Path, demos: Path) ->
 
 def test_stage_one_checkpoint_in_a_folder_called_plus(run_folder: Path) -> None:
     flags = ("--model-name", "model_1.pth", "--tasks", TASK, "--eval-episodes", 1, *FRESH)
-    flags += ("--episode-length", 2)
+    flags += ("--episode-length", 2, "--measure-latency")
     assert evaluate(run_folder, *flags, "--log-name", "one") == 0
-    assert len(rows_of(run_folder, "one", "model_1")) == 1
+    (row,) = rows_of(run_folder, "one", "model_1")
+    folder = run_folder / "eval/one/model_1"
+    latency = read_latency(folder)
+    assert latency is not None and 0 < latency.seconds < 60
+    assert (latency.passes, latency.rows, latency.device) == (10, 1, "cpu")
+    info = json.loads((folder / "eval_info.json").read_text())
+    assert info["overall"]["n_episodes"] == 1 and info["per_episode"][0]["seed"] == row.seed
 
 
 def test_policy_gets_the_cameras_and_the_image_size_it_was_trained_with(tmp_path: Path) -> None:

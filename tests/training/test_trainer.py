@@ -40,6 +40,18 @@ def test_training_lowers_the_loss_and_writes_the_run_folder(folder: Path) -> Non
     assert {"exp_cfg.yaml", "mvt_cfg.yaml", "args.yaml", "metrics.csv"} <= written
     assert {"model_0.pth", "model_1.pth", "model_last.pth"} <= written
     assert not [name for name in written if name.endswith(".part")]
+    costs = costs_of(folder, "learns")
+    assert (costs["updates"], costs["total_updates"]) == (40, 40) and costs[
+        "memory_of"
+    ] == "process"
+    state = read_checkpoint(tiny_run.run_folder(folder, "learns") / "model_last.pth")["model_state"]
+    assert 0 < costs["trained_parameters"] <= costs["parameters"]
+    assert costs["parameters"] <= sum(value.numel() for value in state.values())
+    assert costs["peak_memory_bytes"] > 50e6 and costs["seconds"] > 0
+
+
+def costs_of(folder: Path, name: str) -> dict:
+    return json.loads((tiny_run.run_folder(folder, name) / "costs.json").read_text())
 
 
 def test_same_seed_same_run(folder: Path) -> None:
@@ -297,8 +309,13 @@ def test_checkpoint_stands_on_its_own_and_needs_no_extra(folder: Path, tmp_path:
 def test_a_finished_run_has_nothing_to_do(folder: Path) -> None:
     assert tiny_run.run(folder, "exp_name finished epochs 1") == 0
     rows = tiny_run.metrics(folder, "finished")
+    before = costs_of(folder, "finished")
+    (tiny_run.run_folder(folder, "finished") / "costs.json").unlink()
     assert tiny_run.run(folder, "exp_name finished epochs 1") == 0
     assert tiny_run.metrics(folder, "finished") == rows
+    after = costs_of(folder, "finished")
+    assert after["updates"] == before["updates"] == after["total_updates"]
+    assert after["parameters"] == before["parameters"] and after["seconds"] < before["seconds"]
 
 
 def test_non_finite_loss_names_the_samples(tmp_path: Path) -> None:
