@@ -150,6 +150,7 @@ POLICIES = Registry(
     "policy",
     {
         "sam2act": "sam2act.policies.sam2act.policy:SAM2ActPolicy",
+        "rvt": "sam2act.policies.rvt.policy:RVTPolicy",
         "rvt2": "sam2act.policies.rvt2.policy:RVT2Policy",
     },
 )

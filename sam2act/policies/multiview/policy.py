@@ -49,6 +49,7 @@ class MultiviewPolicy(Policy):
 
     network: MultiviewNetwork
     may_change: ClassVar[tuple[str, ...]] = stages.MAY_CHANGE
+    normalises_batches: ClassVar[bool] = True  # an update needs more than one sample per process
 
     def __init__(
         self, network: MultiviewNetwork, settings: PolicySettings, spec: PolicySpec
@@ -71,7 +72,8 @@ class MultiviewPolicy(Policy):
             ConfigError: a key is for another stage, or the batch is too small.
         """
         super().check_stage(stage, experiment, config)
-        stages.check_batch(experiment)
+        if cls.normalises_batches:
+            stages.check_batch(experiment)
         stages.check_independent_samples(experiment)
 
     @classmethod

@@ -68,3 +68,22 @@ class UnusedKeys(ComponentConfig):
     decoder_dropout: float = 0.0
     final_dim: int = 64
     img_aug_2: float = 0.0  # has no effect in the released code either (quirk N1)
+
+
+@dataclass(frozen=True)
+class OneStageSwitches(FixedSwitches):
+    """Those of networks without a zoom, and their keys without effect."""
+
+    pe_fix: bool = fixed(True)
+    cvx_up: bool = fixed(False)
+    feat_ver: int = fixed(0)
+    rot_ver: int = fixed(0)
+    stage_two: bool = fixed(False)
+    img_feat_dim: int = 3
+    feat_dim: int = 220  # overwritten by 3 * num_rot + 4
+    decoder_dropout: float = 0.0
+    img_aug_2: float = 0.0
+    wpt_img_aug: float = 0.01
+    st_sca: float = 4.0
+    st_wpt_loc_aug: float = 0.05
+    st_wpt_loc_inp_no_noise: bool = False

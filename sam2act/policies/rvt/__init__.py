@@ -1,0 +1,1 @@
+"""RVT: one forward pass over five softly rendered views."""
