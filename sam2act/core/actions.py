@@ -80,7 +80,8 @@ class ActionSpec:
 
 _POSITION = Component("position", 3, "m", "world")
 _QUATERNION = Component("quaternion", 4, "xyzw", "world", -1.0, 1.0)
-_GRIPPER = Component("gripper", 1, "1 open, 0 closed", "", 0.0, 1.0)
+OPENING = "1 open, 0 closed"  # the unit of a gripper
+_GRIPPER = Component("gripper", 1, OPENING, "", 0.0, 1.0)
 DENSE_RATE = 20.0  # Hz, of recorded frames
 
 KEYFRAME_POSE = ActionSpec(

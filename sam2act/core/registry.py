@@ -152,6 +152,7 @@ POLICIES = Registry(
         "sam2act": "sam2act.policies.sam2act.policy:SAM2ActPolicy",
         "rvt": "sam2act.policies.rvt.policy:RVTPolicy",
         "rvt2": "sam2act.policies.rvt2.policy:RVT2Policy",
+        "cogact": "sam2act.policies.cogact.policy:CogACTPolicy",
     },
 )
 ENCODERS = Registry(

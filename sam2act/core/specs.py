@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from sam2act.core.actions import KEYFRAME_POSE, ActionSpec, Component
+from sam2act.core.actions import KEYFRAME_POSE, OPENING, ActionSpec, Component
 from sam2act.core.errors import UserError
 
 if TYPE_CHECKING:  # simulators start without torch
@@ -16,7 +16,7 @@ NO_LANGUAGE = (1, 1)  # (L, D) of the zeros that a policy without instructions g
 DEFAULT_EXECUTOR = "single"  # of policies that say nothing else
 TIME_FEATURE_LENGTH = 25  # episode length in the time feature of training data
 
-GRIPPER_OPEN = Component("gripper_open", 1, "1 open, 0 closed", "", 0.0, 1.0)
+GRIPPER_OPEN = Component("gripper_open", 1, OPENING, "", 0.0, 1.0)
 FINGER_JOINTS = Component("finger_joints", 2, "m", "", 0.0, 0.04)
 GRIPPER_POSE = Component("gripper_pose", 7, "m, xyzw", "world")
 JOINT_POSITIONS = Component("joint_positions", 7, "rad")

@@ -9,16 +9,18 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from sam2act.core.actions import Component
+from sam2act.core.actions import OPENING, Component
 from sam2act.core.errors import ConfigError, require_choice
 from sam2act.core.specs import PolicySpec
 from sam2act.core.types import ActionChunk, Batch, KeyframeBatch, Observation, WindowBatch
 from sam2act.processing.transforms import Transform
 
-MODES = ("min_max", "mean_std")
+MODES = ("min_max", "mean_std", "quantile")
+QUANTILES = (0.01, 0.99)
 SMALLEST_SCALE = 1e-8  # numbers that spread less are only shifted
 QUATERNION_UNIT = "xyzw"
 
@@ -32,14 +34,17 @@ class Scaling:
         Args:
             owner: name of the transform, for messages.
             parts: what the numbers are.
-            mode: min_max (the training data fill -1 to 1) or mean_std (mean 0, deviation 1).
+            mode: min_max (the training data fill -1 to 1), mean_std (mean 0, deviation 1) or
+                quantile (the middle 98 % of the training data fill -1 to 1, the rest is clipped to
+                that, and the opening of the gripper stays from 0 to 1).
 
         Raises:
             ConfigError: there is no such mode.
         """
         require_choice(f"transforms: {owner}: mode", mode, MODES)
         self.owner, self.mode = owner, mode
-        kept = [part.unit == QUATERNION_UNIT for part in parts for _ in range(part.size)]
+        same = (QUATERNION_UNIT, OPENING) if mode == "quantile" else (QUATERNION_UNIT,)
+        kept = [part.unit in same for part in parts for _ in range(part.size)]
         self.kept = torch.tensor(kept, dtype=torch.bool)
         self.shift: Tensor | None = None  # (numbers,) float64
         self.scale: Tensor | None = None
@@ -50,6 +55,23 @@ class Scaling:
         Raises:
             ConfigError: there is no row.
         """
+        shift, scale = self._middle(rows) if self.mode == "quantile" else self._spread(rows)
+        scale = torch.where(scale < SMALLEST_SCALE, 1.0, scale)
+        self.shift = torch.where(self.kept, 0.0, shift)
+        self.scale = torch.where(self.kept, 1.0, scale)
+
+    def _middle(self, rows: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
+        """Shift and scale by quantiles, for which all rows are kept at once."""
+        tables = [table.double() for table in rows if len(table)]
+        if not tables:
+            raise self._nothing_to_fit()
+        values = torch.cat(tables)
+        self._check(values)
+        low, high = torch.from_numpy(np.quantile(values.numpy(force=True), QUANTILES, axis=0))
+        return (high + low) / 2, (high - low) / 2
+
+    def _spread(self, rows: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
+        """Shift and scale by the range or the deviation, from one table after the other."""
         count, low, high, mean, squares = 0, *(torch.zeros(0, dtype=torch.float64),) * 4
         for table in rows:
             values = table.double()
@@ -67,24 +89,24 @@ class Scaling:
             mean = mean + step * (n / (count + n))
             count += n
         if not count:
-            raise ConfigError(f"transforms: {self.owner}: the training data hold nothing to fit")
+            raise self._nothing_to_fit()
         if self.mode == "min_max":
-            shift, scale = (high + low) / 2, (high - low) / 2
-        else:
-            shift, scale = mean, (squares / count).sqrt()
-        scale = torch.where(scale < SMALLEST_SCALE, 1.0, scale)
-        self.shift = torch.where(self.kept, 0.0, shift)
-        self.scale = torch.where(self.kept, 1.0, scale)
+            return (high + low) / 2, (high - low) / 2
+        return mean, (squares / count).sqrt()
 
     def forward(self, values: Tensor) -> Tensor:
         """Scaled values (..., numbers)."""
         shift, scale = self._statistics(values)
-        return (values - shift) / scale
+        return self._bounded((values - shift) / scale)
 
     def backward(self, values: Tensor) -> Tensor:
         """The inverse of `forward`."""
         shift, scale = self._statistics(values)
-        return values * scale + shift
+        return self._bounded(values) * scale + shift
+
+    def _bounded(self, scaled: Tensor) -> Tensor:
+        """Within -1 to 1 where quantiles ask for it."""
+        return scaled.clamp(-1, 1) if self.mode == "quantile" else scaled
 
     def state_dict(self) -> dict[str, Tensor]:
         """Shift and scale."""
@@ -118,6 +140,9 @@ class Scaling:
                 f"transforms: {self.owner}: expected {len(self.kept)} numbers, got "
                 f"{values.shape[-1]}"
             )
+
+    def _nothing_to_fit(self) -> ConfigError:
+        return ConfigError(f"transforms: {self.owner}: the training data hold nothing to fit")
 
     def _unfitted(self) -> ConfigError:
         return ConfigError(

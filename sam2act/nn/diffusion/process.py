@@ -32,13 +32,15 @@ class GaussianDiffusion:
         return signal.sqrt() * clean + (1 - signal).sqrt() * noise
 
     @torch.no_grad()
-    def sample(self, predict: PredictNoise, start: Tensor, generator: torch.Generator) -> Tensor:
+    def sample(
+        self, predict: PredictNoise, start: Tensor, noise_of: Callable[[int], Tensor]
+    ) -> Tensor:
         """Ancestral sampling through all T steps with the posterior variance.
 
         Args:
             predict: the network.
             start: (B, ...) standard normal.
-            generator: of the noise of each step, on the device of `start`.
+            noise_of: a step from T - 1 down to 1 -> (B, ...) standard normal.
         """
         before = torch.cat([self.signal.new_ones(1), self.signal[:-1]])
         variance = self.betas * (1 - before) / (1 - self.signal)
@@ -50,10 +52,7 @@ class GaussianDiffusion:
                 1 - signal
             )
             if step:
-                noise = torch.randn(
-                    value.shape, generator=generator, device=value.device, dtype=value.dtype
-                )
-                value = value + float(variance[step]) ** 0.5 * noise
+                value = value + float(variance[step]) ** 0.5 * noise_of(step).to(value)
         return value
 
     @torch.no_grad()

@@ -137,7 +137,7 @@ def test_samplers_find_a_single_point() -> None:
     generator = torch.Generator().manual_seed(0)
     start = torch.randn(5, 2, generator=generator)
     for sample in (
-        diffusion.sample(exact, start, generator),
+        diffusion.sample(exact, start, lambda _: torch.randn(5, 2, generator=generator)),
         diffusion.sample_ddim(exact, start, 10),
         diffusion.sample_ddim(exact, start, 100),
     ):
@@ -154,7 +154,7 @@ def test_ancestral_samples_have_the_variance_of_the_data() -> None:
 
     generator = torch.Generator().manual_seed(0)
     start = torch.randn(4000, 1, generator=generator)
-    samples = diffusion.sample(exact, start, generator)
+    samples = diffusion.sample(exact, start, lambda _: torch.randn(4000, 1, generator=generator))
     assert float(samples.var()) == pytest.approx(variance, rel=0.1)
     assert float(diffusion.sample_ddim(exact, start, 100).var()) == pytest.approx(variance, rel=0.1)
 
