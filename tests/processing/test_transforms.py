@@ -175,6 +175,22 @@ def test_statistics_are_those_of_all_valid_actions() -> None:
     torch.testing.assert_close(state["scale"][:3], taken[:, :3].double().std(0, correction=0))
 
 
+def test_quantiles_leave_out_the_extremes() -> None:
+    batches = [windows(seed=1), windows(count=3, seed=2)]
+    taken = torch.cat([batch.action[batch.valid] for batch in batches]).double()
+    low, high = (np.quantile(taken, share, axis=0) for share in (0.01, 0.99))
+    transforms, batch = build("normalise_actions('quantile')"), batches[0]
+    scaled = applied(transforms, batch).action
+    expected = 2 * (batch.action.numpy() - low) / (high - low + 1e-12) - 1
+    np.testing.assert_allclose(scaled[..., :3].numpy(), expected[..., :3].clip(-1, 1), atol=1e-5)
+    assert float(expected[..., :3].max()) > 1  # so something was clipped
+    assert torch.equal(scaled[batch.valid][:, 3:7], batch.action[batch.valid][:, 3:7])
+    beyond = ActionChunk(torch.full_like(scaled, 3.0), batch.valid, "ee_pose")
+    np.testing.assert_allclose(
+        transforms.action(beyond).values[0, 0, :3].numpy(), high[:3], rtol=1e-5
+    )
+
+
 def test_states_are_scaled_alike_in_training_and_acting() -> None:
     transforms, batch = build("normalise_state"), windows(seed=1)
     learnt = applied(transforms, batch).observed.proprioception
