@@ -37,7 +37,7 @@ def functions(path: Path) -> set[str]:
 def golden_names(path: Path) -> set[str]:
     """Golden files that the tests of a file ask for by name."""
     source = path.read_text(encoding="utf-8")
-    names = set(re.findall(r'"((?:net|renderer|data)_\w+\.(?:npz|json))"', source))
+    names = set(re.findall(r'"((?:net|renderer|data|related)_\w+\.(?:npz|json))"', source))
     lists = re.findall(r'published_list\("(\w+)"\)', source)
     return names | {f"official_state_dict_{name}.json" for name in lists}
 

@@ -158,3 +158,13 @@ def test_a_device_that_is_not_there_is_noticed_before_anything_is_written(
     assert evaluate(run_folder, *flags, "--device", "cuda:99") == 2
     assert "--device cuda:99" in capsys.readouterr().err
     assert not (run_folder / "eval/device").exists()
+
+
+def test_published_flag_keeps_the_cube_of_training() -> None:
+    flags = ["--model-folder", "runs/x", "--exp_cfg_opts", "bs 3"]
+    parser = program.build_parser()
+    plain = program.options_from(parser.parse_args(flags))
+    kept = program.options_from(parser.parse_args([*flags, "--use-input-place-with-mean"]))
+    assert plain.exp_cfg_opts == "bs 3"
+    assert load_experiment("", kept.exp_cfg_opts).eval.place_with_mean == "trained"
+    assert load_experiment("", kept.exp_cfg_opts).bs == 3
