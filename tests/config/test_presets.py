@@ -17,9 +17,12 @@ EXPERIMENTS = {
     "sam2act_plus_corrected": "tasks bs epochs sample_distribution_mode exp_id "
     "peract.zero_norm_escape peract.collision_label peract.amp_dtype peract.window_sampling "
     "peract.sequence_augmentation peract.upsampler_lr_scale",
+    "rvt2": "exp_id bs epochs num_workers",
+    "rvt2_published": "exp_id bs epochs num_workers",
 }
 CORRECTIONS = "xops img_aug_2 skip_convs lora_cover heatmap_half target_projection"
 MEMORY = "use_memory memory_pos memory_mask memory_init memory_tpos_std frozen_eval"
+UPSAMPLING = "upsampler multires_inputs"
 NETWORKS = {
     ("sam2act", "sam2act_corrected"): CORRECTIONS,
     ("sam2act", "sam2act_plus"): "use_memory",
@@ -27,6 +30,20 @@ NETWORKS = {
     "stage_two_freeze_skip_convs",
     ("tiny", "tiny_plus"): f"{MEMORY} memory_dim memory_layers memory_hidden memory_dropout "
     "memory_mask_size memory_fuser_kernel stage_two_freeze_skip_convs",
+    **{
+        (base, f"{prefix}{name}"): f"{UPSAMPLING} {encoder}"
+        for base, prefix, encoder in (
+            ("sam2act", "ablation_", "encoder encoder_ckpt"),
+            ("tiny", "tiny_", "encoder encoder_ckpt encoder_variant"),
+        )
+        for name in ("dinov2", "depth_anything_v2")
+    },
+    ("sam2act", "ablation_sam"): f"{UPSAMPLING} encoder encoder_ckpt lora_r",
+    ("sam2act", "ablation_convex14"): UPSAMPLING,
+    ("sam2act", "ablation_no_multires"): "multires_inputs",
+    ("tiny", "tiny_sam"): f"{UPSAMPLING} encoder encoder_ckpt encoder_variant",
+    ("tiny", "tiny_convex14"): UPSAMPLING,
+    ("tiny", "tiny_no_multires"): "multires_inputs",
 }
 
 

@@ -1,0 +1,96 @@
+"""Every tiny preset of a multi-view policy trains, saves, resumes and acts in the embedded simulator."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+import pytest
+import torch
+
+from sam2act.cli import train
+from sam2act.config.load import find_config, load_network
+from sam2act.core.errors import ConfigError
+from sam2act.core.run_folder import RunFolder
+from sam2act.envs.base import EnvConfig, EnvError
+from sam2act.envs.embedded.sim import EmbeddedEnv
+from sam2act.envs.policy_inputs import policy_observation
+from sam2act.language.text_encoder import build_text_encoder
+from sam2act.policies.checkpoint import load_policy, read_checkpoint
+from sam2act.policies.multiview.config import MultiviewConfig
+from sam2act.policies.session import PolicySession
+from tests.places import REPOSITORY
+from tests.training import tiny_run
+
+# Those of stage 2 have tests of their own.
+PRESETS = sorted(
+    path.stem
+    for path in (REPOSITORY / "configs" / "mvt").glob("tiny*.yaml")
+    if not path.stem.endswith(("_plus", "_stages"))
+    and isinstance(load_network(path), MultiviewConfig)
+)
+CAMERAS, IMAGE_SIZE = ("front", "wrist"), 16
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Demos for all presets, and the runs."""
+    folder = tmp_path_factory.mktemp("presets")
+    tiny_run.write_demos(folder, episodes=2)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def environment() -> EmbeddedEnv:
+    return EmbeddedEnv(EnvConfig("open_drawer", cameras=CAMERAS, image_size=IMAGE_SIZE))
+
+
+def experiment_of(preset: str) -> str:
+    """The experiment file of the same name, else that of all tiny networks."""
+    try:
+        return str(find_config(f"configs/{preset}.yaml"))
+    except ConfigError:
+        return "configs/tiny.yaml"
+
+
+def run(folder: Path, preset: str, epochs: int) -> RunFolder:
+    """Train for `epochs` updates of two samples."""
+    opts = tiny_run.experiment_opts(folder, f"bs 2 train_iter 2 epochs {epochs} exp_name {preset}")
+    arguments = [
+        f"--exp_cfg_path={experiment_of(preset)}",
+        f"--mvt_cfg_path=configs/mvt/{preset}.yaml",
+        f"--exp_cfg_opts={opts} exp_id smoke",
+        "--mvt_cfg_opts=depth 2 data.points 256",
+        f"--log-dir={folder}/runs",
+        "--device=cpu",
+    ]
+    assert train.main(arguments) == 0
+    return RunFolder(folder / "runs" / f"smoke_{preset}")
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_tiny_presets_train_resume_and_act(
+    folder: Path, environment: EmbeddedEnv, preset: str
+) -> None:
+    path = run(folder, preset, epochs=1).folder / "model_last.pth"
+    first = read_checkpoint(path)
+    run(folder, preset, epochs=2)
+    second = read_checkpoint(path)
+    assert (first["extra"]["step"], second["extra"]["step"]) == (1, 2)
+    before, after = first["model_state"], second["model_state"]
+    assert before.keys() == after.keys()
+    assert any(not torch.equal(before[name], after[name]) for name in before)
+
+    bundle = load_policy(path)
+    spec = bundle.policy.spec
+    assert spec.language is not None
+    texts = build_text_encoder(
+        bundle.experiment.language, spec.language.length, spec.language.width
+    )
+    session = PolicySession(bundle, text_encoder=texts)
+    session.reset()
+    instructions, seen = environment.reset(variation=0, seed=1)
+    action = session.act(policy_observation([seen], spec, [0]), instructions[:1])
+    assert action.valid.all() and action.values.isfinite().all()
+    with contextlib.suppress(EnvError):  # an untrained policy may ask for the impossible
+        assert environment.step(action.values[0, 0].numpy()).reward in (0.0, 1.0)
