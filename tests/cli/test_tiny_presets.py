@@ -1,4 +1,4 @@
-"""Every tiny preset of a multi-view policy trains, saves, resumes and acts in the embedded simulator."""
+"""Tiny presets of multi-view policies train, save, resume and act in the embedded simulator."""
 
 from __future__ import annotations
 
