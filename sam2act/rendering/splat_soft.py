@@ -87,15 +87,15 @@ def compose(
     index, depth, distance = fragments
     weight = (1 - distance / radius**2).where(index >= 0, 0)
     weight = weight / weight.sum(dim=-1, keepdim=True).clamp(min=LEAST_WEIGHT)
-    mean = table.new_zeros(*depth.shape, table.shape[1])
-    for which in range(index.shape[-1]):
-        mean += weight[..., which, None] * table[index[..., which]]
+    rows = index.where(index >= 0, len(table) - 1).flatten(0, 2)
+    sums = F.embedding_bag(rows, table, mode="sum", per_sample_weights=weight.flatten(0, 2))
+    mean = sums.unflatten(0, depth.shape)
     sample, view = images // out.shape[1], images % out.shape[1]
     out[sample, view] = torch.cat([mean, depth[..., None]], dim=-1).movedim(-1, 1)
 
 
 def with_background(features: Tensor) -> Tensor:
-    """Features (Q, C) with a row of zeros behind them, which the index -1 means."""
+    """Features (Q, C) with a row of zeros behind them, for pixels without a point."""
     return F.pad(features, (0, 0, 0, 1))
 
 
@@ -168,17 +168,17 @@ def _covered_pixels(positions: Tensor, seen: Tensor, screen: Screen) -> tuple[Te
     margin = 1 + 2 * radius
     seen = seen & (positions[..., :2].abs() <= margin).all(dim=-1)
     image, point = seen.nonzero().unbind(1)
-    place = positions[image, point]
+    across, down, depth = positions[image, point].T.contiguous()
+    plane = torch.stack([across, down])
     # Centre c of a column lies at 1 - (2 c + 1) / S; `first` is the first one within the radius,
     # or one before it, since coordinates are rounded.
-    first = torch.ceil(((1 - place[:, :2] - radius) * size - 1) / 2 - 1e-3).to(torch.int64)
-    window = torch.arange(_window(screen) + 1, device=place.device)
-    pixel = first[..., None] + window  # (points, 2, W)
-    apart = (1 - (2 * pixel + 1) / size - place[:, :2, None]) ** 2
-    inside = (pixel >= 0) & (pixel < size)
-    covered = (apart[:, 0, None] + apart[:, 1, :, None]) < radius**2
-    covered &= inside[:, 0, None] & inside[:, 1, :, None]
-    which, row, column = covered.nonzero().unbind(1)
-    slot = (image[which] * size + pixel[which, 1, row]) * size + pixel[which, 0, column]
-    key = (place[:, 2].contiguous().view(torch.int32).to(torch.int64) << 32) | point
+    first = torch.ceil(((1 - plane - radius) * size - 1) / 2 - 1e-3).to(torch.int64)
+    window = torch.arange(_window(screen) + 1, device=plane.device)
+    pixel = first[:, None] + window[:, None]  # (2, W, points)
+    apart = (1 - (2 * pixel + 1) / size - plane[:, None]) ** 2
+    apart = apart.masked_fill((pixel < 0) | (pixel >= size), torch.inf)
+    covered = apart[0, :, None] + apart[1] < radius**2  # (column, row, points)
+    column, row, which = covered.nonzero().unbind(1)
+    slot = (image[which] * size + first[1, which] + row) * size + first[0, which] + column
+    key = (depth.view(torch.int32).to(torch.int64) << 32) | point
     return slot, key[which]
