@@ -30,7 +30,9 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "policies": (*BELOW_POLICIES, "config"),
     "policies.multiview": (*BELOW_POLICIES, "policies.base"),
     "policies.sam2act": (*BELOW_POLICIES, "policies.base", "policies.multiview"),
+    "policies.rvt": (*BELOW_POLICIES, "policies.base", "policies.multiview"),
     "policies.rvt2": (*BELOW_POLICIES, "policies.base", "policies.multiview"),
+    "policies.sam_e": (*BELOW_POLICIES, "policies.base", "policies.multiview"),
     "data": ("core", "geometry", "processing"),
     "training": (
         *("core", "config", "runtime", "geometry", "language", "processing", "data"),

@@ -22,7 +22,7 @@ from sam2act.config.files import find_config, read_with_bases
 from sam2act.config.values import read_value, unquoted
 from sam2act.core.errors import ConfigError
 from sam2act.core.registry import DEFAULT_POLICY, POLICIES
-from sam2act.core.weights import named_beside
+from sam2act.core.weights import WeightsName, named_beside
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -200,6 +200,8 @@ def _merge(
             below = _section_values(value, origin, name)
             _merge(tree[key], hints[key], below, origin, f"{name}.")
             continue
+        if isinstance(tree[key], WeightsName):  # for yacs another type than plain text
+            tree[key] = str(tree[key])
         try:
             tree.merge_from_list([key, read_value(value, hints[key])])
         except ValueError as error:

@@ -153,6 +153,7 @@ POLICIES = Registry(
         "rvt": "sam2act.policies.rvt.policy:RVTPolicy",
         "rvt2": "sam2act.policies.rvt2.policy:RVT2Policy",
         "cogact": "sam2act.policies.cogact.policy:CogACTPolicy",
+        "sam_e": "sam2act.policies.sam_e.policy:SamEPolicy",
     },
 )
 ENCODERS = Registry(

@@ -53,6 +53,14 @@ def test_weights_are_found_beside_the_file_that_names_them(tmp_path: Path) -> No
     path = write(tmp_path / "mine", top="base: ../weights/low.yaml\n")
     found = Path(load_experiment(path).language.weights_path)
     assert found.samefile(tmp_path / "weights" / "clip.pt")
+    instead = load_experiment(path, "language.weights_path other.pt")
+    assert instead.language.weights_path == "other.pt"
+
+
+def test_weights_that_a_file_names_can_be_replaced_by_an_option(tmp_path: Path) -> None:
+    path = write(tmp_path, top="sam2_ckpt: absent.pt\n")
+    assert load_network(path).sam2_ckpt == "absent.pt"
+    assert load_network(path, "sam2_ckpt other.pt").sam2_ckpt == "other.pt"
 
 
 def test_task_files_build_upon_others(tmp_path: Path) -> None:

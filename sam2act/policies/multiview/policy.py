@@ -14,6 +14,7 @@ from sam2act.config.experiment import GRAPH_MODES, ExperimentConfig
 from sam2act.core.errors import ConfigError
 from sam2act.core.specs import PolicySpec
 from sam2act.core.types import ActionChunk, KeyframeBatch, LossOutput, Observation
+from sam2act.geometry.scene_bounds import CubeFrame
 from sam2act.nn.lora import adapters
 from sam2act.policies.base import NoState, Policy, PolicyState, StartData
 from sam2act.policies.multiview import stages
@@ -160,6 +161,17 @@ class MultiviewPolicy(Policy):
         self, output: KeyframeOutput, targets: Targets, batch: KeyframeBatch
     ) -> LossOutput:
         """Losses of what the network predicted of `batch`."""
+        terms, excess = self.terms(output, targets, batch)
+        total = torch.stack(list(terms.values())).sum()
+        if self.settings.skip_dead_lora:
+            total = total + stages.nothing_of_adapters(self.network.encoders)
+        logged = {name: value.detach() for name, value in terms.items()}
+        return LossOutput(total, logged, {EXCESS: excess})
+
+    def terms(
+        self, output: Any, targets: Targets, batch: KeyframeBatch
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """Loss terms by name, and the excess (B,) of the first heat maps."""
         found = self.network.stages(output, targets.waypoint)
         heatmap_loss, excess = self._heatmap_loss(found)
         terms = {HEATMAP_TERM: heatmap_loss}
@@ -167,11 +179,7 @@ class MultiviewPolicy(Policy):
             terms |= action_losses(
                 output.action, targets.bins, batch.gripper_open, batch.ignore_collisions
             )
-        total = torch.stack(list(terms.values())).sum()
-        if self.settings.skip_dead_lora:
-            total = total + stages.nothing_of_adapters(self.network.encoders)
-        logged = {name: value.detach() for name, value in terms.items()}
-        return LossOutput(total, logged, {EXCESS: excess})
+        return terms, excess
 
     def _heatmap_loss(self, predicted: list[Stage]) -> tuple[Tensor, Tensor]:
         """Mean over the views of all stages, and the excess (B,) of the first one."""
@@ -277,7 +285,11 @@ class MultiviewPolicy(Policy):
             output, state = self.run(cloud, observation.proprioception, language, state)
         finally:
             self.train(was_training)
-        return Prediction(decoded(output, frame, cloud, self.settings), output, frame), state
+        return Prediction(self.decode(output, frame, cloud), output, frame), state
+
+    def decode(self, output: Any, frame: CubeFrame, cloud: Cloud) -> ActionChunk:
+        """What an output of the network means in the world."""
+        return decoded(output, frame, cloud, self.settings)
 
     def run(
         self, cloud: Cloud, proprio: Tensor, language: Tensor, state: Any

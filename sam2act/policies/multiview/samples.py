@@ -1,6 +1,6 @@
 """Training samples in the frames of the network: coloured clouds in the unit cube, and targets.
 
-Legend: B batch, N point.
+Legend: B batch, N point, H coming keyframes of a sample.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sam2act.core.types import KeyframeBatch
-from sam2act.geometry.augmentation import AugmentationNoise, apply_se3
+from sam2act.core.types import KeyframeBatch, KeyframeSequenceBatch
+from sam2act.geometry.augmentation import AugmentationNoise, RigidMotion, augmenting_motion
 from sam2act.geometry.rotations import bins_from_quaternion, canonical_quaternion
 from sam2act.geometry.scene_bounds import CubeFrame
 from sam2act.policies.multiview.network import Cloud
@@ -26,8 +26,12 @@ from sam2act.processing.color_jitter import jitter_colors
 class Targets:
     """Ground truth in the frames of the network."""
 
-    waypoint: Tensor  # (B, 3) cube
-    bins: Tensor  # (B, 3)
+    waypoint: Tensor  # (B, 3) cube; (B, H, 3) of sequences
+    bins: Tensor  # (B, 3); (B, H, 3) of sequences
+
+    def of_step(self, step: int) -> Targets:
+        """Those of one keyframe of sequences."""
+        return Targets(self.waypoint[:, step], self.bins[:, step])
 
 
 def prepared(
@@ -35,21 +39,24 @@ def prepared(
 ) -> tuple[Cloud, Targets]:
     """Augment, crop and place a batch in the cube; targets move with it.
 
+    What is drawn for a sample moves all coming keyframes of a sequence as it moves the first one.
+
     Args:
-        batch: B samples.
+        batch: B samples, or B sequences of keyframes.
         noise: their random numbers.
         settings: of the policy.
         training: False leaves out everything that is random but the subset of points.
     """
     with torch.autocast(batch.rgb.device.type, enabled=False):
         cloud = _colored_cloud(batch, noise, settings, training=training)
-        pose = batch.target_pose
+        poses = batch.poses if isinstance(batch, KeyframeSequenceBatch) else batch.target_pose
         if settings.augment and training:
-            points, pose = _augmented(cloud.points, pose, noise.augmentation, settings)
-            cloud = WorldCloud(points, cloud.rgb)
+            motion = _motion(batch.target_pose, noise.augmentation, settings)
+            cloud = WorldCloud(motion.of_points(cloud.points), cloud.rgb)
+            poses = motion.of_poses(poses)
         inside, frame = placed(cloud, settings, noise.subset_seed)
-        bins = bins_from_quaternion(canonical_quaternion(pose[:, 3:]), settings.bins)
-        return inside, Targets(frame.to_cube(pose[:, :3]), bins)
+        bins = bins_from_quaternion(canonical_quaternion(poses[..., 3:]), settings.bins)
+        return inside, Targets(frame.to_cube(poses[..., :3]), bins)
 
 
 def placed(
@@ -72,14 +79,11 @@ def placed(
     )
 
 
-def _augmented(
-    points: Tensor, pose: Tensor, noise: AugmentationNoise, settings: PolicySettings
-) -> tuple[Tensor, Tensor]:
-    """Moved points (B, N, 3) and poses (B, 7); see `peract.sequence_augmentation`."""
+def _motion(pose: Tensor, noise: AugmentationNoise, settings: PolicySettings) -> RigidMotion:
+    """How samples with the targets `pose` (B, 7) move; see `peract.sequence_augmentation`."""
     if settings.sequence_augmentation == "shared_draws":
         noise = noise.shared_within(settings.window)
-    return apply_se3(
-        points,
+    return augmenting_motion(
         pose,
         noise,
         settings.bounds,
