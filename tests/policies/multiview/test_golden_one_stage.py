@@ -40,6 +40,9 @@ def stored_config(arrays: dict[str, Tensor]) -> StoredConfig:
         attn_dim=shape["fc_bef_attn.linear.weight"][0],
         attn_heads=HEADS,
         attn_dim_head=inner // HEADS,
+        feed_forward_multiplier=shape["layers.0.1.fn.net.2.weight"][1]
+        // shape["layers.0.1.fn.net.2.weight"][0],
+        decoder_kernel=shape["up0.conv_up.0.conv2d.weight"][-1],
         final_dim=shape["trans_decoder.conv2d.weight"][1],
         num_rot=(shape["out/feat"][-1] - 4) // 3,
     )
