@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Show what a checkpoint predicts on recorded demonstrations.
 
-For every keyframe of the chosen episodes, the page shows the three rendered views of the coarse
-and of the fine branch with the predicted heat map (red), the true position (green circle) and the
-predicted one (blue cross), the error in centimetres and degrees, and the loss curve of the run.
+For every keyframe of the chosen episodes, the page shows the rendered views of every branch with
+the predicted heat map (red), the true position (green circle) and the predicted one (blue cross),
+the error in centimetres and degrees, and the loss curve of the run.
 
     sam2act predict --checkpoint runs/tiny_test/model_last.pth --episodes 0 1 2
 
@@ -223,7 +223,7 @@ def trained_episodes(experiment: ExperimentConfig, split: str, task: str) -> ran
 
 # --------------------------------------------------------------------------------- pictures
 def draw_keyframe(policy: MultiviewPolicy, stages: Sequence[Stage], row: int, path: Path) -> None:
-    """One row of pictures: top, front, right of the coarse stage, then of the fine one."""
+    """One row of pictures: the views of every stage."""
     pictures = [
         _draw_view(
             stage.images[row, view],
