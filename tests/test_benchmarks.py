@@ -16,7 +16,7 @@ from tests.places import REPOSITORY
 
 SCRIPTS = sorted((REPOSITORY / "scripts" / "benchmarks").glob("benchmark_*.py"))
 # Networks at the full image size.
-SLOW = {"benchmark_policy", "benchmark_training", "benchmark_scaling"}
+SLOW = {"benchmark_policy", "benchmark_training", "benchmark_scaling", "benchmark_presets"}
 ROW_KEYS = {"name", "value", "unit", "baseline", "baseline_name", "higher_is_better", "ratio"}
 MACHINE_KEYS = {"date", "processor", "cores", "threads", "gpu", "python", "torch", "commit"}
 
