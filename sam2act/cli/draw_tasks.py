@@ -17,7 +17,7 @@ from sam2act.envs.base import EnvConfig
 from sam2act.envs.registry import get_backend, make_env
 from sam2act.reports.contact_sheet import Strip, contact_sheet
 
-COLUMNS = 7
+COLUMNS = 5
 SIDE = 184  # pixels, wide enough for the longest name
 CAMERA = "front"
 

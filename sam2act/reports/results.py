@@ -215,7 +215,8 @@ def footnote(methods: Sequence[Method]) -> str:
     if any(method.guesses(task) for method in methods for task in all_tasks(methods)):
         text += (
             f" {GUESS_COLUMN}: share of the episodes in which the first place that the gripper is "
-            "sent to after the button, of all patches or drawers, is the right one."
+            "sent to after the button (in push_same_button: the mat), of all patches, drawers or "
+            "buttons, is the right one."
         )
     if _graded(methods):
         text += GRADED
