@@ -108,3 +108,15 @@ def test_each_side_is_seen_under_the_names_of_the_soft_renderer() -> None:
     x, y, z = points.unbind(-1)
     expected = torch.stack([1 - z, 1 - y, 1 + y, 1 - x, 1 + x], dim=-1)
     torch.testing.assert_close(depth, expected)
+
+
+@pytest.mark.gpu
+def test_a_gpu_draws_what_a_cpu_draws() -> None:
+    generator = torch.Generator().manual_seed(0)
+    points = torch.rand(2, 20000, 3, generator=generator) * 2.2 - 1.1
+    rgb = torch.rand(2, 20000, 3, generator=generator)
+    picture = {"views": SOFT_VIEWS, "size": 220, "radius": 0.012, "backend": "soft"}
+    expected = render(points, rgb, **picture)
+    found = render(points.cuda(), rgb.cuda(), **picture).cpu()
+    # A point whose distance is the radius, up to rounding, may or may not count.
+    assert ((found - expected).abs() > 1e-4).float().mean() < 1e-4

@@ -18,8 +18,8 @@ from sam2act.rendering.views import SOFT_VIEWS, project
 from tests.policies import noise
 
 SMALL = (
-    "depth 2 img_size 33 img_patch_size 11 im_channels 8 attn_dim 16 attn_heads 2 attn_dim_head 8 lang_len 4 "
-    "lang_dim 8 final_dim 8 data.points 0 renderer.radius 0.1"
+    "depth 2 img_size 33 img_patch_size 11 im_channels 8 attn_dim 16 attn_heads 2 "
+    "attn_dim_head 8 lang_len 4 lang_dim 8 final_dim 8 data.points 0 renderer.radius 0.1"
 )
 CAMERAS = "cameras [front,wrist] image_size 16"
 TERMS = ("trans_loss", "rot_loss_x", "rot_loss_y", "rot_loss_z", "grip_loss", "collision_loss")
