@@ -86,10 +86,10 @@ class LayerScale(nn.Module):
 class MLP(nn.Module):
     """Two linear layers with a GELU between them."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
-        self.fc1 = Linear(width, 4 * width)
-        self.fc2 = Linear(4 * width, width)
+        self.fc1 = Linear(width, hidden)
+        self.fc2 = Linear(hidden, width)
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., C) -> (..., C)."""
@@ -105,7 +105,7 @@ class DinoBlock(nn.Module):
         self.attn = Attention(width, heads)
         self.ls1 = LayerScale(width)
         self.norm2 = nn.LayerNorm(width, eps=LAYER_NORM_EPS)
-        self.mlp = MLP(width)
+        self.mlp = MLP(width, 4 * width)
         self.ls2 = LayerScale(width)
 
     def forward(self, x: Tensor) -> Tensor:
