@@ -4,16 +4,19 @@
     python scripts/benchmarks/benchmark_presets.py --json FILE [--quick] [--only NAME ...]
 
 Each preset is measured in a process of its own, with random weights, in float32 on the CPU. The
-baseline is SAM2Act, measured in the same run.
+peak is that of the whole process, torch included. CPU seconds, over all threads, say more than wall
+time where other programs run. The baseline is SAM2Act, measured in the same run.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 import resource
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 
 import torch
@@ -38,10 +41,17 @@ PRESETS = {
     "ablation_sam": "sam2act",
     "rvt2": "rvt2",
     "rvt": "rvt",
+    "sam_e": "sam_e",
 }
 QUICK = ("sam2act", "rvt2")
 KILOBYTES = 1024  # per unit of ru_maxrss: kilobytes on Linux
-REPEATS = 5
+REPEATS = 3
+FIGURES = (
+    ("parameters", "million"),
+    ("act, batch 1", "s"),
+    ("act, batch 1, CPU", "s"),
+    ("peak memory", "MB"),
+)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -62,14 +72,14 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def rows(names: list[str], quick: bool) -> Iterator[Row]:
-    """Seconds and megabytes of every preset, beside those of the baseline."""
+    """The figures of every preset, beside those of the baseline."""
     found = {name: measured_alone(name, quick) for name in dict.fromkeys([BASELINE, *names])}
-    base = found[BASELINE]
-    for name, (parameters, seconds, megabytes) in found.items():
-        against = (BASELINE,) if name != BASELINE else ()
-        yield Row(f"{name}: parameters", parameters / 1e6, "million")
-        yield Row(f"{name}: act, batch 1", seconds, "s", *(base[1:2] if against else ()), *against)
-        yield Row(f"{name}: peak memory", megabytes, "MB", *(base[2:] if against else ()), *against)
+    for name, figures in found.items():
+        for (title, unit), value, base in zip(FIGURES, figures, found[BASELINE], strict=True):
+            row = Row(f"{name}: {title}", value, unit)
+            if name != BASELINE:
+                row = dataclasses.replace(row, baseline=base, baseline_name=BASELINE)
+            yield row
 
 
 def measured_alone(name: str, quick: bool) -> list[float]:
@@ -83,7 +93,7 @@ def measured_alone(name: str, quick: bool) -> list[float]:
 
 
 def measure(name: str, *, quick: bool) -> list[float]:
-    """Parameters, seconds per observation and peak memory of this process in MB."""
+    """The values of `FIGURES`."""
     keep_freed_memory()  # as eval.py does
     experiment, network = PRESETS[name], name
     if quick:
@@ -95,10 +105,13 @@ def measure(name: str, *, quick: bool) -> list[float]:
     assert isinstance(policy, MultiviewPolicy)
     batch, language = random_batch(bundle, 1, bundle.experiment.image_size, "cpu")
     act = functools.partial(policy.predict, batch.observation(), language)
-    seconds = median_seconds(torch.inference_mode()(act), repeats=1 if quick else REPEATS)
-    parameters = sum(parameter.numel() for parameter in policy.parameters())
+    repeats = 1 if quick else REPEATS
+    started = time.process_time()
+    seconds = median_seconds(torch.inference_mode()(act), repeats=repeats)
+    cpu_seconds = (time.process_time() - started) / (repeats + 1)  # with that of the warm-up
+    parameters = sum(parameter.numel() for parameter in policy.parameters()) / 1e6
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * KILOBYTES / 1e6
-    return [parameters, seconds, peak]
+    return [parameters, seconds, cpu_seconds, peak]
 
 
 if __name__ == "__main__":

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import runpy
 from pathlib import Path
 
 import pytest
 import torch
 
 from sam2act.cli import train
-from sam2act.config.load import find_config, load_network
+from sam2act.config.load import find_config, load_experiment, load_network
 from sam2act.core.errors import ConfigError
 from sam2act.core.run_folder import RunFolder
 from sam2act.envs.base import EnvConfig, EnvError
@@ -29,6 +30,7 @@ PRESETS = sorted(
     if not path.stem.endswith(("_plus", "_stages"))
     and isinstance(load_network(path), MultiviewConfig)
 )
+SCRIPT = REPOSITORY / "scripts" / "try_presets.py"
 CAMERAS, IMAGE_SIZE = ("front", "wrist"), 16
 
 
@@ -94,3 +96,13 @@ def test_tiny_presets_train_resume_and_act(
     assert action.valid.all() and action.values.isfinite().all()
     with contextlib.suppress(EnvError):  # an untrained policy may ask for the impossible
         assert environment.step(action.values[0, 0].numpy()).reward in (0.0, 1.0)
+
+
+def test_the_script_for_longer_runs_knows_all_of_them(tmp_path: Path) -> None:
+    script = runpy.run_path(str(SCRIPT))
+    assert set(script["PRESETS"]) == set(PRESETS)
+    half, whole, acting = (step.command for step in script["steps_of"]("tiny_rvt2", tmp_path))
+    options = [command[command.index("--exp_cfg_opts") + 1] for command in (half, whole)]
+    first, second = (load_experiment("configs/tiny.yaml", text) for text in options)
+    assert (first.epochs, second.epochs) == (1, 2) and first.train_iter // first.bs == 10
+    assert "eval" in acting and str(tmp_path / "runs" / "try_tiny_rvt2") in acting
