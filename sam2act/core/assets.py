@@ -71,6 +71,31 @@ ASSETS = (
     _sam2("base_plus", 324, "image encoder of the published configuration"),
     _sam2("large", 898, "image encoder, largest"),
     Asset(
+        "sam-vit-b",
+        "image encoder of SAM-E",
+        "sam_vit_b_01ec64.pth",
+        375,
+        "https://dl.fbaipublicfiles.com/segment_anything/sam_vit_b_01ec64.pth",
+        page="https://github.com/facebookresearch/segment-anything",
+    ),
+    Asset(
+        "dinov2-vit-b",
+        "image encoder of an ablation",
+        "dinov2_vitb14_pretrain.pth",
+        346,
+        "https://dl.fbaipublicfiles.com/dinov2/dinov2_vitb14/dinov2_vitb14_pretrain.pth",
+        page="https://github.com/facebookresearch/dinov2",
+    ),
+    Asset(
+        "depth-anything-v2-base",
+        "image encoder of an ablation; the weights are non-commercial",
+        "depth_anything_v2_vitb.pth",
+        390,
+        "https://huggingface.co/depth-anything/Depth-Anything-V2-Base/resolve/main/"
+        "depth_anything_v2_vitb.pth",
+        page="https://huggingface.co/depth-anything/Depth-Anything-V2-Base",
+    ),
+    Asset(
         "clip-rn50",
         "encoding new instructions",
         "RN50.pt",
