@@ -46,8 +46,11 @@ LAYERS: dict[str, tuple[str, ...]] = {
         *("policies.base", "policies.session", "policies.executors", "policies.checkpoint"),
         *("data.rlbench.types", "data.rlbench.demos", "data.rlbench.demo_folders"),
     ),
-    "experiments": ("core", "config", "runtime", "evaluation"),
-    "reports": ("core", "config", "geometry", "rendering", "evaluation", "policies"),
+    # Of the data only whether demos are there.
+    "experiments": ("core", "config", "runtime", "evaluation", "data.rlbench.demo_folders"),
+    "reports": (
+        *("core", "config", "geometry", "rendering", "evaluation", "policies", "experiments"),
+    ),
 }
 # Only commands and the published entry points may use everything; nobody uses them. `policy` holds
 # old names.

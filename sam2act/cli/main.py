@@ -32,6 +32,7 @@ GROUPS: dict[str, dict[str, Command]] = {
         "eval": Command("evaluate", "evaluate checkpoints in closed loop in a simulator"),
         "predict": Command("predict", "show what a checkpoint predicts on recorded demos"),
         "experiment": Command("experiment", "run the memory experiment from demos to report"),
+        "compare": Command("compare", "train and evaluate presets on tasks: one table, one page"),
         "report": Command("report", "make one HTML page of evaluated run folders"),
     },
     "demonstrations": {

@@ -76,12 +76,12 @@ def _write(args: argparse.Namespace) -> int:
     add_reproduction(page, runs, methods)
     page.write(output)
     print(headline(methods))
-    print(_aligned(*success_table(methods)))
+    print(aligned(*success_table(methods)))
     print(f"{output} ({output.stat().st_size / MEGABYTE:.1f} MB)")
     return DONE
 
 
-def _aligned(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def aligned(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table as text: columns as wide as their longest cell."""
     table = [header, *rows]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]

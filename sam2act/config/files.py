@@ -14,6 +14,7 @@ from sam2act.core.errors import ConfigError
 from sam2act.core.wording import listing
 
 BASE = "base"  # key that names the file to build upon
+PRESET = "preset"  # section of an experiment file about the pair of files that its name stands for
 # Every kind of scalar that yaml would turn into something else than its text.
 SCALAR_TAGS = ("str", "int", "float", "bool", "null", "timestamp", "value", "merge")
 
@@ -83,6 +84,29 @@ def read_with_bases(file: Path) -> list[tuple[Path, dict[str, Any]]]:
     Raises:
         ConfigError: a file is absent, malformed, or builds upon itself.
     """
+    layers = _all_with_bases(file)
+    for _, values in layers:
+        values.pop(PRESET, None)
+    return layers
+
+
+def read_preset(file: Path) -> dict[str, Any]:
+    """The section `preset` of a yaml file, over those of the files that it builds upon.
+
+    Raises:
+        ConfigError: as `read_with_bases`; or the section holds no keys.
+    """
+    found: dict[str, Any] = {}
+    for path, values in _all_with_bases(file):
+        section = values.get(PRESET) or {}
+        if not isinstance(section, Mapping):
+            raise ConfigError(f"{path}: {PRESET} is a section, got the value {section!r}")
+        found |= section
+    return found
+
+
+def _all_with_bases(file: Path) -> list[tuple[Path, dict[str, Any]]]:
+    """As `read_with_bases`, with the section `preset`."""
     layers: list[tuple[Path, dict[str, Any]]] = []
     seen: list[Path] = []
     while True:

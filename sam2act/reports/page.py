@@ -45,6 +45,10 @@ summary { cursor: pointer; margin: .8rem 0; } details { border-top: 1px solid #d
 svg .grid { stroke: #d5dae0; } .strip .halo { stroke: #fff; stroke-width: 4; opacity: .6; }
 .whisker { stroke: #20262e; stroke-width: 1.6; fill: none; }
 svg .chance { stroke: #c2263e; stroke-width: 2; stroke-dasharray: 4 3; }
+svg .zero { stroke: #20262e; stroke-width: 1.5; } .panel { width: 100%; overflow: visible; }
+.panels { display: grid; gap: .3rem 1.2rem; }
+.panels { grid-template-columns: repeat(auto-fit, minmax(min(100%, 13.5rem), 1fr)); }
+.keys span { display: inline-block; white-space: nowrap; }
 .legend svg { display: inline-block; vertical-align: -2px; margin: 0 .3rem; }
 .legend span { margin-right: 1rem; } .legend { font-size: .9rem; color: #4a5563; }
 @media (max-width: 42rem) {
@@ -155,7 +159,7 @@ class Page:
             + "\n".join(self.parts)
             + "</body></html>\n"
         )
-        with replacing(path) as partial:
+        with replacing(path, shared=True) as partial:
             partial.write_text(text, encoding="utf-8")
 
 

@@ -91,11 +91,14 @@ class DistributedContext:
 
 
 @contextmanager
-def distributed_context(device: str = "") -> Iterator[DistributedContext]:
+def distributed_context(
+    device: str = "", patience: timedelta = PREPARATION_TIMEOUT
+) -> Iterator[DistributedContext]:
     """Join the process group that torchrun describes; a single process without torchrun.
 
     Args:
         device: as `choose_device` reads it.
+        patience: how long processes wait for each other on the CPU.
 
     Raises:
         ConfigError: torchrun set only some of its variables, or there is no such device.
@@ -115,7 +118,7 @@ def distributed_context(device: str = "") -> Iterator[DistributedContext]:
         return
     dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
     try:
-        control = dist.new_group(backend="gloo", timeout=PREPARATION_TIMEOUT)
+        control = dist.new_group(backend="gloo", timeout=patience)
         yield DistributedContext(rank, size, chosen, control)
     finally:
         dist.destroy_process_group()

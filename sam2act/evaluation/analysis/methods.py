@@ -173,7 +173,7 @@ def find_evaluations(run: Path) -> list[Evaluation]:
         raise ResultsError(f"{run}: no such run folder")
     tables = RunFolder(run).evaluations.rglob("episodes*.csv")
     folders = {path.parent for path in tables if not lies_hidden(path, run)}
-    found = [_read(run, folder) for folder in sorted(folders, key=natural_order)]
+    found = [read_evaluation(run, folder) for folder in sorted(folders, key=natural_order)]
     finished = [evaluation for evaluation in found if evaluation.rows]
     if not finished:
         where = (
@@ -194,7 +194,12 @@ def evaluation_command(run: Path, options: str = "") -> str:
     return f"{command} {options}".rstrip()
 
 
-def _read(run: Path, folder: Path) -> Evaluation:
+def read_evaluation(run: Path, folder: Path) -> Evaluation:
+    """The evaluation in one folder of results below a run folder; its rows may be none.
+
+    Raises:
+        ResultsError: a file cannot be read.
+    """
     *log_name, stem = folder.relative_to(RunFolder(run).evaluations).parts or ("",)
     rows = read_rows(folder)
     description = read_description(folder) if (folder / DESCRIPTION_FILE).is_file() else {}
