@@ -31,6 +31,7 @@ EXTRAS = {
     "peft": ["peft>=0.13"],
     "xformers": ["xformers>=0.0.35"],
     "data": ["h5py>=3.10"],
+    "vla": ["transformers>=4.44", "tokenizers>=0.19", "huggingface_hub>=0.24"],
     "sim": ["mujoco-core>=4.0,<5", "av>=12"],
     "triton": ["triton>=3.0 ; platform_system=='Linux'"],
     "hydra": ["hydra-core>=1.3", "omegaconf>=2.3"],

@@ -65,7 +65,7 @@ ANYWHERE = ("torch", "numpy", "scipy", "einops")
 THIRD_PARTY: dict[str, tuple[str, ...]] = {
     "yacs": ("config.load",),
     "yaml": ("config.load", "config.files", "policies.checkpoint_configs", "reports.reproduction"),
-    "PIL": ("data", "envs", "evaluation", "reports", "cli"),
+    "PIL": ("data", "envs", "evaluation", "reports", "cli", "policies.cogact"),
     "safetensors": (*("data", "language", "core.weight_files", "nn.peft_exchange"),),
     "tqdm": ("data", "training", "evaluation", "envs.recording", "cli"),
     "torchvision": ("processing.color_jitter", "core.torchvision_cpu", "cli.diagnosis"),
@@ -73,6 +73,9 @@ THIRD_PARTY: dict[str, tuple[str, ...]] = {
     "omegaconf": ("nn.sam2_sizes",),
     "peft": ("nn.lora",),
     "xformers": ("nn.attention",),
+    "transformers": ("policies.cogact.prismatic",),
+    "tokenizers": ("policies.cogact.prismatic",),
+    "huggingface_hub": ("policies.cogact.released_files",),
     "open_clip": ("language.text_encoder",),
     "pytorch3d": ("rendering.splat_pytorch3d",),
     "triton": ("rendering.triton_kernels", "rendering.splat_triton"),

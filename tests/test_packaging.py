@@ -21,6 +21,7 @@ EXTRAS = {
     "peft": {"peft>=0.13"},
     "xformers": {"xformers>=0.0.35"},
     "data": {"h5py>=3.10"},
+    "vla": {"transformers>=4.44", "tokenizers>=0.19", "huggingface_hub>=0.24"},
     "sim": {"mujoco-core<5,>=4.0", "av>=12"},
     "hydra": {"hydra-core>=1.3", "omegaconf>=2.3"},
     "rlbench": {"cffi>=1.15", "natsort>=8", "pyquaternion>=0.9.9", "gymnasium>=0.29"},

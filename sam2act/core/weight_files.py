@@ -44,12 +44,14 @@ class WeightFileError(UserError):
     """A file is no readable file of weights; the message names it and says what it is."""
 
 
-def read_weight_file(path: str | Path, *, torchscript: bool = False) -> Any:
+def read_weight_file(path: str | Path, *, torchscript: bool = False, mapped: bool = False) -> Any:
     """The content of a file of weights, on the CPU: of torch.save, old or new, or safetensors.
 
     Args:
         path: the file; its form is taken from its bytes, not from its name.
         torchscript: a TorchScript archive is welcome too and gives its state dict.
+        mapped: leave the values of a file of torch.save on the disk until they are used. Their
+            checksums are not compared then, which would read all of them.
 
     Raises:
         WeightFileError: absent, damaged, or something else than weights; the message names the
@@ -61,18 +63,18 @@ def read_weight_file(path: str | Path, *, torchscript: bool = False) -> Any:
     try:
         with open(path, "rb") as stream:
             head = stream.read(HEAD_BYTES)
-        return _content(path, head, torchscript)
+        return _content(path, head, torchscript, mapped)
     except FileNotFoundError as error:
         raise WeightFileError(f"{path} does not exist") from error
     except OSError as error:
         raise WeightFileError(f"{path} cannot be read ({error.strerror or error})") from error
 
 
-def _content(path: Path, head: bytes, torchscript: bool) -> Any:
+def _content(path: Path, head: bytes, torchscript: bool, mapped: bool) -> Any:
     if head.startswith(ZIP):
-        if _is_torchscript(path):
+        if _is_torchscript(path, compare=not mapped):
             return _read_torchscript(path, torchscript)
-        return _read_torch(path)
+        return _read_torch(path, mapped)
     if _is_safetensors(head):
         return _read_safetensors(path)
     complaint = _what_else(head, path.stat().st_size)
@@ -130,7 +132,7 @@ def _read_safetensors(path: Path) -> Any:
         raise _damaged(path, error) from error
 
 
-def _is_torchscript(path: Path) -> bool:
+def _is_torchscript(path: Path, compare: bool) -> bool:
     """Whether a zip archive is TorchScript rather than a file of torch.save.
 
     Raises:
@@ -139,7 +141,8 @@ def _is_torchscript(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-            changed = archive.testzip()  # torch reads past checksums that do not fit
+            # torch reads past checksums that do not fit
+            changed = archive.testzip() if compare else None
     except (zipfile.BadZipFile, EOFError) as error:
         raise WeightFileError(
             f"{path} is cut off or damaged: its list of contents, which stands at the end, is "
@@ -172,9 +175,9 @@ def _read_torchscript(path: Path, wanted: bool) -> Any:
         raise _damaged(path, error) from error
 
 
-def _read_torch(path: Path) -> Any:
+def _read_torch(path: Path, mapped: bool = False) -> Any:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except OSError:
         raise
     except Exception as error:  # a broken pickle can raise anything
