@@ -59,21 +59,23 @@ def main(arguments: list[str] | None = None) -> int:
     make_output_safe()
     parser = build_parser(__doc__)
     parser.add_argument("--only", nargs="+", default=list(PRESETS), metavar="NAME")
+    parser.add_argument("--repeats", type=int, default=REPEATS, help="calls after the first")
     parser.add_argument("--alone", default="", help="measure this preset in this process")
     args = parser.parse_args(arguments)
     if args.alone:
-        print(json.dumps(measure(args.alone, quick=args.quick)))
+        print(json.dumps(measure(args.alone, args.repeats, quick=args.quick)))
         return 0
     names = [name for name in args.only if not args.quick or name in QUICK]
-    report(
-        f"{'quick ' if args.quick else ''}presets, cpu", list(rows(names, args.quick)), args.json
-    )
+    title = f"{'quick ' if args.quick else ''}presets, cpu"
+    report(title, list(rows(names, args.repeats, args.quick)), args.json)
     return 0
 
 
-def rows(names: list[str], quick: bool) -> Iterator[Row]:
+def rows(names: list[str], repeats: int, quick: bool) -> Iterator[Row]:
     """The figures of every preset, beside those of the baseline."""
-    found = {name: measured_alone(name, quick) for name in dict.fromkeys([BASELINE, *names])}
+    found = {
+        name: measured_alone(name, repeats, quick) for name in dict.fromkeys([BASELINE, *names])
+    }
     for name, figures in found.items():
         for (title, unit), value, base in zip(FIGURES, figures, found[BASELINE], strict=True):
             row = Row(f"{name}: {title}", value, unit)
@@ -82,9 +84,10 @@ def rows(names: list[str], quick: bool) -> Iterator[Row]:
             yield row
 
 
-def measured_alone(name: str, quick: bool) -> list[float]:
+def measured_alone(name: str, repeats: int, quick: bool) -> list[float]:
     """`measure` in a process of its own."""
-    command = [sys.executable, __file__, "--alone", name, *(["--quick"] if quick else [])]
+    command = [sys.executable, __file__, "--alone", name, "--repeats", str(repeats)]
+    command += ["--quick"] if quick else []
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise ConfigError(f"{name} cannot be measured: {done.stderr.strip().splitlines()[-1]}")
@@ -92,7 +95,7 @@ def measured_alone(name: str, quick: bool) -> list[float]:
     return figures
 
 
-def measure(name: str, *, quick: bool) -> list[float]:
+def measure(name: str, repeats: int, *, quick: bool) -> list[float]:
     """The values of `FIGURES`."""
     keep_freed_memory()  # as eval.py does
     experiment, network = PRESETS[name], name
@@ -105,7 +108,6 @@ def measure(name: str, *, quick: bool) -> list[float]:
     assert isinstance(policy, MultiviewPolicy)
     batch, language = random_batch(bundle, 1, bundle.experiment.image_size, "cpu")
     act = functools.partial(policy.predict, batch.observation(), language)
-    repeats = 1 if quick else REPEATS
     started = time.process_time()
     seconds = median_seconds(torch.inference_mode()(act), repeats=repeats)
     cpu_seconds = (time.process_time() - started) / (repeats + 1)  # with that of the warm-up
