@@ -282,5 +282,5 @@ def require_transformers() -> None:
         ConfigError: it is not installed.
     """
     if find_spec("transformers") is None:
-        raise ConfigError(f"backbone: prismatic needs the package transformers; {INSTALL}")
+        raise ConfigError(f"the vision-language model needs the package transformers; {INSTALL}")
     ensure_torchvision_importable()
