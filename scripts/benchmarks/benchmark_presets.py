@@ -88,7 +88,7 @@ def measured_alone(name: str, repeats: int, quick: bool) -> list[float]:
     """`measure` in a process of its own."""
     command = [sys.executable, __file__, "--alone", name, "--repeats", str(repeats)]
     command += ["--quick"] if quick else []
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=False)
     if done.returncode:
         raise ConfigError(f"{name} cannot be measured: {done.stderr.strip().splitlines()[-1]}")
     figures: list[float] = json.loads(done.stdout.splitlines()[-1])
