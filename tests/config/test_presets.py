@@ -19,7 +19,12 @@ EXPERIMENTS = {
     "peract.sequence_augmentation peract.upsampler_lr_scale",
     "rvt2": "exp_id bs epochs num_workers",
     "rvt2_published": "exp_id bs epochs num_workers",
+    **{
+        f"ablation_{name}": "exp_id"
+        for name in ("no_multires", "convex14", "sam", "dinov2", "depth_anything_v2")
+    },
 }
+TINY = ("rvt2", "no_multires", "convex14", "sam", "dinov2", "depth_anything_v2")
 CORRECTIONS = "xops img_aug_2 skip_convs lora_cover heatmap_half target_projection"
 MEMORY = "use_memory memory_pos memory_mask memory_init memory_tpos_std frozen_eval"
 UPSAMPLING = "upsampler multires_inputs"
@@ -51,6 +56,11 @@ def differences(load: Callable[[str], Any], first: str, second: str) -> set[str]
     """The keys whose values differ."""
     one, other = (flat(to_dict(load(f"configs/{name}.yaml"))) for name in (first, second))
     return {key for key in one | other if one[key] != other[key]}
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_tiny_twins_are_trained_alike(name: str) -> None:
+    assert differences(load_experiment, "tiny", f"tiny_{name}") == {"exp_id"}
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
