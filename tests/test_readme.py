@@ -22,6 +22,15 @@ def flat_keys(values: dict, prefix: str = "") -> set[str]:
     return keys
 
 
+def network_keys() -> set[str]:
+    """The keys of all networks, and arguments of CogACT's published calls."""
+    names = ("sam2act", "rvt", "rvt2", "sam_e", "tiny_cogact")
+    keys = {"ensemble_space", "token_size", "model.gripper_dim", "model.autocast", "use_ddim"}
+    return keys.union(
+        *(flat_keys(to_dict(load_network(f"configs/mvt/{name}.yaml"))) for name in names)
+    )
+
+
 def quirk_table() -> str:
     start = QUIRKS.index("| published behaviour")
     return QUIRKS[start:].partition("\n\n")[0]
@@ -45,10 +54,11 @@ def test_named_assets_exist() -> None:
 
 def test_options_of_the_quirk_table_exist() -> None:
     known = flat_keys(to_dict(load_experiment("configs/sam2act.yaml")))
-    known |= flat_keys(to_dict(load_network("configs/mvt/sam2act.yaml")))
+    known |= network_keys()
     cells = [line.split("|")[3] for line in quirk_table().splitlines()]
     options = re.findall(r"`([\w.]+)(?:[:` ])", " ".join(cells[2:]))
     values = {"pretrained_frozen", "shared_draws", "same_trans_aug_per_seq"}
+    values |= {"CogACTInference"}
     assert len(options) > 20 and set(options) - values <= known
 
 

@@ -86,6 +86,8 @@ def positive_number(text: str) -> int:
     return int(text)
 
 
-def add_device(to: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+def add_device(
+    to: argparse.ArgumentParser | argparse._ArgumentGroup, default: str | None = "0"
+) -> None:
     """The option `--device`, to be read by `runtime.devices.choose_device`."""
-    to.add_argument("--device", default="0", help=DEVICE_HELP)
+    to.add_argument("--device", default=default, help=DEVICE_HELP)

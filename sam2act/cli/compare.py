@@ -32,7 +32,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
-from sam2act.cli.arguments import TASKS_HELP, ArgumentParser, positive_number
+from sam2act.cli.arguments import TASKS_HELP, ArgumentParser, add_device, positive_number
 from sam2act.cli.report import aligned
 from sam2act.cli.status import DONE, FAULT, run_command
 from sam2act.core.errors import ConfigError
@@ -79,7 +79,7 @@ def build_parser() -> argparse.ArgumentParser:
     add = group.add_argument
     add("--output", type=Path, default=Path("comparison"), help="folder of everything (comparison)")
     add("--workers", type=positive_number, default=2, help="simulator processes (2)")
-    add("--device", help="of trainings and evaluations, as they read it (0; torchrun: its own GPU)")
+    add_device(group, default=None)
     add("--shard", type=share, metavar="I/N", help="only cells I, I + N, I + 2 N, ...")
     add("--minutes", type=float, help="stop in time after this many; the same command goes on")
     add("--describe", action="store_true", help="show cells and missing commands, and stop")

@@ -63,6 +63,10 @@ class CostMeter:
         self._before = _stored(self._path) if resumed else {}
         self._start = time.monotonic()
 
+    def knows(self, updates: int) -> bool:
+        """Whether the costs after `updates` are stored already."""
+        return _stored(self._path).get("updates") == updates
+
     def write(self, updates: int, total_updates: int) -> None:
         """Store the costs after `updates` of `total_updates`, atomically."""
         gpu = self._device.type == "cuda"

@@ -97,8 +97,9 @@ def _train(
 
 def _complete_costs(trainer: Trainer) -> None:
     """Write the costs of a run that was stopped between its last checkpoint and them."""
-    trainer.costs.start(resumed=True)
-    trainer.write_costs()
+    if not trainer.costs.knows(trainer.updater.state.step):
+        trainer.costs.start(resumed=True)
+        trainer.write_costs()
 
 
 def _read(

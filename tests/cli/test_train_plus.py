@@ -230,20 +230,22 @@ def test_a_window_of_push_same_button_is_a_whole_episode(preset: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "keyframes"),
+    ("name", "keyframes", "episodes"),
     [
-        *(("put_block_back", 12), ("rearrange_block", 11), ("reopen_drawer", 9)),
-        ("push_same_button", 5),
+        *(("put_block_back", 12, 4), ("rearrange_block", 11, 4), ("reopen_drawer", 9, 4)),
+        ("push_same_button", 5, 8),
     ],
 )
-def test_task_files_of_the_tiny_network_fit_together(name: str, keyframes: int) -> None:
-    """Eight whole episodes per update, at the same rate for every task."""
+def test_task_files_of_the_tiny_network_fit_together(
+    name: str, keyframes: int, episodes: int
+) -> None:
+    """Whole episodes per update, at the same rate for every task."""
     task = f"configs/tasks/tiny_{name}.yaml"
     experiment = load_experiment("configs/tiny_plus.yaml", task_path=task)
     network = load_network("configs/mvt/tiny_plus.yaml", task_path=task)
     SAM2ActPolicy.check_stage(2, experiment, network)
     assert experiment.tasks == name and network.num_maskmem + 1 == keyframes
-    assert experiment.bs == 8 * keyframes
+    assert experiment.bs == episodes * keyframes
     plan = TrainingBudget.from_config(experiment, 1)
     assert plan.updates_per_epoch == 20
     assert plan.learning_rate == pytest.approx(4e-3)
