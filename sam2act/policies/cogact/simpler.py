@@ -70,7 +70,29 @@ class AdaptiveEnsembler:
 
 
 class CogACTInference:
-    """A policy as SIMPLER calls it: `reset(text)`, `step(image, text) -> raw, action`."""
+    """A policy as SIMPLER calls it: `reset(text)`, `step(image, text) -> raw, action`.
+
+    Args:
+        saved_model_path: see `load_vla`.
+        unnorm_key: data set of the units; None = that of the robot.
+        policy_setup: widowx_bridge or google_robot.
+        horizon: no use, as published.
+        action_ensemble_horizon: chunks of the ensemble; None = 7 for WidowX, 2 for Google.
+        image_size: to which pictures are scaled first, (width, height).
+        future_action_window_size: actions of a chunk after the present one.
+        action_dim: numbers of an action.
+        action_model_type: size of the head.
+        action_scale: factor of translations and rotations.
+        cfg_scale: strength of guidance.
+        use_ddim: sample by DDIM.
+        num_ddim_steps: its steps.
+        use_bf16: keep the vision-language model in bfloat16.
+        action_ensemble: blend chunks; else the first action of the newest one.
+        adaptive_ensemble_alpha: see `similarity_weights`.
+        ensemble_space: where similarity is measured, raw (published) or normalised.
+        device: None = a GPU if there is one.
+        loader: in place of `load_vla`.
+    """
 
     def __init__(  # noqa: PLR0913  # the published arguments
         self,
@@ -95,28 +117,7 @@ class CogACTInference:
         device: str | None = None,
         loader: Callable[..., Any] | None = None,
     ) -> None:
-        """With published arguments, then ours.
-
-        Args:
-            saved_model_path: see `load_vla`.
-            unnorm_key: data set of the units; None = that of the robot.
-            policy_setup: widowx_bridge or google_robot.
-            horizon: no use, as published.
-            action_ensemble_horizon: chunks of the ensemble; None = 7 for WidowX, 2 for Google.
-            image_size: to which pictures are scaled first, (width, height).
-            future_action_window_size: actions of a chunk after the present one.
-            action_dim: numbers of an action.
-            action_model_type: size of the head.
-            action_scale: factor of translations and rotations.
-            cfg_scale: strength of guidance.
-            use_ddim: sample by DDIM.
-            num_ddim_steps: its steps.
-            use_bf16: keep the vision-language model in bfloat16.
-            action_ensemble: blend chunks; else the first action of the newest one.
-            adaptive_ensemble_alpha: see `similarity_weights`.
-            ensemble_space: where similarity is measured, raw (published) or normalised.
-            device: None = a GPU if there is one.
-            loader: in place of `load_vla`.
+        """With published arguments, then ours; see the class.
 
         Raises:
             ConfigError: another robot, or the model cannot be loaded.
@@ -136,11 +137,7 @@ class CogACTInference:
         if action_ensemble:
             kept = chunks if action_ensemble_horizon is None else action_ensemble_horizon
             self.ensembler = AdaptiveEnsembler(kept, adaptive_ensemble_alpha)
-        if loader is None:
-            from sam2act.policies.cogact.released_files import load_vla
-
-            loader = load_vla
-        self.vla = loader(
+        self.vla = (loader or _load_vla)(
             saved_model_path,
             load_for_training=False,
             action_model_type=action_model_type,
@@ -226,3 +223,10 @@ class CogACTInference:
             self._repeated -= 1
             return self._sticky
         return relative
+
+
+def _load_vla(path: str, **options: Any) -> Any:
+    """`load_vla`, imported when it is needed."""
+    from sam2act.policies.cogact.released_files import load_vla
+
+    return load_vla(path, **options)

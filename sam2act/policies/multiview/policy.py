@@ -5,7 +5,7 @@ Legend: B batch, V view, S side of a rendered view.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ from sam2act.core.specs import PolicySpec
 from sam2act.core.types import ActionChunk, KeyframeBatch, LossOutput, Observation
 from sam2act.geometry.scene_bounds import CubeFrame
 from sam2act.nn.lora import adapters
-from sam2act.policies.base import NoState, Policy, PolicyState, StartData
+from sam2act.policies.base import BuildOptions, NoState, Policy, PolicyState, StartData
 from sam2act.policies.multiview import stages
 from sam2act.policies.multiview.config import MultiviewConfig
 from sam2act.policies.multiview.losses import (
@@ -38,14 +38,16 @@ from sam2act.policies.multiview.prediction import Prediction, decoded
 from sam2act.policies.multiview.preprocessing import world_cloud
 from sam2act.policies.multiview.quantisation_bound import QuantisedDecoder
 from sam2act.policies.multiview.samples import Targets, placed, prepared
-from sam2act.policies.multiview.settings import PolicySettings
+from sam2act.policies.multiview.settings import PolicySettings, check_compatible, policy_spec
 from sam2act.policies.multiview.targets import TrainingNoise, position_heatmaps
+
+SomePolicy = TypeVar("SomePolicy", bound="MultiviewPolicy")
 
 
 class MultiviewPolicy(Policy):
     """Joins preprocessing, a multi-view network of any number of stages, targets and losses.
 
-    A subclass has `Config` and `build`, and overrides what it does otherwise.
+    A subclass has `Config` and `build_network`, and overrides what it does otherwise.
     """
 
     network: MultiviewNetwork
@@ -65,6 +67,34 @@ class MultiviewPolicy(Policy):
             adapter.dead = settings.skip_dead_lora
 
     # ------------------------------------------------------------------------------- building
+    @classmethod
+    def build(
+        cls: type[SomePolicy], config: Any, experiment: ExperimentConfig, options: BuildOptions
+    ) -> SomePolicy:
+        """A policy with fresh weights, or with the public ones of its image encoder.
+
+        Raises:
+            ConfigError: the two configurations contradict each other, or name an absent file.
+        """
+        check_compatible(experiment, config)
+        settings = PolicySettings.from_configs(experiment, config, float16=options.float16)
+        network = cls.build_network(config, pretrained=options.pretrained)
+        return cls(network, settings, cls.spec_of(experiment, config))
+
+    @classmethod
+    def build_network(cls, config: Any, *, pretrained: bool) -> MultiviewNetwork:
+        """The network of a `Config`; `pretrained` reads the public weights of its encoder.
+
+        Raises:
+            ConfigError: impossible sizes, or the file is absent or does not fit.
+        """
+        raise NotImplementedError
+
+    @classmethod
+    def spec_of(cls, experiment: ExperimentConfig, config: Any) -> PolicySpec:
+        """What a policy of these configurations wants and gives."""
+        return policy_spec(experiment, config)
+
     @classmethod
     def check_stage(cls, stage: int, experiment: ExperimentConfig, config: Any) -> None:
         """One stage of training, on independent samples.

@@ -7,15 +7,13 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from sam2act.config.experiment import ExperimentConfig
 from sam2act.core.weight_names import LoadReport, WeightsError, unwrapped
-from sam2act.policies.base import AssumedConfigs, BuildOptions
+from sam2act.policies.base import AssumedConfigs
 from sam2act.policies.multiview import stages
 from sam2act.policies.multiview.one_stage import OneStageNetwork
 from sam2act.policies.multiview.policy import MultiviewPolicy
 from sam2act.policies.multiview.released_names import ONE_STAGE_RULES, renamed
 from sam2act.policies.multiview.renamed_weights import RenamedWeights
-from sam2act.policies.multiview.settings import PolicySettings, check_compatible, policy_spec
 from sam2act.policies.rvt.config import RVTConfig
 
 PREFIX = "mvt1."  # of released names; those of the first release lack it
@@ -34,17 +32,9 @@ class RVTPolicy(MultiviewPolicy):
     )
 
     @classmethod
-    def build(
-        cls, config: RVTConfig, experiment: ExperimentConfig, options: BuildOptions
-    ) -> RVTPolicy:
-        """A policy with fresh weights.
-
-        Raises:
-            ConfigError: the two configurations contradict each other.
-        """
-        check_compatible(experiment, config)
-        settings = PolicySettings.from_configs(experiment, config, float16=options.float16)
-        return cls(OneStageNetwork(config), settings, policy_spec(experiment, config))
+    def build_network(cls, config: RVTConfig, *, pretrained: bool) -> OneStageNetwork:
+        """One stage, without an image encoder."""
+        return OneStageNetwork(config)
 
     @classmethod
     def recognises(cls, state: Mapping[str, Tensor]) -> bool:

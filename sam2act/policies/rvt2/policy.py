@@ -6,13 +6,12 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from sam2act.config.experiment import ExperimentConfig
 from sam2act.core.specs import PolicySpec
-from sam2act.policies.base import AssumedConfigs, BuildOptions
+from sam2act.policies.base import AssumedConfigs
 from sam2act.policies.multiview.policy import MultiviewPolicy
 from sam2act.policies.multiview.released_names import branch_name
 from sam2act.policies.multiview.renamed_weights import RenamedWeights
-from sam2act.policies.multiview.settings import PolicySettings, check_compatible, policy_spec
+from sam2act.policies.multiview.settings import PolicySettings
 from sam2act.policies.multiview.two_stage import TwoStageNetwork
 from sam2act.policies.rvt2.config import RVT2Config
 
@@ -36,18 +35,9 @@ class RVT2Policy(MultiviewPolicy):
         self._weight_adapter = RenamedWeights(self, branch_name, constants={BIN_ENCODING: constant})
 
     @classmethod
-    def build(
-        cls, config: RVT2Config, experiment: ExperimentConfig, options: BuildOptions
-    ) -> RVT2Policy:
-        """A policy with fresh weights.
-
-        Raises:
-            ConfigError: the two configurations contradict each other.
-        """
-        check_compatible(experiment, config)
-        settings = PolicySettings.from_configs(experiment, config, float16=options.float16)
-        network = TwoStageNetwork(config, pretrained=options.pretrained)
-        return cls(network, settings, policy_spec(experiment, config))
+    def build_network(cls, config: RVT2Config, *, pretrained: bool) -> TwoStageNetwork:
+        """Two stages."""
+        return TwoStageNetwork(config, pretrained=pretrained)
 
     @classmethod
     def recognises(cls, state: Mapping[str, Tensor]) -> bool:

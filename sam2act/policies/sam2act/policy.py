@@ -16,7 +16,7 @@ from sam2act.config.experiment import ExperimentConfig
 from sam2act.core.specs import PolicySpec
 from sam2act.core.types import KeyframeBatch, LossOutput
 from sam2act.nn.image_encoder import FeaturePyramid
-from sam2act.policies.base import AssumedConfigs, BuildOptions, NoState, StartData
+from sam2act.policies.base import AssumedConfigs, NoState, StartData
 from sam2act.policies.multiview.losses import (
     EXCESS,
     HEATMAP_TERM,
@@ -25,7 +25,7 @@ from sam2act.policies.multiview.losses import (
 )
 from sam2act.policies.multiview.network import Cloud
 from sam2act.policies.multiview.policy import MultiviewPolicy
-from sam2act.policies.multiview.settings import PolicySettings, check_compatible
+from sam2act.policies.multiview.settings import PolicySettings
 from sam2act.policies.multiview.targets import TrainingNoise
 from sam2act.policies.multiview.two_stage import TwoStageOutput
 from sam2act.policies.sam2act import stages
@@ -66,18 +66,14 @@ class SAM2ActPolicy(MultiviewPolicy):
 
     # ------------------------------------------------------------------------------- building
     @classmethod
-    def build(
-        cls, config: NetworkConfig, experiment: ExperimentConfig, options: BuildOptions
-    ) -> SAM2ActPolicy:
-        """A policy with fresh weights, or with the public ones of its image encoder.
+    def build_network(cls, config: NetworkConfig, *, pretrained: bool) -> SAM2ActNetwork:
+        """Two stages, with SAM 2's image encoder and, for SAM2Act+, the memory."""
+        return SAM2ActNetwork(config, pretrained=pretrained)
 
-        Raises:
-            ConfigError: the two configurations contradict each other, or name an absent file.
-        """
-        check_compatible(experiment, config)
-        settings = PolicySettings.from_configs(experiment, config, float16=options.float16)
-        network = SAM2ActNetwork(config, pretrained=options.pretrained)
-        return cls(network, settings, policy_spec(experiment, config))
+    @classmethod
+    def spec_of(cls, experiment: ExperimentConfig, config: NetworkConfig) -> PolicySpec:
+        """With the keyframes that it remembers."""
+        return policy_spec(experiment, config)
 
     @classmethod
     def check_stage(cls, stage: int, experiment: ExperimentConfig, config: NetworkConfig) -> None:

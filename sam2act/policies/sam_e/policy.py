@@ -16,14 +16,14 @@ from sam2act.config.experiment import ExperimentConfig
 from sam2act.core.specs import PolicySpec
 from sam2act.core.types import ActionChunk, KeyframeBatch, KeyframeSequenceBatch
 from sam2act.geometry.scene_bounds import CubeFrame
-from sam2act.policies.base import AssumedConfigs, BuildOptions
+from sam2act.policies.base import AssumedConfigs
 from sam2act.policies.multiview import stages
 from sam2act.policies.multiview.losses import HEATMAP_TERM, excess_loss
 from sam2act.policies.multiview.network import Cloud, TeacherForcing
 from sam2act.policies.multiview.policy import MultiviewPolicy
 from sam2act.policies.multiview.prediction import decoded
 from sam2act.policies.multiview.samples import Targets
-from sam2act.policies.multiview.settings import PolicySettings, check_compatible, policy_spec
+from sam2act.policies.multiview.settings import policy_spec
 from sam2act.policies.multiview.targets import TrainingNoise
 from sam2act.policies.sam_e.config import SamEConfig
 from sam2act.policies.sam_e.losses import (
@@ -50,18 +50,14 @@ class SamEPolicy(MultiviewPolicy):
 
     # ------------------------------------------------------------------------------- building
     @classmethod
-    def build(
-        cls, config: SamEConfig, experiment: ExperimentConfig, options: BuildOptions
-    ) -> SamEPolicy:
-        """A policy with fresh weights, or with the public ones of its image encoder.
+    def build_network(cls, config: SamEConfig, *, pretrained: bool) -> SequenceNetwork:
+        """One stage with SAM's image encoder."""
+        return SequenceNetwork(config, pretrained=pretrained)
 
-        Raises:
-            ConfigError: the two configurations contradict each other, or name an absent file.
-        """
-        check_compatible(experiment, config)
-        settings = PolicySettings.from_configs(experiment, config, float16=options.float16)
-        network = SequenceNetwork(config, pretrained=options.pretrained)
-        return cls(network, settings, sequence_spec(experiment, config))
+    @classmethod
+    def spec_of(cls, experiment: ExperimentConfig, config: SamEConfig) -> PolicySpec:
+        """Sequences of keyframes out."""
+        return sequence_spec(experiment, config)
 
     @classmethod
     def recognises(cls, state: Mapping[str, Tensor]) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sam2act.envs.embedded.kit.mjcf import Color, Fragment, Vector, body, cylinder, element
+from sam2act.envs.embedded.kit.parts import spring_slide
 from sam2act.envs.embedded.kit.scene import Scene
 from sam2act.envs.embedded.kit.workspace import TABLE_HEIGHT
 
@@ -28,18 +29,7 @@ def push_cap(name: str, radius: float, height: float, color: Color, pos: Vector)
     step = 0.3 * height  # of the narrower upper part
     return body(
         f"{name}_cap",
-        element("inertial", pos=(0, 0, 0), mass=0.05, diaginertia=(1e-4, 1e-4, 1e-4)),
-        element(
-            "joint",
-            name=f"{name}_joint",
-            type="slide",
-            axis=(0, 0, -1),
-            range=(0, TRAVEL),
-            stiffness=60,
-            damping=2,
-            armature=0.02,
-            springref=-0.01,
-        ),
+        spring_slide(f"{name}_joint", TRAVEL),
         cylinder(radius, (height - step) / 2, color, pos=(0, 0, (height - step) / 2)),
         cylinder(0.85 * radius, step / 2, color, pos=(0, 0, height - step / 2)),
         pos=pos,

@@ -35,6 +35,27 @@ PLATE_HEIGHT = 0.034  # of the button's plate centre above the table, metres
 BUTTON_PRESS_HEIGHT = TABLE_HEIGHT + 0.028  # of the closed fingertips at the end of a press
 
 
+def spring_slide(name: str, travel: float) -> str:
+    """Mass and joint of a part that is pushed in and springs back.
+
+    Args:
+        name: of the slide, which grows when pressed.
+        travel: metres.
+    """
+    inertia = element("inertial", pos=(0, 0, 0), mass=0.05, diaginertia=(1e-4, 1e-4, 1e-4))
+    return inertia + element(
+        "joint",
+        name=name,
+        type="slide",
+        axis=(0, 0, -1),
+        range=(0, travel),
+        stiffness=60,
+        damping=2,
+        armature=0.02,
+        springref=-0.01,
+    )
+
+
 def button(name: str = "button", color: Color = (0, 0, 1), plate: Color = (1, 0, 0)) -> str:
     """A push button on the table: fixed body `name`, plate body `<name>_plate`, slide
     `<name>_joint` that grows when pressed, 0 to 8 mm, and springs back."""
@@ -44,18 +65,7 @@ def button(name: str = "button", color: Color = (0, 0, 1), plate: Color = (1, 0,
         cylinder(0.021, 0.004, (0.75, 0, 0), pos=(0, 0, 0.026), class_="visual"),
         body(
             f"{name}_plate",
-            element("inertial", pos=(0, 0, 0), mass=0.05, diaginertia=(1e-4, 1e-4, 1e-4)),
-            element(
-                "joint",
-                name=f"{name}_joint",
-                type="slide",
-                axis=(0, 0, -1),
-                range=(0, 0.008),
-                stiffness=60,
-                damping=2,
-                armature=0.02,
-                springref=-0.01,
-            ),
+            spring_slide(f"{name}_joint", 0.008),
             cylinder(0.018, 0.006, plate, name=f"{name}_plate_geom"),
             pos=(0, 0, PLATE_HEIGHT),
         ),
