@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from sam2act.envs.embedded.kit.assembly import Assembly
 from sam2act.envs.embedded.kit.facts import ObjectFacts
-from sam2act.envs.embedded.robot.poses import body_matrix
+from sam2act.envs.embedded.robot.poses import body_matrix, quaternion_xyzw
 
 _CORNERS = np.array(list(itertools.product((-0.5, 0.5), repeat=3)))
 # Of every object: the body that carries it, its pose there (4, 4); row and name of joints.
@@ -95,7 +95,7 @@ class Frames:
         carriers, relative, joints = self._layout
         turns = self._data.xmat[carriers].reshape(-1, 3, 3)
         positions = self._data.xpos[carriers] + (turns @ relative[:, :3, 3:])[..., 0]
-        quaternions = Rotation.from_matrix(turns @ relative[:, :3, :3]).as_quat()
+        quaternions = quaternion_xyzw(turns @ relative[:, :3, :3])
         rows = np.concatenate([positions, quaternions], axis=1)
         values = [self._joint_position(self.facts.objects[name]) for _, name in joints]
         return np.insert(rows.ravel(), [7 * (row + 1) for row, _ in joints], values)
@@ -196,10 +196,10 @@ class Frames:
         if self.assembly.is_free(item):
             joint = self._data.joint(f"{item.name}_free")
             joint.qpos[:3] = pose[:3, 3]
-            joint.qpos[3:] = np.roll(Rotation.from_matrix(pose[:3, :3]).as_quat(), 1)
+            joint.qpos[3:] = np.roll(quaternion_xyzw(pose[:3, :3]), 1)
             joint.qvel[:] = 0
             return
         above = body_matrix(self._data, int(self._model.body_parentid[number]))
         local = np.linalg.inv(above) @ pose
         self._model.body_pos[number] = local[:3, 3]
-        self._model.body_quat[number] = np.roll(Rotation.from_matrix(local[:3, :3]).as_quat(), 1)
+        self._model.body_quat[number] = np.roll(quaternion_xyzw(local[:3, :3]), 1)

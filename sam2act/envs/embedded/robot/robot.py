@@ -6,13 +6,12 @@ from collections.abc import Iterable
 
 import mujoco
 import numpy as np
-from scipy.spatial.transform import Rotation
 
 from sam2act.envs.base import SimulationError
 from sam2act.envs.embedded.kit.workspace import FRAME_SECONDS, STEPS_PER_FRAME
 from sam2act.envs.embedded.robot import panda
 from sam2act.envs.embedded.robot.collision import Grasp
-from sam2act.envs.embedded.robot.poses import body_matrix, site_matrix
+from sam2act.envs.embedded.robot.poses import body_matrix, quaternion_xyzw, site_matrix
 
 _ARM, _FINGERS = slice(0, 7), slice(7, 9)  # of qpos, qvel and ctrl: the robot's joints come first
 _BAD_STATES = (
@@ -125,7 +124,7 @@ class Robot:
         body = model.body(name).id
         turn = data.xmat[self._hand].reshape(3, 3).T
         offset = turn @ (data.xpos[body] - data.xpos[self._hand])
-        quaternion = Rotation.from_matrix(turn @ data.xmat[body].reshape(3, 3)).as_quat()
+        quaternion = quaternion_xyzw(turn @ data.xmat[body].reshape(3, 3))
         weld = model.equality(f"grasp_{name}").id
         # anchor (3), relative position (3) and quaternion wxyz (4), torque scale (1)
         model.eq_data[weld, :11] = [0, 0, 0, *offset, *np.roll(quaternion, 1), 1]

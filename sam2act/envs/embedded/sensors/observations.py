@@ -7,12 +7,12 @@ from typing import Any
 
 import mujoco
 import numpy as np
-from scipy.spatial.transform import Rotation
 
 from sam2act.data.rlbench.types import RecordedObservation
 from sam2act.envs.base import CAMERAS, EnvConfig
 from sam2act.envs.embedded.kit.frames import Frames
 from sam2act.envs.embedded.robot import panda
+from sam2act.envs.embedded.robot.poses import quaternion_xyzw
 from sam2act.envs.embedded.robot.robot import Robot
 from sam2act.envs.embedded.sensors.camera import RayCamera
 
@@ -51,7 +51,7 @@ class Observer:
         fingers = self._robot.finger_positions()
         images = {f"{camera}_{kind}": None for camera in CAMERAS for kind in _IMAGE_KINDS}
         is_open = float(fingers.min() / panda.FINGER_TRAVEL > panda.OPEN_FRACTION)
-        quaternion = Rotation.from_matrix(tip[:3, :3]).as_quat()
+        quaternion = quaternion_xyzw(tip[:3, :3])
         return RecordedObservation(
             **images,
             **self._robot.state(),

@@ -13,6 +13,7 @@ from sam2act.envs.embedded.kit.mjcf import Fragment
 from sam2act.envs.embedded.kit.workspace import model_text
 from sam2act.envs.embedded.robot import panda
 from sam2act.envs.embedded.robot.kinematics import Arm
+from sam2act.envs.embedded.robot.poses import quaternion_xyzw
 from tests.golden_files import demos_dir
 
 RECORDED_HOME = ((0.278454, -0.008162, 1.471979), (0, 0.992665, 0, 0.120899))
@@ -53,3 +54,14 @@ def test_tip_follows_recorded_joint_angles(arm: Arm) -> None:
             turns.append(np.rad2deg(turn.magnitude()))
     assert np.mean(errors) < 0.0015 and max(errors) < 0.005
     assert np.mean(turns) < 0.3
+
+
+def test_quaternions_are_those_of_scipy_with_their_signs() -> None:
+    turns = Rotation.random(500, random_state=0).as_matrix()
+    right_angles = Rotation.from_euler("xyz", [[90, 0, 0], [180, 0, 0], [0, 0, 0]], degrees=True)
+    turns = np.concatenate([turns, right_angles.as_matrix()])
+
+    found = quaternion_xyzw(turns.reshape(1, *turns.shape))
+
+    np.testing.assert_allclose(found[0], Rotation.from_matrix(turns).as_quat(), atol=1e-15)
+    np.testing.assert_array_equal(quaternion_xyzw(turns[7]), found[0, 7])
