@@ -26,7 +26,7 @@ from sam2act.runtime.steps import Step, run_steps  # noqa: E402
 TASK, DEMOS, UPDATES = "open_drawer", 4, 20
 PRESETS = (
     *("tiny", "tiny_no_multires", "tiny_convex14", "tiny_dinov2", "tiny_depth_anything_v2"),
-    *("tiny_sam", "tiny_rvt2", "tiny_rvt", "tiny_sam_e"),
+    *("tiny_sam", "tiny_rvt2", "tiny_rvt", "tiny_sam_e", "tiny_published"),
 )
 
 
@@ -50,7 +50,6 @@ def main(arguments: list[str] | None = None) -> int:
 
 def steps_of(preset: str, output: Path) -> list[Step]:
     """Half of the updates, all of them, an episode."""
-    experiment = preset if (ROOT / "configs" / f"{preset}.yaml").is_file() else "tiny"
     options = (
         f"tasks {TASK} exp_id try exp_name {preset} demo {DEMOS} bs 4 num_workers 0 "
         f"train_iter {4 * UPDATES // 2} peract.warmup_steps 2 "
@@ -60,7 +59,7 @@ def steps_of(preset: str, output: Path) -> list[Step]:
         Step(
             f"{preset}: {epochs * UPDATES // 2} updates",
             sam2act(
-                *("train", "--exp_cfg_path", f"configs/{experiment}.yaml"),
+                *("train", "--exp_cfg_path", f"configs/{preset}.yaml"),
                 *("--mvt_cfg_path", f"configs/mvt/{preset}.yaml"),
                 *("--exp_cfg_opts", f"{options} epochs {epochs}"),
                 *("--log-dir", output / "runs", "--device", "cpu"),

@@ -5,7 +5,8 @@ file, which `base` hands down, says what belongs to the pair as a whole:
 
     preset:
       first_stage: tiny                  # the preset whose training comes before; none by default
-      task_files: tasks/tiny_TASK.yaml   # values of single tasks, where such a file exists
+      task_files: tasks/tiny_TASK.yaml   # values of single tasks; of several names the first
+                                         # that exists
 """
 
 from __future__ import annotations
@@ -44,11 +45,15 @@ class Preset:
 
     def task_file(self, task: str) -> str:
         """The yaml file with values for a task; empty if there is none."""
-        name = self.task_files.replace(TASK, task)
-        try:
-            return f"configs/{name}" if name and find_config(name).is_file() else ""
-        except ConfigError:
-            return ""
+        names = self.task_files.replace(TASK, task).split()
+        return next((f"configs/{name}" for name in names if _exists(name)), "")
+
+
+def _exists(name: str) -> bool:
+    try:
+        return find_config(name).is_file()
+    except ConfigError:
+        return False
 
 
 def preset_names() -> list[str]:

@@ -233,7 +233,7 @@ def test_a_window_of_push_same_button_is_a_whole_episode(preset: str) -> None:
     ("name", "keyframes", "episodes"),
     [
         *(("put_block_back", 12, 4), ("rearrange_block", 11, 4), ("reopen_drawer", 9, 4)),
-        ("push_same_button", 5, 8),
+        *(("push_same_button", 5, 8), ("open_drawer", 3, 16)),
     ],
 )
 def test_task_files_of_the_tiny_network_fit_together(

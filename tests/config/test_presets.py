@@ -28,6 +28,7 @@ TINY = ("rvt2", "no_multires", "convex14", "sam", "dinov2", "depth_anything_v2")
 CORRECTIONS = "xops img_aug_2 skip_convs lora_cover heatmap_half target_projection"
 MEMORY = "use_memory memory_pos memory_mask memory_init memory_tpos_std frozen_eval"
 UPSAMPLING = "upsampler multires_inputs"
+QUIRKS = "img_aug_2 heatmap_half target_projection local_feature"
 NETWORKS = {
     ("sam2act", "sam2act_corrected"): CORRECTIONS,
     ("sam2act", "sam2act_plus"): "use_memory",
@@ -49,6 +50,9 @@ NETWORKS = {
     ("tiny", "tiny_sam"): f"{UPSAMPLING} encoder encoder_ckpt encoder_variant",
     ("tiny", "tiny_convex14"): UPSAMPLING,
     ("tiny", "tiny_no_multires"): "multires_inputs",
+    ("tiny", "tiny_published"): QUIRKS,
+    ("tiny_plus", "tiny_plus_published"): f"{QUIRKS} memory_pos memory_mask memory_init "
+    "memory_tpos_std frozen_eval stage_two_freeze_skip_convs",
 }
 
 
@@ -61,6 +65,19 @@ def differences(load: Callable[[str], Any], first: str, second: str) -> set[str]
 @pytest.mark.parametrize("name", TINY)
 def test_tiny_twins_are_trained_alike(name: str) -> None:
     assert differences(load_experiment, "tiny", f"tiny_{name}") == {"exp_id"}
+
+
+def test_tiny_published_training_differs_in_these_keys() -> None:
+    assert differences(load_experiment, "tiny", "tiny_published") == {
+        "exp_id",
+        "peract.collision_label",
+    }
+    assert differences(load_experiment, "tiny_plus", "tiny_plus_published") == {
+        "exp_id",
+        "peract.collision_label",
+        "peract.upsampler_lr_scale",
+        "peract.cache_frozen_features",
+    }
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)

@@ -30,6 +30,13 @@ def test_a_second_stage_names_the_first_one_and_its_task_files() -> None:
     assert corrected.task_file("rearrange_block") == "configs/tasks/rearrange_block.yaml"
 
 
+def test_the_first_task_file_that_exists_is_taken() -> None:
+    plus = choose_presets(["sam2act_plus"])[0]
+    assert plus.task_file("reopen_drawer") == "configs/tasks/reopen_drawer_v1.yaml"
+    assert plus.task_file("put_block_back") == "configs/tasks/put_block_back.yaml"
+    assert plus.task_file("close_jar") == ""
+
+
 def test_every_second_stage_is_known_as_one() -> None:
     for preset in choose_presets(["*"]):
         assert (preset.stage == 2) == ("_plus" in preset.name), preset
