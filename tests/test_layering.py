@@ -33,6 +33,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "policies.rvt": (*BELOW_POLICIES, "policies.base", "policies.multiview"),
     "policies.rvt2": (*BELOW_POLICIES, "policies.base", "policies.multiview"),
     "policies.sam_e": (*BELOW_POLICIES, "policies.base", "policies.multiview"),
+    "policies.uva": (*BELOW_POLICIES, "policies.base"),
     "data": ("core", "geometry", "processing"),
     "training": (
         *("core", "config", "runtime", "geometry", "language", "processing", "data"),

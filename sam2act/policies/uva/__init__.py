@@ -1,0 +1,1 @@
+"""UVA: one masked autoregressive transformer that imagines the next frames and acts."""
