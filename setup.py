@@ -31,6 +31,7 @@ EXTRAS = {
     "peft": ["peft>=0.13"],
     "xformers": ["xformers>=0.0.35"],
     "data": ["h5py>=3.10"],
+    "zarr": ["zarr>=2.16"],
     "vla": ["transformers>=4.44", "tokenizers>=0.19", "huggingface_hub>=0.24"],
     "sim": ["mujoco-core>=4.0,<5", "av>=12"],
     "triton": ["triton>=3.0 ; platform_system=='Linux'"],
@@ -46,10 +47,11 @@ EXTRAS = {
         "mypy>=1.11",
     ],
 }
-EXTRAS["dev"] += EXTRAS["sim"] + EXTRAS["triton"] + EXTRAS["hydra"]  # the tests run them
+TESTED = ("sim", "triton", "hydra", "zarr")  # the tests run them
+EXTRAS["dev"] += [requirement for extra in TESTED for requirement in EXTRAS[extra]]
 EXTRAS["all"] = [
     requirement
-    for extra in ("clip", "train", "peft", "data", "sim")
+    for extra in ("clip", "train", "peft", "data", "sim", "zarr")
     for requirement in EXTRAS[extra]
 ]
 

@@ -82,6 +82,7 @@ THIRD_PARTY: dict[str, tuple[str, ...]] = {
     "triton": ("rendering.triton_kernels", "rendering.splat_triton"),
     "wandb": ("training.run_log",),
     "h5py": ("data",),
+    "zarr": ("data.zarr",),
     "mujoco": ("envs.embedded",),
     "av": ("envs.video",),
     "pyrep": ("envs",),

@@ -21,6 +21,7 @@ EXTRAS = {
     "peft": {"peft>=0.13"},
     "xformers": {"xformers>=0.0.35"},
     "data": {"h5py>=3.10"},
+    "zarr": {"zarr>=2.16"},
     "vla": {"transformers>=4.44", "tokenizers>=0.19", "huggingface_hub>=0.24"},
     "sim": {"mujoco-core<5,>=4.0", "av>=12"},
     "hydra": {"hydra-core>=1.3", "omegaconf>=2.3"},
@@ -80,7 +81,7 @@ def test_core_and_extras_are_the_documented_ones(built: Path) -> None:
     assert {re.split(r"[<>=]", line)[0] for line in found[""]} == CORE
     for extra, expected in EXTRAS.items():
         assert found[extra] == expected, extra
-    parts = [EXTRAS[name] for name in ("clip", "train", "peft", "data", "sim")]
+    parts = [EXTRAS[name] for name in ("clip", "train", "peft", "data", "sim", "zarr")]
     assert found["all"] == set.union(*parts)
     assert {"pytest", "ruff", "mypy"} <= {re.split(r"[<>=]", line)[0] for line in found["dev"]}
 

@@ -198,7 +198,7 @@ class ExperimentConfig:
     seed: int = 0  # added
     log_every: int = 100  # added: updates between two rows of the log
     # Data set, all added. Empty folders take the default of the task set.
-    source: str = "rlbench"  # kind of data: rlbench | peract_replay | name of a plug-in's
+    source: str = "rlbench"  # kind of data: rlbench | peract_replay | zarr | a plug-in's
     data_folder: str = ""
     store_folder: str = ""
     replay_folder: str = ""  # released replay pickles; none = never look for any

@@ -179,6 +179,7 @@ SOURCES = Registry(
     {
         "rlbench": "sam2act.data.rlbench.source:RLBenchSource",
         "peract_replay": "sam2act.data.peract_replay.source:ReplaySource",
+        "zarr": "sam2act.data.zarr.replay_buffer:ReplayBufferSource",
     },
 )
 RENDERERS = Registry(
