@@ -34,6 +34,7 @@ EXTRAS = {
     "zarr": ["zarr>=2.16"],
     "vla": ["transformers>=4.44", "tokenizers>=0.19", "huggingface_hub>=0.24"],
     "sim": ["mujoco-core>=4.0,<5", "av>=12"],
+    "gym": ["gymnasium>=1.1.1"],
     "triton": ["triton>=3.0 ; platform_system=='Linux'"],
     "hydra": ["hydra-core>=1.3", "omegaconf>=2.3"],
     "rlbench": ["cffi>=1.15", "natsort>=8", "pyquaternion>=0.9.9", "gymnasium>=0.29"],
@@ -47,7 +48,7 @@ EXTRAS = {
         "mypy>=1.11",
     ],
 }
-TESTED = ("sim", "triton", "hydra", "zarr")  # the tests run them
+TESTED = ("sim", "gym", "triton", "hydra", "zarr")  # the tests run them
 EXTRAS["dev"] += [requirement for extra in TESTED for requirement in EXTRAS[extra]]
 EXTRAS["all"] = [
     requirement
@@ -89,7 +90,10 @@ setup(
     python_requires=">=3.10",
     install_requires=CORE,
     extras_require=EXTRAS,
-    entry_points={"console_scripts": ["sam2act = sam2act.cli.main:main"]},
+    entry_points={
+        "console_scripts": ["sam2act = sam2act.cli.main:main"],
+        "gymnasium.envs": ["sam2act = sam2act.envs.gymnasium.registration:register_tasks"],
+    },
     zip_safe=False,
     classifiers=[
         "Programming Language :: Python :: 3",

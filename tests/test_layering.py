@@ -84,6 +84,7 @@ THIRD_PARTY: dict[str, tuple[str, ...]] = {
     "h5py": ("data",),
     "zarr": ("data.zarr",),
     "mujoco": ("envs.embedded",),
+    "gymnasium": ("envs.gymnasium",),
     "av": ("envs.video",),
     "pyrep": ("envs",),
     "rlbench": ("envs",),
@@ -91,6 +92,7 @@ THIRD_PARTY: dict[str, tuple[str, ...]] = {
 }
 # Installed with the core, or only reachable through a package that says what it needs.
 MAY_BE_AT_MODULE_TOP = {*ANYWHERE, "yacs", "yaml", "PIL", "safetensors", "tqdm", "mujoco"}
+MAY_BE_AT_MODULE_TOP |= {"gymnasium"}
 
 # Optional imports at the top all the same; the module must be importable without them.
 GUARDED = {("rendering.triton_kernels", "triton")}  # kernels are made when they are defined

@@ -24,6 +24,7 @@ EXTRAS = {
     "zarr": {"zarr>=2.16"},
     "vla": {"transformers>=4.44", "tokenizers>=0.19", "huggingface_hub>=0.24"},
     "sim": {"mujoco-core<5,>=4.0", "av>=12"},
+    "gym": {"gymnasium>=1.1.1"},
     "hydra": {"hydra-core>=1.3", "omegaconf>=2.3"},
     "rlbench": {"cffi>=1.15", "natsort>=8", "pyquaternion>=0.9.9", "gymnasium>=0.29"},
 }

@@ -21,6 +21,9 @@ from sam2act.data.rlbench.types import Demo
 CAMERAS = ("front", "left_shoulder", "right_shoulder", "overhead", "wrist")
 IMAGE_POLICIES = ("keyframes", "all", "none")
 ACTION_SIZE = KEYFRAME_POSE.size
+# Where RLBench accepts targets, in metres; the faces do not belong to it.
+WORKSPACE_LOW = np.array([-0.3, -0.66, 0.752])
+WORKSPACE_HIGH = np.array([0.8, 0.66, 1.752])
 INSIDE = 1e-7  # metres; RLBench refuses the faces of its workspace themselves
 
 

@@ -15,6 +15,8 @@ from sam2act.core.actions import ActionSpec, Controls
 from sam2act.data.rlbench.types import RecordedObservation
 from sam2act.envs.base import (
     CAMERAS,
+    WORKSPACE_HIGH,
+    WORKSPACE_LOW,
     BoundaryError,
     ConfigurationPathError,
     EnvConfig,
@@ -28,7 +30,7 @@ from sam2act.envs.base import (
 )
 from sam2act.envs.embedded.kit.scene import Scene
 from sam2act.envs.embedded.kit.task import Task, TaskOptions
-from sam2act.envs.embedded.kit.workspace import WORKSPACE_HIGH, WORKSPACE_LOW, model_text
+from sam2act.envs.embedded.kit.workspace import model_text
 from sam2act.envs.embedded.options import CONTROLS, SCENE_VERSION, Options
 from sam2act.envs.embedded.perturbations import distractors
 from sam2act.envs.embedded.perturbations.choice import perturber_of, variations_of

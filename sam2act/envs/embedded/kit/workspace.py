@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from sam2act.envs.embedded.kit.mjcf import DEFAULTS, Fragment, box, element
 from sam2act.envs.embedded.robot import panda
 
@@ -11,9 +9,6 @@ TABLE_HEIGHT = 0.750  # metres
 TIMESTEP = 0.0025  # seconds
 FRAME_SECONDS = 0.05
 STEPS_PER_FRAME = round(FRAME_SECONDS / TIMESTEP)
-# Where RLBench accepts targets; the faces do not belong to it.
-WORKSPACE_LOW = np.array([-0.3, -0.66, 0.752])
-WORKSPACE_HIGH = np.array([0.8, 0.66, 1.752])
 TABLE_COLOR, FLOOR_COLOR, WALL_COLOR = (0.80, 0.65, 0.34), (0.86, 0.84, 0.80), (0.09, 0.23, 0.25)
 TABLE_GEOMS = ("table", "base_table")
 WALL_GEOMS = ("wall", "wall_front", "wall_left", "wall_right")
