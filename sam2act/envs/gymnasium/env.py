@@ -148,7 +148,7 @@ class TaskEnv(gymnasium.Env):
             self._info(success=success),
         )
 
-    def render(self) -> np.ndarray | None:  # type: ignore[override]
+    def render(self) -> np.ndarray | None:
         """A picture (S, S, 3) uint8 of the scene as it is; None without a `render_mode`."""
         if self.render_mode is None:
             return None
