@@ -33,6 +33,8 @@ EXTRAS = {
     "data": ["h5py>=3.10"],
     "zarr": ["zarr>=2.16"],
     "vla": ["transformers>=4.44", "tokenizers>=0.19", "huggingface_hub>=0.24"],
+    "uva": ["diffusers>=0.30"],
+    "pusht": ["gym-pusht>=0.1.6", "gymnasium>=0.29"],
     "sim": ["mujoco-core>=4.0,<5", "av>=12"],
     "gym": ["gymnasium>=1.1.1"],
     "triton": ["triton>=3.0 ; platform_system=='Linux'"],

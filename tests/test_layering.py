@@ -73,6 +73,8 @@ THIRD_PARTY: dict[str, tuple[str, ...]] = {
     "hydra": ("nn.sam2_sizes",),
     "omegaconf": ("nn.sam2_sizes",),
     "peft": ("nn.lora",),
+    "diffusers": ("policies.uva",),
+    "gym_pusht": ("envs.pusht",),
     "xformers": ("nn.attention",),
     "transformers": ("policies.cogact.prismatic",),
     "tokenizers": ("policies.cogact.prismatic",),

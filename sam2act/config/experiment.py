@@ -40,6 +40,7 @@ class PeractConfig:
     grad_accumulation: int = 1  # added: micro-batches per update
     grad_clip: float = 0.0  # added: maximum gradient norm, 0 = off
     ema: float = 0.0  # added: decay of the averaged weights, 0 = off
+    ema_power: float = 0.0  # added: the decay grows as 1 - (1 + update)^-power, 0 = it is fixed
     transform_augmentation: bool = True
     transform_augmentation_xyz: tuple[float, ...] = (0.1, 0.1, 0.1)  # fraction of the bounds
     transform_augmentation_rpy: tuple[float, ...] = (0.0, 0.0, 20.0)  # degrees
@@ -93,6 +94,7 @@ class PeractConfig:
         )
         require(self.grad_accumulation >= 1, "peract.grad_accumulation must be at least 1")
         require(0 <= self.ema < 1, "peract.ema must be in [0, 1)")
+        require(self.ema_power >= 0, "peract.ema_power must be 0 (off) or positive")
         require(
             self.num_rotation_classes >= 1 and 360 % self.num_rotation_classes == 0,
             "peract.num_rotation_classes must divide 360 degrees evenly (published: 72)",

@@ -154,6 +154,7 @@ POLICIES = Registry(
         "rvt2": "sam2act.policies.rvt2.policy:RVT2Policy",
         "cogact": "sam2act.policies.cogact.policy:CogACTPolicy",
         "sam_e": "sam2act.policies.sam_e.policy:SamEPolicy",
+        "uva": "sam2act.policies.uva.policy:UVAPolicy",
     },
 )
 ENCODERS = Registry(
@@ -197,6 +198,7 @@ ENVS = Registry(
     {
         "embedded": "sam2act.envs.embedded.backend",
         "rlbench": "sam2act.envs.rlbench.backend",
+        "pusht": "sam2act.envs.pusht.backend",
     },
 )
 EXECUTORS = Registry(
@@ -213,6 +215,7 @@ TRANSFORMS = Registry(
     {
         "resize": "sam2act.processing.images:Resize",
         "crop": "sam2act.processing.images:Crop",
+        "augment_clip": "sam2act.processing.clip_augmentation:AugmentClip",
         "normalise_actions": "sam2act.processing.statistics:NormaliseActions",
         "normalise_state": "sam2act.processing.statistics:NormaliseState",
         "smooth_actions": "sam2act.processing.smoothing:SmoothActions",

@@ -62,7 +62,11 @@ class PolicySpec:
         action: what it gives; `horizon` is the length of its chunks.
         bounds: workspace in metres, world frame; None = it has none.
         crop: points outside the bounds are not seen.
-        offsets: the frames of an observation, counted in actions from now (0), oldest first.
+        offsets: the frames of an observation, counted in actions from now (0), oldest first; those
+            of the future (above 0) are shown in training only.
+        first_action: when the first action of a chunk is taken, counted from now.
+        margins: least frames of the episode before and behind a frame at which a window of training
+            may stand.
         episode_length: steps that the time feature spans.
         past_keyframes: how many earlier keyframes the policy itself remembers.
         keyframe_window: consecutive keyframes that belong together in its training batches.
@@ -76,6 +80,8 @@ class PolicySpec:
     bounds: SceneBounds | None = None
     crop: bool = True
     offsets: tuple[int, ...] = (0,)
+    first_action: int = 0
+    margins: tuple[int, int] = (0, 0)
     episode_length: int = TIME_FEATURE_LENGTH
     past_keyframes: int = 0
     keyframe_window: int = 1
@@ -85,6 +91,11 @@ class PolicySpec:
     def cameras(self) -> tuple[str, ...]:
         """Names of the cameras."""
         return tuple(camera.name for camera in self.camera_specs)
+
+    @property
+    def seen(self) -> tuple[int, ...]:
+        """The offsets of the frames that are there while acting."""
+        return tuple(offset for offset in self.offsets if offset <= 0)
 
     def sized(self, side: int) -> PolicySpec:
         """The same, with square images of `side` pixels where any size will do."""

@@ -12,11 +12,13 @@ import re
 import warnings
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
 
 from sam2act.core.errors import UserError
+from sam2act.core.unread_objects import Unpickler
 
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 HEAD_BYTES = 512
@@ -44,7 +46,9 @@ class WeightFileError(UserError):
     """A file is no readable file of weights; the message names it and says what it is."""
 
 
-def read_weight_file(path: str | Path, *, torchscript: bool = False, mapped: bool = False) -> Any:
+def read_weight_file(
+    path: str | Path, *, torchscript: bool = False, mapped: bool = False, objects: bool = False
+) -> Any:
     """The content of a file of weights, on the CPU: of torch.save, old or new, or safetensors.
 
     Args:
@@ -52,6 +56,8 @@ def read_weight_file(path: str | Path, *, torchscript: bool = False, mapped: boo
         torchscript: a TorchScript archive is welcome too and gives its state dict.
         mapped: leave the values of a file of torch.save on the disk until they are used. Their
             checksums are not compared then, which would read all of them.
+        objects: a file of torch.save may hold other objects beside tensors and plain containers;
+            they become `unread_objects.Unread`.
 
     Raises:
         WeightFileError: absent, damaged, or something else than weights; the message names the
@@ -63,18 +69,18 @@ def read_weight_file(path: str | Path, *, torchscript: bool = False, mapped: boo
     try:
         with open(path, "rb") as stream:
             head = stream.read(HEAD_BYTES)
-        return _content(path, head, torchscript, mapped)
+        return _content(path, head, torchscript, mapped, objects)
     except FileNotFoundError as error:
         raise WeightFileError(f"{path} does not exist") from error
     except OSError as error:
         raise WeightFileError(f"{path} cannot be read ({error.strerror or error})") from error
 
 
-def _content(path: Path, head: bytes, torchscript: bool, mapped: bool) -> Any:
+def _content(path: Path, head: bytes, torchscript: bool, mapped: bool, objects: bool) -> Any:
     if head.startswith(ZIP):
         if _is_torchscript(path, compare=not mapped):
             return _read_torchscript(path, torchscript)
-        return _read_torch(path, mapped)
+        return _read_with_objects(path) if objects else _read_torch(path, mapped)
     if _is_safetensors(head):
         return _read_safetensors(path)
     complaint = _what_else(head, path.stat().st_size)
@@ -189,6 +195,16 @@ def _read_torch(path: Path, mapped: bool = False) -> Any:
                 f"({name[1] or name[2]}). They could run any code and are not read: save the file "
                 "again with the tensors only"
             ) from None
+        raise _damaged(path, error) from None
+
+
+def _read_with_objects(path: Path) -> Any:
+    module = SimpleNamespace(__name__="unread_objects", Unpickler=Unpickler)
+    try:
+        return torch.load(path, map_location="cpu", pickle_module=module, weights_only=False)
+    except OSError:
+        raise
+    except Exception as error:  # a broken pickle can raise anything
         raise _damaged(path, error) from None
 
 

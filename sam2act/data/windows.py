@@ -1,8 +1,9 @@
 """Windows of consecutive frames and the actions taken there, for policies of dense actions.
 
 A window stands at a frame t that has an action. It shows the frames t + offset of the policy and
-holds the actions t, t + 1, ..., t + H - 1. Frames before the start of the episode are its first
-one, frames beyond its end the last one; actions beyond the end repeat the last one and are marked.
+holds H actions, from `first_action` after t on. Frames before the start of the episode are its
+first one, frames beyond its end the last one; actions beyond the end repeat the last one and are
+marked.
 
 Legend: N window, B batch, T frames of a window, H actions, A numbers of an action, P numbers of the
 state, K camera, E episode.
@@ -71,11 +72,17 @@ class WindowStore(FrameStore):
         self._episode = np.repeat(np.arange(len(counts)), counts)
         self._frame = np.arange(len(self._episode)) - np.repeat(self._of.first_action, counts)
         self.task_index = self._of.task[self._episode]
-        self.valid = np.arange(len(self._episode))
+        before, behind = spec.margins
+        left = self._of.length[self._episode] - 1 - self._frame
+        self.valid = np.flatnonzero((self._frame >= before) & (left >= behind))
 
     def separate(self) -> np.ndarray:
         """(M,) int64: every window that shares no action with the one before, for validation."""
-        return self.valid[self._frame % self.spec.action.horizon == 0]
+        return self.valid[self._frame[self.valid] % self.spec.action.horizon == 0]
+
+    def covering(self) -> np.ndarray:
+        """(M,) int64: windows that hold every action, those at the margins too, for statistics."""
+        return np.flatnonzero(self._frame % self.spec.action.horizon == 0)
 
     def fingerprints(self) -> dict[str, str]:
         """Task -> digest of what its windows teach; images and places of files are left out."""
@@ -106,7 +113,7 @@ class WindowStore(FrameStore):
         now = self._frame[windows]
         frames = now[:, None] + np.array(spec.offsets, np.int64)
         frames = np.clip(frames, 0, of.length[:, None] - 1)  # (B, T)
-        steps = now[:, None] + np.arange(spec.action.horizon)
+        steps = now[:, None] + spec.first_action + np.arange(spec.action.horizon)
         valid = steps < of.actions[:, None]  # (B, H)
         rows = of.first_action[:, None] + np.minimum(steps, of.actions[:, None] - 1)
         last = np.minimum(now + spec.action.horizon, of.length - 1)

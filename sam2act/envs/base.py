@@ -114,7 +114,8 @@ class StepResult:
 class Env(Protocol):
     """A task in a simulator, driven by actions: what every environment can do.
 
-    What only some can do are the protocols `Restorable`, `Scripted` and `Filmable`.
+    What only some can do are the protocols `Restorable`, `Scripted`, `Filmable` and
+    `NumbersScenes`.
     """
 
     @property
@@ -191,6 +192,15 @@ class Filmable(Protocol):
 
     def stop_film(self) -> list[np.ndarray]:
         """The pictures (H, W, 3) uint8 taken since; empty if no film was started."""
+        ...
+
+
+@runtime_checkable
+class NumbersScenes(Protocol):
+    """An environment that gives the scenes of a set its own seeds."""
+
+    def seed_of(self, set_seed: int, episode: int) -> int:
+        """The seed of episode `episode` in the set with seed `set_seed`."""
         ...
 
 

@@ -101,7 +101,7 @@ class FrameHistory:
     def __init__(self, spec: PolicySpec) -> None:
         """Keep what the frames `spec.offsets` need; those of the future (> 0) are not seen."""
         self._spec = spec
-        self._offsets = tuple(offset for offset in spec.offsets if offset <= 0) or (0,)
+        self._offsets = spec.seen or (0,)
         self._frames: dict[int, deque[Frame]] = {}  # by id of the episode, newest last
 
     def begin(self, env_id: int) -> None:
@@ -121,7 +121,7 @@ class FrameHistory:
             observations: B observations.
             steps: (B,) actions executed so far in each.
         """
-        if self._spec.offsets == (0,):
+        if self._offsets == (0,):
             return policy_observation(observations, self._spec, steps)
         for env_id, observation in zip(env_ids, observations, strict=True):
             empty: deque[Frame] = deque(maxlen=1 - min(self._offsets))

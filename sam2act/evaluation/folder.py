@@ -28,6 +28,7 @@ from sam2act.envs.registry import Perturbs, check_tasks, env_spec, get_backend
 from sam2act.evaluation import results
 from sam2act.evaluation.actors import Actor
 from sam2act.evaluation.analysis.eval_info import write_eval_info
+from sam2act.evaluation.analysis.eval_log import write_eval_log
 from sam2act.evaluation.analysis.first_guesses import count_guesses
 from sam2act.evaluation.analysis.tables import table_text, write_published_table
 from sam2act.evaluation.environment import backend_options, environment_of, settings_of
@@ -206,6 +207,7 @@ class EvaluationFolder:
         stored = self.rows(stem)
         write_published_table(folder, stored)
         write_eval_info(folder, stored)
+        write_eval_log(folder, stored)
         self._measure_latency(actor, folder)
         guesses = count_guesses(stored, results.read_targets(folder))
         print(f"{folder}\n{table_text(stored, guesses)}")

@@ -20,7 +20,7 @@ from sam2act.data.rlbench.demo_folders import (
     visible_folders,
 )
 from sam2act.data.rlbench.types import DemoError
-from sam2act.envs.base import Env, restorable
+from sam2act.envs.base import Env, NumbersScenes, restorable
 from sam2act.envs.recorded import plain_seed, recorded_origin
 from sam2act.envs.seeding import episode_seed, episode_variation
 
@@ -74,7 +74,7 @@ class EpisodeStart:
         """
         if self.demo is None:
             assert self.seed is not None
-            seed = episode_seed(self.seed, self.task, self.episode)
+            seed = _seed_of(env, self.seed, self.task, self.episode)
             variation = episode_variation(self.seed, self.task, self.episode, env.variation_count())
             return variation, seed, *env.reset(variation, seed)
         stored = read_stored(self.demo)
@@ -88,6 +88,12 @@ class EpisodeStart:
             return variation, number, *env.reset(variation, number)
         except ValueError as error:
             raise SceneError(f"{self.demo}: {error}") from error
+
+
+def _seed_of(env: Env, set_seed: int, task: str, episode: int) -> int:
+    if isinstance(env, NumbersScenes):
+        return env.seed_of(set_seed, episode)
+    return episode_seed(set_seed, task, episode)
 
 
 @functools.lru_cache(maxsize=2)

@@ -165,7 +165,7 @@ def validate_language(language: Instruction, spec: PolicySpec, batch: int) -> No
 # -------------------------------------------------------------------------------------- forms
 def _leading_axes(rgb: object, spec: PolicySpec) -> tuple[int, ...]:
     """(B,), or (B, T) where the policy wants T > 1 frames."""
-    frames = (len(spec.offsets),) if len(spec.offsets) > 1 else ()
+    frames = (len(spec.seen),) if len(spec.seen) > 1 else ()
     axes = len(frames) + len("BKSSC")
     if not isinstance(rgb, Tensor) or rgb.dim() != axes or len(rgb) == 0:
         found = tuple(rgb.shape) if isinstance(rgb, Tensor) else type(rgb).__name__
@@ -291,7 +291,7 @@ def random_observation(spec: PolicySpec, batch: int, generator: torch.Generator)
         size = (camera.height or ANY_SIDE, camera.width or ANY_SIDE)
         groups.setdefault(size, []).append(camera)
     (size, main), *rest = groups.items() or [((0, 0), [])]
-    lead = (batch, len(spec.offsets)) if len(spec.offsets) > 1 else (batch,)
+    lead = (batch, len(spec.seen)) if len(spec.seen) > 1 else (batch,)
     seen = _random_view(main, size, lead, spec, generator)
     others = {
         camera.name: _random_view([camera], size, lead, spec, generator)

@@ -19,9 +19,10 @@ from sam2act.core.specs import PolicySpec
 from sam2act.core.types import ActionChunk, Batch, KeyframeBatch, Observation, WindowBatch
 from sam2act.processing.transforms import Transform
 
-MODES = ("min_max", "mean_std", "quantile")
+MODES = ("min_max", "limits", "mean_std", "quantile")
 QUANTILES = (0.01, 0.99)
 SMALLEST_SCALE = 1e-8  # numbers that spread less are only shifted
+SMALLEST_RANGE = 1e-4  # the same of mode limits
 QUATERNION_UNIT = "xyzw"
 
 
@@ -34,9 +35,10 @@ class Scaling:
         Args:
             owner: name of the transform, for messages.
             parts: what the numbers are.
-            mode: min_max (the training data fill -1 to 1), mean_std (mean 0, deviation 1) or
-                quantile (the middle 98 % of the training data fill -1 to 1, the rest is clipped to
-                that, and the opening of the gripper stays from 0 to 1).
+            mode: min_max (the training data fill -1 to 1), limits (the same, but numbers whose
+                range is below 1e-4 are only shifted, their minimum to 0), mean_std (mean 0,
+                deviation 1) or quantile (the middle 98 % of the training data fill -1 to 1, the
+                rest is clipped to that, and the opening of the gripper stays from 0 to 1).
 
         Raises:
             ConfigError: there is no such mode.
@@ -90,6 +92,9 @@ class Scaling:
             count += n
         if not count:
             raise self._nothing_to_fit()
+        if self.mode == "limits":
+            still, middle, half = high - low < SMALLEST_RANGE, (high + low) / 2, (high - low) / 2
+            return torch.where(still, low, middle), torch.where(still, 1, half)
         if self.mode == "min_max":
             return (high + low) / 2, (high - low) / 2
         return mean, (squares / count).sqrt()

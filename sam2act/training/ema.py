@@ -13,20 +13,23 @@ from torch import Tensor, nn
 class WeightAverage:
     """Keeps average <- decay * average + (1 - decay) * weight for every trainable parameter.
 
+    With a `power`, update n (from 0) uses at most the decay 1 - (1 + n)^-power.
+
     Frozen parameters and buffers are not copied: the network's own values hold for them.
 
     Args:
         module: the network, unwrapped.
-        decay: fixed decay per update, in [0, 1).
+        decay: largest decay per update, in [0, 1).
+        power: see above; 0 = the decay is fixed.
 
     Raises:
         ValueError: decay out of range, or nothing to train.
     """
 
-    def __init__(self, module: nn.Module, decay: float) -> None:
+    def __init__(self, module: nn.Module, decay: float, power: float = 0.0) -> None:
         if not 0 <= decay < 1:
             raise ValueError(f"peract.ema must be in [0, 1), got {decay}")
-        self.decay = decay
+        self.decay, self.power, self.updates = decay, power, 0
         self.average = {name: value.detach().clone() for name, value in _trainable(module).items()}
         if not self.average:
             raise ValueError("peract.ema: the network has no trainable parameter to average")
@@ -34,15 +37,19 @@ class WeightAverage:
     def reset(self, module: nn.Module) -> None:
         """Starts the average anew from the present weights (after loading a file)."""
         _copy({name: value.detach() for name, value in _trainable(module).items()}, self.average)
+        self.updates = 0
 
     @torch.no_grad()
     def update(self, module: nn.Module) -> None:
         """Moves the average towards the present weights; call once after each optimiser step."""
-        weights = _trainable(module)
+        weights, decay = _trainable(module), self.decay
+        if self.power:
+            decay = min(decay, 1 - (1 + self.updates) ** -self.power)
+        self.updates += 1
         torch._foreach_lerp_(
             list(self.average.values()),
             [weights[name].detach() for name in self.average],
-            1 - self.decay,
+            1 - decay,
         )
 
     @contextmanager
@@ -57,11 +64,11 @@ class WeightAverage:
             _copy(own, weights)
 
     def state_dict(self) -> dict[str, Any]:
-        """Decay and averaged tensors by parameter name."""
-        return {"decay": self.decay, "average": dict(self.average)}
+        """Decay, number of updates and averaged tensors by parameter name."""
+        return {"decay": self.decay, "updates": self.updates, "average": dict(self.average)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restores the averaged tensors; the decay of this run stays.
+        """Restores the averaged tensors and their number; the decay of this run stays.
 
         Raises:
             ValueError: the names differ from the trainable parameters of this network.
@@ -74,6 +81,7 @@ class WeightAverage:
                 "set peract.ema 0"
             )
         _copy(state["average"], self.average)
+        self.updates = int(state.get("updates", 0))
 
 
 def _trainable(module: nn.Module) -> dict[str, Tensor]:

@@ -113,7 +113,7 @@ def build_training_data(
 def _samples(dataset: SampleDataset) -> Iterator[Batch]:
     """Every training sample once, before any transform; of windows only states and actions."""
     store = dataset.store
-    numbers = store.separate() if isinstance(store, WindowStore) else store.valid
+    numbers = store.covering() if isinstance(store, WindowStore) else store.valid
     gather = store.without_images if isinstance(store, WindowStore) else dataset.gather
     for first in range(0, len(numbers), ROWS):
         yield gather(numbers[first : first + ROWS])

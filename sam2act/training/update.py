@@ -91,7 +91,7 @@ class Updater:
             cosine=values.lr_cos_dec,
         )
         self.scaler = torch.amp.GradScaler(world.device.type, enabled=dtype == torch.float16)
-        self.average = WeightAverage(policy, values.ema) if values.ema else None
+        self.average = WeightAverage(policy, values.ema, values.ema_power) if values.ema else None
         policy.compile_network(values.compile)
         self.module = world.share_gradients(policy, some_unused=policy.leaves_parameters_unused)
 

@@ -76,6 +76,18 @@ def _colours(batch: WindowBatch) -> list[list[int]]:
     return batch.observed.rgb[:, :, 0, 0, 0, 0].tolist()
 
 
+def test_windows_keep_away_from_the_ends_where_margins_say_so(request_: StoreRequest) -> None:
+    store = _open(request_, dataclasses.replace(SPEC, margins=(2, 4), first_action=1))
+    batch = store.gather(store.valid)
+    frames = [identity.frame for identity in batch.identities]
+    assert frames == [*range(2, LENGTH - 4)] * EPISODES
+    # The first action is the one after the present frame; action t of an episode is (number, t).
+    assert batch.action[0, :, 1].tolist() == [3, 4, 5, 6, 7]
+    assert {i.frame for i in store.gather(store.separate()).identities} == {5}
+    every = store.without_images(store.covering()).action
+    assert {float(value) for value in every[..., 1].flatten()} == {*map(float, range(1, LENGTH))}
+
+
 def test_every_frame_with_an_action_has_a_window(request_: StoreRequest) -> None:
     store = _open(request_)
     assert len(store) == EPISODES * LENGTH

@@ -29,6 +29,23 @@ def test_average_follows_the_closed_form() -> None:
     assert "2.bias" not in average.average
 
 
+def test_the_decay_may_grow_with_the_updates() -> None:
+    network = small_network()
+    average = WeightAverage(network, decay=0.6, power=0.75)
+    expected = network[0].weight.detach().clone()
+    for update in range(6):
+        with torch.no_grad():
+            network[0].weight.fill_(float(update))
+        average.update(network)
+        decay = min(0.6, 1 - (1 + update) ** -0.75)
+        expected = decay * expected + (1 - decay) * update
+        if update == 2:  # a resumed run goes on counting
+            stored = average.state_dict()
+            average = WeightAverage(network, decay=0.6, power=0.75)
+            average.load_state_dict(stored)
+    torch.testing.assert_close(average.average["0.weight"], expected)
+
+
 def test_applied_swaps_and_restores_even_after_an_error() -> None:
     network = small_network()
     average = WeightAverage(network, decay=0.5)

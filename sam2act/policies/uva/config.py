@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from sam2act.config.component import ComponentConfig
+from sam2act.config.component import ComponentConfig, NameList, WeightsFile
 from sam2act.core.errors import require, require_choice, require_positive
 
 HISTORY, FRAMES, ACTIONS = 16, 4, 16  # steps seen; frames shown of them and of the future; a chunk
@@ -19,6 +19,7 @@ VIDEO, DYNAMIC, ACT, INVERSE, FULL = MODES = (
 )
 POOLINGS = ("conv_fc", "conv_ori", "conv2", "fc2")
 AUTOENCODERS = ("kl16", "small")
+KL16_FORM = (16, 16)  # pixels per latent, channels
 TRAINED = ("model", "vae")
 
 
@@ -107,3 +108,75 @@ class TransformerConfig(ComponentConfig):
     def token_channels(self) -> int:
         """Numbers of a token."""
         return self.vae_embed_dim * self.patch_size**2
+
+
+@dataclass(frozen=True)
+class UVAConfig(TransformerConfig):
+    """The network (`--mvt_cfg_path`, `--mvt_cfg_opts`)."""
+
+    policy: str = "uva"
+    trains: str = "model"  # model | vae (the small autoencoder)
+    control: str = "raw"  # raw | ee_delta | ee_pose
+    action_rate: float = 10.0  # Hz, of raw actions
+    image_side: int = 256  # to which pictures are resized
+    vae: str = "kl16"  # kl16 (published) | small
+    vae_weights: WeightsFile = ""  # of the autoencoder alone
+    kl_weight: float = 0.01  # of the small autoencoder, against the squared error of a pixel
+    cache_latents: bool = False  # keep what the frozen autoencoder says of a picture
+    pretrained_model_path: WeightsFile = ""  # tensors whose name and shape match are taken
+    predict_action: bool = True
+    selected_training_mode: NameList = ""  # of MODES; "" = all, or without actions video_model
+    mode_sampling: str = "per_rank"  # per_rank (published) | shared: who draws the mode of a step
+    mask_ratio_min: float = 0.7
+    mask_ratio_std: float = 0.25
+    different_history_freq: bool = False  # any frames of the history in training
+    shift_action: bool = True  # the action taken at the last frame seen is the first one predicted
+    pad_before: int = 1  # steps that a window may begin before an episode
+    pad_after: int = 7  # and end behind it
+    n_action_steps: int = 8  # that are executed before the next prediction
+    temperature: float = 0.95
+    act_diff_testing_steps: int = 100
+    num_sampling_steps: int = 100  # of the video
+    num_iter: int = 1  # in which the tokens of the video are filled in
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_choice("trains", self.trains, TRAINED)
+        require_choice("control", self.control, ("raw", "ee_delta", "ee_pose"))
+        require_choice("vae", self.vae, AUTOENCODERS)
+        require_choice("mode_sampling", self.mode_sampling, ("per_rank", "shared"))
+        for mode in self.modes:
+            require_choice("selected_training_mode", mode, MODES)
+            require(
+                self.predict_action or mode in (VIDEO, DYNAMIC, FULL),
+                f"selected_training_mode: {mode} trains actions, but predict_action is False",
+            )
+        require(
+            self.image_side % self.latent_side == 0,
+            f"image_side {self.image_side} must be a multiple of latent_side {self.latent_side}",
+        )
+        require(
+            self.vae != "kl16"
+            or (self.image_side // self.latent_side, self.vae_embed_dim) == KL16_FORM,
+            "vae: kl16 has 16 pixels per latent and 16 channels: set latent_side to a sixteenth of "
+            "image_side and vae_embed_dim to 16",
+        )
+        require(
+            self.trains == "model" or self.vae == "small",
+            "trains: vae is possible with vae: small only; kl16 stays as it is",
+        )
+        require(0 < self.mask_ratio_min < 1, "mask_ratio_min must be between 0 and 1")
+        require(self.mask_ratio_std > 0, "mask_ratio_std must be positive")
+        require(self.action_rate > 0, "action_rate must be positive")
+        require(self.kl_weight >= 0, "kl_weight must not be negative")
+        require(0 <= self.pad_before < HISTORY, f"pad_before must be from 0 to {HISTORY - 1}")
+        require(0 <= self.pad_after <= HISTORY, f"pad_after must be from 0 to {HISTORY}")
+        require(0 < self.n_action_steps <= ACTIONS, f"n_action_steps must be from 1 to {ACTIONS}")
+        require_positive(self, "act_diff_testing_steps", "num_sampling_steps", "num_iter")
+        require_positive(self, "image_side")
+
+    @property
+    def modes(self) -> tuple[str, ...]:
+        """The modes of which each step draws one."""
+        named = tuple(name for name in self.selected_training_mode.split(",") if name)
+        return named or (MODES if self.predict_action else (VIDEO,))
