@@ -133,7 +133,7 @@ class RvtConfig:
 class LanguageConfig:
     """Instruction encoder (`language.*`, added)."""
 
-    encoder: str = "clip"  # clip | hashed | name of a plug-in's
+    encoder: str = "clip"  # clip | clip_pooled | hashed | name of a plug-in's
     weights_path: WeightsFile = ""  # CLIP RN50 weights; empty = RN50.pt
     cache: str = ""  # safetensors file; empty = <store_folder>/language_<encoder>.safetensors
 

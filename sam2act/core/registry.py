@@ -161,6 +161,7 @@ ENCODERS = Registry(
     "language.encoder",
     {
         "clip": "sam2act.language.text_encoder:build_clip_encoder",
+        "clip_pooled": "sam2act.language.pooled:build_pooled_encoder",
         "hashed": "sam2act.language.text_encoder:build_hashed_encoder",
     },
 )

@@ -146,7 +146,7 @@ class ClipTextEncoder:
         if self._model is None:
             path = self._path  # before the tower is built, which takes seconds
             model = build_clip_text_tower()
-            _load_clip_weights(model, path)
+            load_clip_weights(model, path)
             self._model = model
         return clip_token_features(self._model, clip_tokens(texts))
 
@@ -183,8 +183,8 @@ def clip_token_features(model: Any, tokens: Tensor) -> Tensor:
     return features
 
 
-def build_clip_text_tower() -> Any:
-    """A CLIP RN50 of open_clip in float32 with random weights and without the visual tower.
+def build_clip_text_tower(name: str = CLIP_MODEL) -> Any:
+    """A CLIP model of open_clip in float32 with random weights and without the visual tower.
 
     Raises:
         LanguageError: open_clip is not installed, or builds the tower with another activation.
@@ -193,13 +193,13 @@ def build_clip_text_tower() -> Any:
     root = logging.getLogger()
     root.addFilter(_is_no_random_weights_warning)  # the weights are loaded right afterwards
     try:
-        model = open_clip.create_model(CLIP_MODEL, pretrained=None, precision="fp32")
+        model = open_clip.create_model(name, pretrained=None, precision="fp32")
     finally:
         root.removeFilter(_is_no_random_weights_warning)
     activation = type(model.transformer.resblocks[0].mlp.gelu).__name__
     if activation != "QuickGELU":
         raise LanguageError(
-            f"language.encoder: open_clip built {CLIP_MODEL} with {activation} instead of "
+            f"language.encoder: open_clip built {name} with {activation} instead of "
             "QuickGELU, which changes the features; install open_clip_torch>=3.0"
         )
     del model.visual
@@ -225,8 +225,15 @@ def _import_open_clip() -> Any:
     return open_clip
 
 
-def _load_clip_weights(model: Any, path: Path) -> None:
-    remedy = f"remove it, or name another file. {how_to_get(CLIP_DEFAULT_WEIGHTS)}"
+def load_clip_weights(
+    model: Any, path: Path, kind: str = "CLIP RN50", public: str = CLIP_DEFAULT_WEIGHTS
+) -> None:
+    """Give a text tower the weights of a file.
+
+    Raises:
+        LanguageError: the file holds no weights of `kind`; `public` is the name of the right one.
+    """
+    remedy = f"remove it, or name another file. {how_to_get(public)}"
     try:
         content = read_weight_file(path, torchscript=True)
         state = unwrapped(content.get("state_dict", content)) if isinstance(content, dict) else {}
@@ -243,7 +250,7 @@ def _load_clip_weights(model: Any, path: Path) -> None:
     complaint = misfit(state, model.state_dict())
     if complaint:
         raise LanguageError(
-            f"language.weights_path: {path} does not hold CLIP RN50 ({complaint}); {remedy}"
+            f"language.weights_path: {path} does not hold {kind} ({complaint}); {remedy}"
         )
     model.load_state_dict({key: value.float() for key, value in state.items()})
 

@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import save_file
 
 from sam2act.config.experiment import LanguageConfig
+from sam2act.language import pooled
 from sam2act.language.text_encoder import (
     ClipTextEncoder,
     HashedTextEncoder,
@@ -180,6 +181,29 @@ def test_clip_features_precede_the_projection(tower) -> None:
     pooled = features[torch.arange(3), tokens.argmax(-1)] @ tower.text_projection
     torch.testing.assert_close(pooled, tower.encode_text(tokens), atol=1e-5, rtol=1e-5)
     assert not hasattr(tower, "visual")
+
+
+@needs_open_clip
+def test_the_pooled_feature_is_that_of_the_whole_text(
+    monkeypatch: pytest.MonkeyPatch, tower, tmp_path: Path
+) -> None:
+    """At the end of the text, projected; the tower stands in for a ViT-B/32, which is as wide."""
+    path = tmp_path / "ViT-B-32.pt"
+    torch.save(tower.state_dict(), path)
+    monkeypatch.setattr(pooled, "MODEL", "RN50-quickgelu")
+    encoder = pooled.build_pooled_encoder(LanguageConfig("clip_pooled", str(path)), 1, 512)
+    texts = ["open the drawer", "close it"]
+    features = encoder.encode(texts)
+    tokens = clip_tokens(texts)
+    with torch.no_grad():
+        last = clip_token_features(tower, tokens)[[0, 1], tokens.argmax(1)]
+    width = tower.text_projection.shape[1]
+    assert features.shape == (2, 1, width)
+    torch.testing.assert_close(features[:, 0], last @ tower.text_projection, atol=1e-5, rtol=1e-4)
+    with pytest.raises(
+        LanguageError, match="gives 1 x 512 features, but the network takes 77 x 512"
+    ):
+        pooled.build_pooled_encoder(LanguageConfig("clip_pooled"), 77, 512)
 
 
 class _ScriptedWeights(torch.nn.Module):
