@@ -35,6 +35,7 @@ EXTRAS = {
     "vla": ["transformers>=4.44", "tokenizers>=0.19", "huggingface_hub>=0.24"],
     "uva": ["diffusers>=0.30"],
     "pusht": ["gym-pusht>=0.1.6", "gymnasium>=0.29"],
+    "serve": ["aiohttp>=3.9", "msgpack>=1.0.7"],
     "sim": ["mujoco-core>=4.0,<5", "av>=12"],
     "gym": ["gymnasium>=1.1.1"],
     "triton": ["triton>=3.0 ; platform_system=='Linux'"],
@@ -50,11 +51,12 @@ EXTRAS = {
         "mypy>=1.11",
     ],
 }
-TESTED = ("sim", "gym", "triton", "hydra", "zarr")  # the tests run them
+TESTED = ("sim", "gym", "triton", "hydra", "zarr", "serve")  # the tests run them
 EXTRAS["dev"] += [requirement for extra in TESTED for requirement in EXTRAS[extra]]
+EXTRAS["dev"].append("websockets>=13")  # what clients need
 EXTRAS["all"] = [
     requirement
-    for extra in ("clip", "train", "peft", "data", "sim", "zarr")
+    for extra in ("clip", "train", "peft", "data", "sim", "zarr", "serve")
     for requirement in EXTRAS[extra]
 ]
 

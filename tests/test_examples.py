@@ -12,6 +12,8 @@ import pytest
 from tests.places import REPOSITORY
 
 EXAMPLES = sorted((REPOSITORY / "examples").glob("*.py"))
+NEED_A_SERVER = {"cogact_client"}  # run by tests/serving
+ALONE = [path for path in EXAMPLES if path.stem not in NEED_A_SERVER]
 MOST_LINES = 40
 # What the output of each must contain.
 SHOWN = {
@@ -23,7 +25,7 @@ SHOWN = {
 }
 
 
-@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", ALONE, ids=lambda path: path.stem)
 def test_example_runs(path: Path, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, str(path)],

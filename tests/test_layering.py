@@ -52,6 +52,11 @@ LAYERS: dict[str, tuple[str, ...]] = {
     ),
     # Of the data only whether demos are there.
     "experiments": ("core", "config", "runtime", "evaluation", "data.rlbench.demo_folders"),
+    # Of the policies how any of them acts; of the environments what policies get of their frames.
+    "serving": (
+        *("core", "runtime", "policies.session", "policies.executors", "policies.observations"),
+        "envs.policy_inputs",
+    ),
     "reports": (
         *("core", "config", "geometry", "rendering", "evaluation", "policies", "experiments"),
     ),
@@ -69,7 +74,9 @@ ANYWHERE = ("torch", "numpy", "scipy", "einops")
 THIRD_PARTY: dict[str, tuple[str, ...]] = {
     "yacs": ("config.load",),
     "yaml": ("config.load", "config.files", "policies.checkpoint_configs", "reports.reproduction"),
-    "PIL": ("data", "envs", "evaluation", "reports", "cli", "policies.cogact"),
+    "PIL": ("data", "envs", "evaluation", "reports", "cli", "policies.cogact", "serving.pictures"),
+    "aiohttp": ("serving",),
+    "msgpack": ("serving.codec",),
     "safetensors": (*("data", "language", "core.weight_files", "nn.peft_exchange"),),
     "tqdm": ("data", "training", "evaluation", "envs.recording", "cli"),
     "torchvision": ("processing.color_jitter", "core.torchvision_cpu", "cli.diagnosis"),
@@ -97,7 +104,7 @@ THIRD_PARTY: dict[str, tuple[str, ...]] = {
 }
 # Installed with the core, or only reachable through a package that says what it needs.
 MAY_BE_AT_MODULE_TOP = {*ANYWHERE, "yacs", "yaml", "PIL", "safetensors", "tqdm", "mujoco"}
-MAY_BE_AT_MODULE_TOP |= {"gymnasium"}
+MAY_BE_AT_MODULE_TOP |= {"gymnasium", "aiohttp", "msgpack"}
 
 # Optional imports at the top all the same; the module must be importable without them.
 GUARDED = {("rendering.triton_kernels", "triton")}  # kernels are made when they are defined

@@ -23,6 +23,7 @@ EXTRAS = {
     "data": {"h5py>=3.10"},
     "zarr": {"zarr>=2.16"},
     "vla": {"transformers>=4.44", "tokenizers>=0.19", "huggingface_hub>=0.24"},
+    "serve": {"aiohttp>=3.9", "msgpack>=1.0.7"},
     "sim": {"mujoco-core<5,>=4.0", "av>=12"},
     "gym": {"gymnasium>=1.1.1"},
     "hydra": {"hydra-core>=1.3", "omegaconf>=2.3"},
@@ -82,7 +83,7 @@ def test_core_and_extras_are_the_documented_ones(built: Path) -> None:
     assert {re.split(r"[<>=]", line)[0] for line in found[""]} == CORE
     for extra, expected in EXTRAS.items():
         assert found[extra] == expected, extra
-    parts = [EXTRAS[name] for name in ("clip", "train", "peft", "data", "sim", "zarr")]
+    parts = [EXTRAS[name] for name in ("clip", "train", "peft", "data", "sim", "zarr", "serve")]
     assert found["all"] == set.union(*parts)
     assert {"pytest", "ruff", "mypy"} <= {re.split(r"[<>=]", line)[0] for line in found["dev"]}
 

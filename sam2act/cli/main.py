@@ -30,6 +30,7 @@ GROUPS: dict[str, dict[str, Command]] = {
         "train": Command("train", "train SAM2Act (stage 1)"),
         "train-plus": Command("train_plus", "train SAM2Act+ (stage 2, the memory)"),
         "eval": Command("evaluate", "evaluate checkpoints in closed loop in a simulator"),
+        "serve": Command("serve", "let a policy act for robots over a network"),
         "predict": Command("predict", "show what a checkpoint predicts on recorded demos"),
         "experiment": Command("experiment", "run the memory experiment from demos to report"),
         "compare": Command("compare", "train and evaluate presets on tasks: one table, one page"),

@@ -1,0 +1,1 @@
+"""Acting over a network: any policy behind HTTP and websockets, with a memory per session."""

@@ -1,0 +1,102 @@
+"""The routes of a server."""
+
+from __future__ import annotations
+
+import hmac
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+
+from aiohttp import web
+from aiohttp.typedefs import Middleware
+
+from sam2act.serving import http_inference
+from sam2act.serving.batching import Acting
+from sam2act.serving.errors import RequestError, as_request_error
+from sam2act.serving.limits import Limits
+from sam2act.serving.service import Service
+
+LOGGER = logging.getLogger(__name__)
+OPEN_PATHS = ("/healthz", "/health")  # need no token
+SCHEMES = ("Bearer ", "Api-Key ")
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+SERVICE = web.AppKey("service", Service)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a server is reached and what it allows; an empty token lets everybody in."""
+
+    limits: Limits = field(default_factory=Limits)
+    token: str = field(default="", repr=False)
+
+
+def build_app(actor: Acting, settings: Settings) -> web.Application:
+    """The application that answers with `actor`."""
+    app = web.Application(
+        middlewares=[_errors, _guard(settings.token)],
+        client_max_size=settings.limits.request_bytes,
+    )
+    app.cleanup_ctx.append(_serving(actor, settings))
+    app.router.add_get("/healthz", _health)
+    app.router.add_get("/metrics", _metrics)
+    app.router.add_post("/api/inference", _inference)
+    return app
+
+
+def _serving(actor: Acting, settings: Settings) -> Callable[[web.Application], AsyncIterator[None]]:
+    async def context(app: web.Application) -> AsyncIterator[None]:
+        app[SERVICE] = Service(actor, settings.limits)
+        yield
+        await app[SERVICE].close()
+
+    return context
+
+
+# ---------------------------------------------------------------------------- middlewares
+@web.middleware
+async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Every error as JSON with its status."""
+    try:
+        return await handler(request)
+    except web.HTTPException as error:
+        return _error_response(error.status, error.reason)
+    except Exception as error:  # the server goes on
+        wrong = as_request_error(error)
+        if wrong.code == "internal":
+            LOGGER.exception("%s %s failed", request.method, request.path)
+        return _error_response(wrong.status, str(wrong))
+
+
+def _error_response(status: int, message: str) -> web.Response:
+    return web.json_response({"error": message}, status=status)
+
+
+def _guard(token: str) -> Middleware:
+    @web.middleware
+    async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if token and request.path not in OPEN_PATHS:
+            given = request.headers.get("Authorization", "")
+            scheme = next((scheme for scheme in SCHEMES if given.startswith(scheme)), "")
+            sent = given[len(scheme) :].encode("utf-8", "surrogateescape")
+            if not scheme or not hmac.compare_digest(sent, token.encode()):
+                raise RequestError(
+                    "not_authorised", "send the header `Authorization: Bearer TOKEN` of this server"
+                )
+        return await handler(request)
+
+    return check
+
+
+# ------------------------------------------------------------------------------- handlers
+async def _health(request: web.Request) -> web.Response:
+    alive = request.app[SERVICE].alive
+    return web.json_response({"status": "ok" if alive else "failed"}, status=200 if alive else 503)
+
+
+async def _metrics(request: web.Request) -> web.Response:
+    return web.Response(text=request.app[SERVICE].metrics_text())
+
+
+async def _inference(request: web.Request) -> web.Response:
+    return await http_inference.answer(request.app[SERVICE], request)
