@@ -177,8 +177,8 @@ def read_source(options: argparse.Namespace) -> Source:
     experiment, network, fits = configs_of(options, content)
     if not isinstance(network, NetworkConfig):
         raise CheckpointError(
-            f"{options.checkpoint} holds the policy {network.policy}; only files of sam2act have "
-            "a published form"
+            f"{options.checkpoint} holds the policy {network.policy}; this command converts files "
+            "of sam2act; released files of other policies load as they are (docs/policies.md)"
         )
     bundle = build_policy(experiment, network)
     bundle.stage = 2 if network.use_memory else 1
