@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -155,15 +156,18 @@ class Arm:
     def _error(self, goal: Pose) -> tuple[np.ndarray, float, float]:
         """(6,) position and rotation-vector error, and the two lengths."""
         offset = goal.position - self._data.site_xpos[self._tip]
-        turn = goal.matrix @ self._data.site_xmat[self._tip].reshape(3, 3).T
-        axis = np.array([turn[2, 1] - turn[1, 2], turn[0, 2] - turn[2, 0], turn[1, 0] - turn[0, 1]])
-        sine = float(np.linalg.norm(axis))
-        angle = float(np.arctan2(sine, np.trace(turn) - 1))
+        x, y, z = offset.tolist()
+        turn = (goal.matrix @ self._data.site_xmat[self._tip].reshape(3, 3).T).tolist()
+        (xx, xy, xz), (yx, yy, yz), (zx, zy, zz) = turn
+        u, v, w = zy - yz, xz - zx, yx - xy  # plain numbers: arrays this small cost more
+        sine = math.sqrt(u * u + v * v + w * w)
+        angle = math.atan2(sine, xx + yy + zz - 1)
         if sine > 1e-8:
-            rotation = axis * (angle / sine)
+            scale = angle / sine
+            error = np.array([x, y, z, u * scale, v * scale, w * scale])
         else:  # no turn at all, or half a turn, for which any axis will do
-            rotation = np.array([angle, 0.0, 0.0])
-        return np.concatenate([offset, rotation]), float(np.linalg.norm(offset)), angle
+            error = np.array([x, y, z, angle, 0.0, 0.0])
+        return error, math.sqrt(x * x + y * y + z * z), angle
 
 
 def _is_new(joints: np.ndarray, found: list[np.ndarray]) -> bool:

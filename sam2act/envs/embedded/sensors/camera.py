@@ -13,7 +13,7 @@ import mujoco
 import numpy as np
 
 from sam2act.envs.embedded.robot.poses import site_matrix
-from sam2act.envs.embedded.sensors.casting import VIEW_AXES, Hits, RayCaster
+from sam2act.envs.embedded.sensors.casting import VIEW_AXES, Hits, RayCaster, Windows
 from sam2act.envs.embedded.sensors.pinhole import PinholeCamera
 from sam2act.envs.embedded.sensors.shading import Shader
 
@@ -133,7 +133,7 @@ class RayCamera:
         if spec.on_hand:
             rays = self.rays(spec)
             shapes = self._caster.windows(self._seen_from_hand, self._columns(rays))
-            hits = self._caster.cast(rays, shapes.geoms)
+            hits = self._caster.cast_image(rays, np.arange(len(rays)), shapes)
             rgb = self._colors(data, name, hits)
         else:
             hits, rgb = self._look(data, name)
@@ -187,7 +187,7 @@ class RayCamera:
         """What a fixed camera sees, and its colours: moving shapes in front of the still life."""
         rays, still = self.rays(self.specs[name]), self._still_life(data, name)
         near, movers = self._where_movers_may_appear(rays, still.hits)
-        moving = self._caster.cast(rays[near], movers)
+        moving = self._caster.cast_image(rays[near], near, movers)
         behind = Hits(*(values[near] for values in still.hits))
         closer = (moving.geom >= 0) & ((behind.geom < 0) | (moving.depth < behind.depth))
         pixels, moving = near[closer], Hits(*(values[closer] for values in moving))
@@ -221,10 +221,8 @@ class RayCamera:
             known = self._still_lives[name] = _StillLife(hits, rgb, dict(textures), causes)
         return known
 
-    def _where_movers_may_appear(
-        self, rays: np.ndarray, still: Hits
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Numbers of the pixels in the windows of moving shapes, and of these shapes, where not
+    def _where_movers_may_appear(self, rays: np.ndarray, still: Hits) -> tuple[np.ndarray, Windows]:
+        """Numbers of the pixels in the windows of moving shapes, and these windows, where not
         wholly behind what is seen in `still`."""
         side = (self._size, self._size)
         shapes = self._caster.windows(self._movers, self._columns(rays))
@@ -235,4 +233,4 @@ class RayCamera:
             free = clearance[top:bottom, left:right] > depth - _TOLERANCE
             near[top:bottom, left:right] |= free
             appears.append(free.any())
-        return np.flatnonzero(near), shapes.geoms[np.array(appears, bool)]
+        return np.flatnonzero(near), shapes.only(np.array(appears, bool))

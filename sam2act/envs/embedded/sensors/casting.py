@@ -39,6 +39,14 @@ class Windows(NamedTuple):
     geoms: np.ndarray  # (G,) numbers of the shapes
     bounds: np.ndarray  # (G, 4) left, top, right, bottom; the last two exclusive
     nearest: np.ndarray  # (G,) metres of depth, no part of the shape is nearer
+    side: int  # rows and columns of the image
+
+    def only(self, chosen: np.ndarray) -> Windows:
+        """Those of some shapes, a mask (G,)."""
+        return Windows(self.geoms[chosen], self.bounds[chosen], self.nearest[chosen], self.side)
+
+
+_STRIPS = 8  # per image
 
 
 class RayCaster:
@@ -87,6 +95,26 @@ class RayCaster:
         )
         return hits
 
+    def cast_image(self, rays: np.ndarray, pixels: np.ndarray, shapes: Windows) -> Hits:
+        """What the rays of some pixels of a square image meet first of `shapes`, strip by strip of
+        rows: a ray is tested with those shapes alone whose windows reach into its strip.
+
+        Args:
+            rays: (N, 3) from the camera.
+            pixels: (N,) their places in the image, row by row, rising.
+            shapes: windows of the shapes in this image.
+        """
+        side = shapes.side
+        rows = np.linspace(0, side, _STRIPS + 1).round().astype(int)
+        starts = np.searchsorted(pixels, rows * side)
+        parts = []
+        for top, bottom, first, last in zip(
+            rows[:-1], rows[1:], starts[:-1], starts[1:], strict=True
+        ):
+            reach = (shapes.bounds[:, 1] < bottom) & (shapes.bounds[:, 3] > top)
+            parts.append(self.cast(rays[first:last], shapes.geoms[reach]))
+        return Hits(*(np.concatenate(values) for values in zip(*parts, strict=True)))
+
     def _show_only(self, geoms: np.ndarray) -> None:
         """Hide all other geoms; bodies of which nothing is left cost no time."""
         model = self._model
@@ -112,7 +140,7 @@ class RayCaster:
         last = np.searchsorted(pixels, -(low - _WINDOW_MARGIN))
         shown = np.flatnonzero((corners[..., 0].max(axis=1) > 0) & (first < last).all(axis=1))
         bounds = np.concatenate([first, last], axis=1)
-        return Windows(geoms[shown], bounds[shown], nearest[shown])
+        return Windows(geoms[shown], bounds[shown], nearest[shown], len(pixels))
 
     def _view_corners(self, geoms: np.ndarray) -> np.ndarray:
         """(G, 8, 3) corners of the boxes around `geoms`, view frame."""

@@ -15,6 +15,7 @@ from sam2act.envs.embedded.robot import panda
 from sam2act.envs.embedded.robot.poses import quaternion_xyzw
 from sam2act.envs.embedded.robot.robot import Robot
 from sam2act.envs.embedded.sensors.camera import RayCamera
+from sam2act.envs.embedded.sensors.pinhole import PinholeCamera
 
 _IMAGE_KINDS = ("rgb", "depth", "mask", "point_cloud")
 
@@ -44,6 +45,7 @@ class Observer:
         self._config, self._model = config, model
         self._robot, self._camera = robot, camera
         self._origin = dict(origin)
+        self._fixed: dict[str, tuple[PinholeCamera, np.ndarray, np.ndarray]] = {}
 
     def low_dimensional(self, data: mujoco.MjData, ignore_collisions: bool) -> RecordedObservation:
         """The observation without images: all image fields are None."""
@@ -86,11 +88,22 @@ class Observer:
         return np.concatenate([data.xpos[first:], quaternions], axis=1).ravel()
 
     def _calibration(self, data: mujoco.MjData) -> dict[str, Any]:
-        """RLBench's `misc` entries of all five cameras."""
+        """RLBench's `misc` entries of all five cameras.
+
+        What does not change is the same read-only array in every observation: pickles hold it once.
+        """
         calibration: dict[str, Any] = {}
         for name, spec in self._camera.specs.items():
-            calibration[f"{name}_camera_extrinsics"] = self._camera.extrinsics(data, name).copy()
-            calibration[f"{name}_camera_intrinsics"] = spec.intrinsics(self._config.image_size)
+            if name not in self._fixed or self._fixed[name][0] is not spec:
+                matrices = np.array(spec.pose), spec.intrinsics(self._config.image_size)
+                for matrix in matrices:
+                    matrix.flags.writeable = False
+                self._fixed[name] = spec, *matrices
+            _, pose, intrinsics = self._fixed[name]
+            if spec.on_hand:
+                pose = self._camera.extrinsics(data, name)
+            calibration[f"{name}_camera_extrinsics"] = pose
+            calibration[f"{name}_camera_intrinsics"] = intrinsics
             calibration[f"{name}_camera_near"] = spec.near
             calibration[f"{name}_camera_far"] = spec.far
         return calibration

@@ -74,8 +74,8 @@ def test_back_projected_table_is_flat_and_at_its_height(env: EmbeddedEnv, name: 
     observation = env.observe()
     cloud = unproject(
         torch.from_numpy(getattr(observation, f"{name}_depth")),
-        torch.from_numpy(observation.misc[f"{name}_camera_intrinsics"]),
-        torch.from_numpy(observation.misc[f"{name}_camera_extrinsics"]),
+        torch.tensor(observation.misc[f"{name}_camera_intrinsics"]),
+        torch.tensor(observation.misc[f"{name}_camera_extrinsics"]),
     ).numpy()
     table = getattr(observation, f"{name}_mask") == env.model.geom("table").id
     assert table.sum() > 1000
