@@ -71,6 +71,7 @@ class PolicySpec:
         past_keyframes: how many earlier keyframes the policy itself remembers.
         keyframe_window: consecutive keyframes that belong together in its training batches.
         executor: which actions of its chunks are executed, unless an evaluation chooses another.
+        next_keyframe: batches of keyframes show what is seen at the next one, too.
     """
 
     camera_specs: tuple[CameraSpec, ...]
@@ -86,6 +87,7 @@ class PolicySpec:
     past_keyframes: int = 0
     keyframe_window: int = 1
     executor: str = DEFAULT_EXECUTOR
+    next_keyframe: bool = False
 
     @property
     def cameras(self) -> tuple[str, ...]:

@@ -217,6 +217,14 @@ class KeyframeSequenceBatch(KeyframeBatch):
 
 
 @dataclass(frozen=True)
+class KeyframePreviewBatch(KeyframeBatch):
+    """Observed frames, the keyframe poses to reach, and what is seen there."""
+
+    after: Observation  # B observations with depth and matrices, without state
+    shown: Tensor  # (B,) bool; False where the recording ends there: `after` is the frame itself
+
+
+@dataclass(frozen=True)
 class ActionChunk:
     """A sequence of H actions per environment; H = 1 for keyframe policies."""
 

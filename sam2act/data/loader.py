@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from sam2act.core.types import (
     Batch,
     KeyframeBatch,
+    KeyframePreviewBatch,
     KeyframeSequenceBatch,
     SampleIdentity,
     tensors_in,
@@ -35,6 +36,7 @@ def gather_batch(
     *,
     collision_label: str = "current_obs",
     future_keyframes: int = 1,
+    preview: bool = False,
 ) -> KeyframeBatch:
     """The training samples of B records, in their order.
 
@@ -44,6 +46,7 @@ def gather_batch(
         collision_label: current_obs (published) or next_keypoint.
         future_keyframes: keyframes of the demo from the next one on; with more than one, the
             batch is a `KeyframeSequenceBatch`.
+        preview: show what is seen at the next keyframe, too, in a `KeyframePreviewBatch`.
 
     Raises:
         SamplingError: a padding record, or an unknown collision label.
@@ -71,9 +74,28 @@ def gather_batch(
         ignore_collisions=_column(rows, _collision_column(collision_label), np.int64),
         identities=identities,
     )
+    if preview:
+        return _with_preview(batch, store, records)
     if future_keyframes == 1:
         return batch
     return _with_future(batch, store.table, records, future_keyframes, collision_label)
+
+
+def _with_preview(
+    batch: KeyframeBatch, store: KeyframeStore, records: np.ndarray
+) -> KeyframePreviewBatch:
+    """`batch` with what the next record of each chain shows: the keyframe of this one."""
+    last = store.table["terminal"][records] == LAST
+    following = gather_batch(store, np.where(last, records, records + 1)).observation()
+    return KeyframePreviewBatch(
+        **_parts(batch),
+        after=dataclasses.replace(following, proprioception=torch.zeros(len(batch), 0)),
+        shown=torch.from_numpy(~last),
+    )
+
+
+def _parts(batch: KeyframeBatch) -> dict[str, Any]:
+    return {item.name: getattr(batch, item.name) for item in dataclasses.fields(batch)}
 
 
 def _with_future(
@@ -90,9 +112,8 @@ def _with_future(
     ends = table["terminal"][ahead] == LAST
     last = np.where(ends.any(axis=1), ends.argmax(axis=1), count - 1)[:, None]
     rows = table[records[:, None] + np.minimum(steps, last)]
-    parts = {item.name: getattr(batch, item.name) for item in dataclasses.fields(batch)}
     return KeyframeSequenceBatch(
-        **parts,
+        **_parts(batch),
         poses=_column(rows, "pose", np.float32),
         grippers=_column(rows, "gripper_open", np.int64),
         collisions=_column(rows, _collision_column(collision_label), np.int64),
@@ -163,9 +184,10 @@ class KeyframeDataset(SampleDataset):
         rank: int = 0,
         collision_label: str = "current_obs",
         future_keyframes: int = 1,
+        preview: bool = False,
         transform: BatchTransform | None = None,
     ) -> None:
-        """As `SampleDataset`; `collision_label` and `future_keyframes` as in `gather_batch`.
+        """As `SampleDataset`; `collision_label` to `preview` as in `gather_batch`.
 
         Raises:
             SamplingError: `collision_label` is unknown.
@@ -179,6 +201,7 @@ class KeyframeDataset(SampleDataset):
             )
         super().__init__(store, sampler, bs=bs, rank=rank, transform=transform)
         self.collision_label, self.future_keyframes = collision_label, future_keyframes
+        self.preview = preview
 
     def gather(self, records: np.ndarray) -> KeyframeBatch:
         """The samples of given records."""
@@ -187,6 +210,7 @@ class KeyframeDataset(SampleDataset):
             records,
             collision_label=self.collision_label,
             future_keyframes=self.future_keyframes,
+            preview=self.preview,
         )
 
 

@@ -335,6 +335,20 @@ class Policy(nn.Module):
             ConfigError: they do not.
         """
 
+    def training_state(self) -> dict[str, Tensor]:
+        """Tensors that a training needs to go on and that are no part of the weights in files."""
+        return {}
+
+    def load_training_state(self, state: Mapping[str, Tensor]) -> None:
+        """Take those of a checkpoint.
+
+        Raises:
+            WeightsError: they belong to another policy.
+        """
+        complaint = misfit(state, self.training_state())
+        if complaint:
+            raise WeightsError(f"the state of the training does not fit the policy: {complaint}")
+
     def parts(self) -> dict[str, nn.Module]:
         """Components whose parameters are counted for people, by name."""
         return {}

@@ -70,6 +70,9 @@ class Checkpointer:
         }
         if updater.average is not None:
             extra["average"] = updater.average.state_dict()
+        training_state = updater.policy.training_state()
+        if training_state:
+            extra["training_state"] = training_state
         return {
             "epoch": epoch,
             "model_state": self.bundle.model_state(),
@@ -110,6 +113,7 @@ class Checkpointer:
         """
         self.start_from(content)
         updater, extra = self.updater, content.get("extra", {})
+        updater.policy.load_training_state(extra.get("training_state", {}))
         per_epoch = updater.budget.updates_per_epoch
         state = updater.state
         state.step = extra.get("step", (content.get("epoch", -1) + 1) * per_epoch)

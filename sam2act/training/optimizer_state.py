@@ -98,6 +98,12 @@ def to_released(state: Mapping[str, Any], bundle: PolicyBundle) -> dict[str, Any
             "out with --weights-only"
         )
     position = {name: number for number, name in enumerate(order)}
+    foreign = [name for name in names if name not in position]
+    if foreign:
+        raise CheckpointError(
+            f"optimizer_state holds tensors that the released network lacks ({listing(foreign)}); "
+            "leave it out with --weights-only"
+        )
     peract = bundle.experiment.peract
     clipped = peract.optimizer_type == "lamb" and peract.bnb
     group = {k: v for k, v in state["param_groups"][0].items() if k not in OURS_ALONE}

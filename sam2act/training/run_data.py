@@ -138,6 +138,7 @@ def _dataset(
         rank=world.rank,
         collision_label=experiment.peract.collision_label,
         future_keyframes=spec.action.horizon,
+        preview=spec.next_keyframe,
         transform=transform,
     )
 
@@ -160,6 +161,7 @@ def _held_out(
             records,
             collision_label=experiment.peract.collision_label,
             future_keyframes=spec.action.horizon,
+            preview=spec.next_keyframe,
         )
 
     window = spec.keyframe_window

@@ -21,6 +21,7 @@ class BranchOutput(NamedTuple):
 
     heatmaps: Tensor  # (B, V, S, S) logits, float32
     action: ActionLogits | None  # fine branch only
+    tokens: Tensor | None = None  # (B * V, C, P, P), of the coarse branch
 
 
 def round_to_half(logits: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sam2act.core.types import KeyframeBatch, KeyframeSequenceBatch
+from sam2act.core.types import KeyframeBatch, KeyframePreviewBatch, KeyframeSequenceBatch
 from sam2act.geometry.augmentation import AugmentationNoise, RigidMotion, augmenting_motion
 from sam2act.geometry.rotations import bins_from_quaternion, canonical_quaternion
 from sam2act.geometry.scene_bounds import CubeFrame
@@ -57,6 +57,20 @@ def prepared(
         inside, frame = placed(cloud, settings, noise.subset_seed)
         bins = bins_from_quaternion(canonical_quaternion(poses[..., 3:]), settings.bins)
         return inside, Targets(frame.to_cube(poses[..., :3]), bins)
+
+
+def placed_after(
+    batch: KeyframePreviewBatch, noise: TrainingNoise, settings: PolicySettings, *, training: bool
+) -> Cloud:
+    """What is seen at the next keyframe, moved and placed as `prepared` does the frame itself."""
+    with torch.autocast(batch.rgb.device.type, enabled=False):
+        now, after = world_cloud(batch.observation()), world_cloud(batch.after)
+        if settings.augment and training:
+            motion = _motion(batch.target_pose, noise.augmentation, settings)
+            now, after = (WorldCloud(motion.of_points(x.points), x.rgb) for x in (now, after))
+        _, frame = placed(now, settings, noise.subset_seed)
+        cloud, own = placed(after, settings, noise.subset_seed)
+        return Cloud(frame.to_cube(own.to_world(cloud.points)), cloud.rgb, cloud.valid)
 
 
 def placed(

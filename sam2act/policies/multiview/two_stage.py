@@ -145,7 +145,7 @@ class TwoStageNetwork(MultiviewNetwork):
         images = self.render(cloud, image_noise)
         pyramid = self.encode(images, self.coarse_encoder)
         tokens = self.coarse.tokens(images, pyramid, proprio, language)
-        return BranchOutput(self.coarse.heatmaps(tokens, pyramid), None), images
+        return BranchOutput(self.coarse.heatmaps(tokens, pyramid), None, tokens), images
 
     def run_fine(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sam2act.core.errors import require, require_choice
 from sam2act.policies.multiview.config import TwoStageConfig
 from sam2act.policies.sam2act.memory.config import MemoryConfig
 from sam2act.policies.sam2act.released_keys import Sam2Switches, UnusedKeys
@@ -20,12 +21,21 @@ class NetworkConfig(UnusedKeys, Sam2Switches, MemoryConfig, TwoStageConfig):
     policy: str = "sam2act"
     frozen_eval: bool = False  # added: frozen parts in evaluation mode during stage 2
     stage_two_freeze_skip_convs: bool = False  # added
+    auxiliary: str = ""  # added: a second task of stage 1: next_keyframe; "" = none
+    auxiliary_weight: float = 0.1  # added: of its loss; 0 leaves it out
 
     def __post_init__(self) -> None:
         if not self.ifSAM2 and self.encoder == "sam2":
             object.__setattr__(self, "encoder", "none")
         super().__post_init__()
+        require_choice("auxiliary", self.auxiliary, ("", "next_keyframe"))
+        require(self.auxiliary_weight >= 0, "auxiliary_weight must not be negative")
         object.__setattr__(self, "feat_dim", 3 * self.num_rot + 4)
+
+    @property
+    def foresees(self) -> bool:
+        """Whether the coarse branch learns to predict the next keyframe's views."""
+        return bool(self.auxiliary and self.auxiliary_weight and not self.use_memory)
 
     @property
     def training_window(self) -> int:

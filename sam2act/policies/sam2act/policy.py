@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from sam2act.config.experiment import ExperimentConfig
+from sam2act.core.errors import require
 from sam2act.core.specs import PolicySpec
-from sam2act.core.types import KeyframeBatch, LossOutput
+from sam2act.core.types import KeyframeBatch, KeyframePreviewBatch, LossOutput
 from sam2act.nn.image_encoder import FeaturePyramid
 from sam2act.policies.base import AssumedConfigs, NoState, StartData
 from sam2act.policies.multiview.losses import (
@@ -25,10 +26,17 @@ from sam2act.policies.multiview.losses import (
 )
 from sam2act.policies.multiview.network import Cloud
 from sam2act.policies.multiview.policy import MultiviewPolicy
+from sam2act.policies.multiview.samples import placed_after
 from sam2act.policies.multiview.settings import PolicySettings
 from sam2act.policies.multiview.targets import TrainingNoise
 from sam2act.policies.multiview.two_stage import TwoStageOutput
 from sam2act.policies.sam2act import stages
+from sam2act.policies.sam2act.auxiliary import (
+    TERM,
+    AuxiliaryNoise,
+    NextKeyframe,
+    image_tokens,
+)
 from sam2act.policies.sam2act.config import NetworkConfig
 from sam2act.policies.sam2act.feature_cache import FeatureCache
 from sam2act.policies.sam2act.memory.bank import MemoryBank
@@ -61,6 +69,7 @@ class SAM2ActPolicy(MultiviewPolicy):
         """
         super().__init__(network, settings, spec)
         self._weight_adapter = ReleasedWeights(self, unused_tensors(network.config))
+        self.auxiliary = _auxiliary(network) if network.config.foresees else None
         caches = settings.cache_features and network.memory is not None
         self._cache = FeatureCache(network.encoders, settings.window) if caches else None
 
@@ -103,14 +112,35 @@ class SAM2ActPolicy(MultiviewPolicy):
     @property
     def term_names(self) -> tuple[str, ...]:
         """Names of the loss terms, in the order in which `loss` gives them."""
-        return (HEATMAP_TERM,) if self.remembers else super().term_names
+        names = (HEATMAP_TERM,) if self.remembers else super().term_names
+        return names if self.auxiliary is None else (*names, TERM)
 
     @property
     def published_samples(self) -> int:
         """Samples per update of the published training of this stage."""
         return stages.published_samples(self.network.config)
 
-    def loss(self, batch: KeyframeBatch, language: Tensor, noise: TrainingNoise) -> LossOutput:
+    def sample_noise(self, n: int, generator: torch.Generator) -> TrainingNoise | AuxiliaryNoise:  # type: ignore[override]  # wider with a second task
+        """The random numbers of the loss of `n` samples; those of the auxiliary task come last."""
+        noise = super().sample_noise(n, generator)
+        return noise if self.auxiliary is None else self.auxiliary.draw(noise, n, generator)
+
+    def training_state(self) -> dict[str, Tensor]:
+        """The weights of the auxiliary task."""
+        if self.auxiliary is None:
+            return {}
+        return {f"auxiliary.{name}": x for name, x in self.auxiliary.state_dict().items()}
+
+    def load_training_state(self, state: Mapping[str, Tensor]) -> None:
+        """Take the weights of the auxiliary task."""
+        super().load_training_state(state)
+        if self.auxiliary is not None:
+            own = {name.removeprefix("auxiliary."): value for name, value in state.items()}
+            self.auxiliary.load_state_dict(own)
+
+    def loss(
+        self, batch: KeyframeBatch, language: Tensor, noise: TrainingNoise | AuxiliaryNoise
+    ) -> LossOutput:
         """Losses of a batch; no backward, no optimiser.
 
         Args:
@@ -125,10 +155,43 @@ class SAM2ActPolicy(MultiviewPolicy):
         Raises:
             ConfigError: the batch is not a whole number of windows.
         """
+        if isinstance(noise, AuxiliaryNoise):
+            return self._loss_with_auxiliary(batch, language, noise)
         if not self.remembers:
             return super().loss(batch, language, noise)
         self.begin_call()
         return self._window_loss(batch, language, noise)
+
+    def _loss_with_auxiliary(
+        self, batch: KeyframeBatch, language: Tensor, noise: AuxiliaryNoise
+    ) -> LossOutput:
+        """The losses of stage 1, and that of the next keyframe's views from the coarse tokens."""
+        assert isinstance(batch, KeyframePreviewBatch) and self.auxiliary is not None
+        self.begin_call()
+        cloud, targets = self.prepare(batch, noise.keyframes)
+        teacher = self.teacher_forcing(targets, noise.keyframes)
+        output = self.network(cloud, batch.proprioception, language, teacher)
+        plain = self.keyframe_losses(output, targets, batch)
+        wanted = self._image_tokens_after(batch, noise.keyframes)
+        extra = self.auxiliary.loss(output.coarse.tokens, wanted, batch.shown, noise)
+        return LossOutput(
+            plain.total + self.network.config.auxiliary_weight * extra,
+            plain.terms | {TERM: extra.detach()},
+            plain.per_sample,
+        )
+
+    @torch.no_grad()
+    def _image_tokens_after(self, batch: KeyframePreviewBatch, noise: TrainingNoise) -> Tensor:
+        """(M, T, P, P): what the image encoder says of the views at the next keyframe."""
+        cloud = placed_after(batch, noise, self.settings, training=self.training)
+        module, encoder = self.network.encoders[0], self.network.coarse_encoder
+        was_training = module.training
+        module.eval()  # its statistics are those of the frames themselves
+        try:
+            features = self.network.encode(self.network.render(cloud), encoder).coarse
+        finally:
+            module.train(was_training)
+        return image_tokens(features)
 
     def _window_loss(
         self, batch: KeyframeBatch, language: Tensor, noise: TrainingNoise
@@ -218,3 +281,18 @@ class SAM2ActPolicy(MultiviewPolicy):
         if isinstance(state, MemoryBank):
             return self.network.step(cloud, proprio, language, state)
         return self.network(cloud, proprio, language), state
+
+
+def _auxiliary(network: SAM2ActNetwork) -> NextKeyframe:
+    """Fresh decoder and diffusion network for the tokens of `network`.
+
+    Raises:
+        ConfigError: it has no image encoder.
+    """
+    config = network.config
+    require(
+        config.encodes_colors,
+        f"auxiliary: {config.auxiliary} predicts what an image encoder sees; choose an encoder",
+    )
+    places = len(network.views) * config.grid_size**2
+    return NextKeyframe(config.token_width, network.coarse_encoder.channels[2], places)

@@ -59,6 +59,7 @@ TRAINING_ALONE = (
     *("peract.sequence_augmentation", "peract.upsampler_lr_scale", "rvt.point_color_noise"),
     *("encoder_trainable", "skip_convs", "target_projection", "frozen_eval"),
     *("stage_two_freeze_skip_convs", "gripper_threshold", "assume_ignore_collisions"),
+    *("auxiliary", "auxiliary_weight", "peract.ema_power"),
 )
 OPTIMIZERS = ("lamb", "adam")
 PRETRAINED = NetworkConfig.sam2_ckpt

@@ -19,4 +19,5 @@ def policy_spec(experiment: ExperimentConfig, network: NetworkConfig) -> PolicyS
         settings.policy_spec(experiment, network),
         past_keyframes=network.num_maskmem if network.use_memory else 0,
         keyframe_window=network.window,
+        next_keyframe=network.foresees,
     )

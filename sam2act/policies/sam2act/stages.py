@@ -21,6 +21,7 @@ from sam2act.policies.sam2act.published_weights import MEMORY_TABLE
 MAY_CHANGE = (*stages.MAY_CHANGE, "memory_checkpointing")
 # Those that may also differ between the two stages.
 MAY_CHANGE_IN_STAGE_TWO = (
+    *("auxiliary", "auxiliary_weight"),  # of stage 1
     *("use_memory", "num_maskmem", "memory_*", "frozen_eval", "stage_two_freeze_skip_convs"),
     *("attn_dropout", "wpt_img_aug", "st_wpt_loc_*", "img_aug_2", "data.points"),  # noise
     *("heatmap_half", "target_projection", "skip_convs", "lora_finetune", "encoder_trainable"),
@@ -43,6 +44,11 @@ def check_stage(stage: int, experiment: ExperimentConfig, network: NetworkConfig
 
 
 def _check_first(experiment: ExperimentConfig, network: NetworkConfig) -> None:
+    if network.foresees and experiment.transforms:
+        raise ConfigError(
+            f"auxiliary: {network.auxiliary} sees the next keyframe as it was recorded; leave out "
+            f"transforms [{', '.join(experiment.transforms)}]"
+        )
     if network.use_memory:
         raise ConfigError("use_memory: True is for train_plus.py; train.py trains without memory")
     stages.check_independent_samples(experiment)

@@ -30,6 +30,8 @@ class ReleasedWeights(WeightAdapter):
 
     def parameter_name(self, name: str) -> str:
         """The released name of the policy's parameter `name`."""
+        if not name.startswith("network."):  # of training alone, in no file of weights
+            return name
         return published_name(name.removeprefix("network."))
 
     def released_order(self) -> list[str]:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from sam2act.nn.linear import Linear
-from sam2act.policies.uva.blocks import NORM_EPS, Block
+from sam2act.nn.vit_block import NORM_EPS, Block
 from sam2act.policies.uva.config import (
     ACTIONS,
     FRAMES,
