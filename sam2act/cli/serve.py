@@ -1,13 +1,15 @@
-"""Let a policy act for robots over HTTP.
+"""Let a policy act for robots over websockets and HTTP.
 
     sam2act serve --policy cogact --checkpoint runs/cogact/checkpoints/step-000100.pt \\
         --unnorm_key bridge_orig --action_ensemble --use_bf16
     sam2act serve --checkpoint runs/x/model_last.pth --port 5500
 
-`POST /api/inference` takes a form with a picture and a JSON file {"task_description": ...} and
-gives the action as a list of numbers. `GET /healthz` says whether the server works, `GET /metrics`
-what it did. The server ends by Ctrl-C or SIGTERM. A token is read from the environment variable
-SAM2ACT_TOKEN; clients send it in the header `Authorization: Bearer TOKEN`.
+Websockets speak our own dialect at `/sam2act`, that of openpi and RoboMME at `/openpi`, that of
+vla-eval at `/vla-eval`, and at `/` the one of `--dialect`. `POST /api/inference` takes a form with
+a picture and a JSON file {"task_description": ...} and gives the action as a list of numbers.
+`GET /healthz` says whether the server works, `GET /metrics` what it did. The server ends by Ctrl-C
+or SIGTERM. A token is read from the environment variable SAM2ACT_TOKEN; clients send it in the
+header `Authorization: Bearer TOKEN`.
 """
 
 from __future__ import annotations
@@ -90,6 +92,14 @@ def _add_server_flags(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add("--host", default="127.0.0.1", help="address to listen at (127.0.0.1)")
     add("--port", type=int, default=5500, help="port to listen at; 0 = a free one (5500)")
+    add("--dialect", default="sam2act", help="at /: sam2act, openpi or vla-eval (sam2act)")
+    add(
+        "--aliases",
+        nargs="+",
+        default=[],
+        metavar="THEIRS=OURS",
+        help="names in observations of openpi and vla-eval, such as base_image=rgb/front",
+    )
     add("--max-sessions", type=positive_number, default=DEFAULTS.sessions, help="robots (64)")
     add("--max-batch", type=positive_number, default=DEFAULTS.batch_size, help="per pass (32)")
     add(
@@ -150,7 +160,10 @@ def _serve(args: argparse.Namespace) -> int:
         )
 
     def ready(address: str) -> None:
-        print(f"serving {args.checkpoint} ({actor.executor}) at http://{address}", flush=True)
+        print(
+            f"serving {args.checkpoint} ({actor.executor}) at http://{address} and ws://{address}",
+            flush=True,
+        )
 
     serve(actor, settings, args.host, args.port, ready)
     return DONE
@@ -169,7 +182,9 @@ def _settings(args: argparse.Namespace) -> Settings:
         )
     except ConfigError as error:
         raise ConfigError(with_flags(str(error), FLAGS)) from error
-    return Settings(limits, os.environ.get(TOKEN_VARIABLE, ""))
+    pairs = [text.partition("=") for text in args.aliases]
+    aliases = {theirs: ours for theirs, _, ours in pairs}
+    return Settings(limits, os.environ.get(TOKEN_VARIABLE, ""), args.dialect, aliases)
 
 
 def load_session(args: argparse.Namespace) -> Session:

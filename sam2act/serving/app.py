@@ -4,31 +4,49 @@ from __future__ import annotations
 
 import hmac
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
+from sam2act.core.errors import require, require_choice
 from sam2act.serving import http_inference
 from sam2act.serving.batching import Acting
+from sam2act.serving.dialects.vla_eval import hello
 from sam2act.serving.errors import RequestError, as_request_error
 from sam2act.serving.limits import Limits
 from sam2act.serving.service import Service
+from sam2act.serving.websocket import DIALECTS, converse
 
 LOGGER = logging.getLogger(__name__)
 OPEN_PATHS = ("/healthz", "/health")  # need no token
 SCHEMES = ("Bearer ", "Api-Key ")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 SERVICE = web.AppKey("service", Service)
+CONNECTIONS = web.AppKey("connections", Counter)
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How a server is reached and what it allows; an empty token lets everybody in."""
+    """How a server is reached and what it allows.
+
+    Attributes:
+        limits: bounds.
+        token: that clients must send; empty lets everybody in.
+        dialect: what the websocket at `/` speaks; those at `/<dialect>` are always there.
+        aliases: names in observations of other dialects -> names that `frames.loose_frame` knows.
+    """
 
     limits: Limits = field(default_factory=Limits)
     token: str = field(default="", repr=False)
+    dialect: str = "sam2act"
+    aliases: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        require_choice("dialect", self.dialect, tuple(DIALECTS))
+        require(all(self.aliases.values()), "aliases: an empty name; write theirs=ours")
 
 
 def build_app(actor: Acting, settings: Settings) -> web.Application:
@@ -38,7 +56,12 @@ def build_app(actor: Acting, settings: Settings) -> web.Application:
         client_max_size=settings.limits.request_bytes,
     )
     app.cleanup_ctx.append(_serving(actor, settings))
-    app.router.add_get("/healthz", _health)
+    app[CONNECTIONS] = Counter()
+    for path in OPEN_PATHS:
+        app.router.add_get(path, _health)
+    app.router.add_get("/config", _config)
+    for path, dialect in [("", settings.dialect), *((name, name) for name in DIALECTS)]:
+        app.router.add_get(f"/{path}", _socket(dialect, settings))
     app.router.add_get("/metrics", _metrics)
     app.router.add_post("/api/inference", _inference)
     return app
@@ -100,3 +123,25 @@ async def _metrics(request: web.Request) -> web.Response:
 
 async def _inference(request: web.Request) -> web.Response:
     return await http_inference.answer(request.app[SERVICE], request)
+
+
+async def _config(request: web.Request) -> web.Response:
+    """What vla-eval asks for: its names of the size of a batch and of the wait for one."""
+    limits = request.app[SERVICE].limits
+    values = {"max_batch_size": limits.batch_size, "max_wait_time": limits.batch_seconds}
+    return web.json_response(values | hello(request.app[SERVICE].spec))
+
+
+def _socket(dialect: str, settings: Settings) -> Handler:
+    async def connect(request: web.Request) -> web.StreamResponse:
+        count = request.app[CONNECTIONS]
+        if count["open"] >= settings.limits.connections:
+            raise RequestError("busy", f"connections: there are {count['open']}, the limit")
+        count["open"] += 1
+        try:
+            service = request.app[SERVICE]
+            return await converse(request, service, dialect, settings.aliases)
+        finally:
+            count["open"] -= 1
+
+    return connect

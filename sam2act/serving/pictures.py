@@ -14,17 +14,37 @@ from sam2act.core.types import ContractError
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 
 
-def decoded(content: bytes, camera: CameraSpec, most_pixels: int) -> np.ndarray:
-    """(H, W, 3) uint8 in the size that `camera` has, scaled by means over areas if need be.
+def pixels(content: bytes, most_pixels: int) -> np.ndarray:
+    """(H, W, 3) uint8 of the bytes of a file in one of `FORMATS`.
 
     Args:
-        content: of a file in one of `FORMATS`.
-        camera: whose picture it is; 0 x 0 pixels mean any size.
+        content: of the file.
         most_pixels: more are refused before they are unpacked.
 
     Raises:
         ContractError: it is no such file, or too large.
     """
+    return np.array(_picture(content, most_pixels))
+
+
+def decoded(content: bytes, camera: CameraSpec, most_pixels: int) -> np.ndarray:
+    """(H, W, 3) uint8 in the size that `camera` has, scaled by means over areas if need be.
+
+    Args:
+        content: see `pixels`.
+        camera: whose picture it is; 0 x 0 pixels mean any size.
+        most_pixels: see `pixels`.
+
+    Raises:
+        ContractError: see `pixels`.
+    """
+    rgb = _picture(content, most_pixels)
+    if camera.height and rgb.size != (camera.width, camera.height):
+        rgb = rgb.resize((camera.width, camera.height), Image.Resampling.BOX)
+    return np.array(rgb)
+
+
+def _picture(content: bytes, most_pixels: int) -> Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of sizes that are refused below
@@ -34,13 +54,10 @@ def decoded(content: bytes, camera: CameraSpec, most_pixels: int) -> np.ndarray:
                 raise ContractError(
                     f"image: {width} x {height} pixels, more than the limit of {most_pixels}"
                 )
-            rgb = picture.convert("RGB")
+            return picture.convert("RGB")
+    except ContractError:
+        raise
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        if isinstance(error, ContractError):
-            raise
         raise ContractError(
             f"image: {len(content)} bytes that are no whole picture; send {', '.join(FORMATS)}"
         ) from error
-    if camera.height and (width, height) != (camera.width, camera.height):
-        rgb = rgb.resize((camera.width, camera.height), Image.Resampling.BOX)
-    return np.array(rgb)

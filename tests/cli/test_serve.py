@@ -87,7 +87,7 @@ def test_it_serves_until_it_is_terminated(
 
     def watched(text: str, **keys: Any) -> None:
         original(text, **keys)
-        if match := re.search(r"\(open_loop\(k=2\)\) at (http://127\.0\.0\.1:\d+)$", text):
+        if match := re.search(r"\(open_loop\(k=2\)\) at (http://127\.0\.0\.1:\d+) ", text):
             threading.Thread(target=visit, args=[match[1]]).start()
 
     monkeypatch.setattr(serve, "print", watched, raising=False)

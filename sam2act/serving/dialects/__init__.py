@@ -1,0 +1,1 @@
+"""What clients speak over a websocket, one module each."""
