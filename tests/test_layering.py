@@ -33,6 +33,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "policies.rvt": (*BELOW_POLICIES, "policies.base", "policies.multiview"),
     "policies.rvt2": (*BELOW_POLICIES, "policies.base", "policies.multiview"),
     "policies.sam_e": (*BELOW_POLICIES, "policies.base", "policies.multiview"),
+    "policies.state_diffusion": (*BELOW_POLICIES, "policies.base"),
     "policies.uva": (
         *(*BELOW_POLICIES, "policies.base"),
         *("policies.session", "policies.checkpoint"),  # what its published call is made of

@@ -154,6 +154,7 @@ POLICIES = Registry(
         "rvt2": "sam2act.policies.rvt2.policy:RVT2Policy",
         "cogact": "sam2act.policies.cogact.policy:CogACTPolicy",
         "sam_e": "sam2act.policies.sam_e.policy:SamEPolicy",
+        "state_diffusion": "sam2act.policies.state_diffusion.policy:StateDiffusionPolicy",
         "uva": "sam2act.policies.uva.policy:UVAPolicy",
     },
 )

@@ -1,0 +1,1 @@
+"""A baseline that sees the state of the world, not pictures, and denoises chunks of actions."""
