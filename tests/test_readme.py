@@ -24,7 +24,7 @@ def flat_keys(values: dict, prefix: str = "") -> set[str]:
 
 def network_keys() -> set[str]:
     """The keys of all networks, and arguments of CogACT's published calls."""
-    names = ("sam2act", "rvt", "rvt2", "sam_e", "tiny_cogact")
+    names = ("sam2act", "rvt", "rvt2", "sam_e", "tiny_cogact", "uva_pusht")
     keys = {"ensemble_space", "token_size", "model.gripper_dim", "model.autocast", "use_ddim"}
     return keys.union(
         *(flat_keys(to_dict(load_network(f"configs/mvt/{name}.yaml"))) for name in names)

@@ -23,6 +23,7 @@ NEEDS: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("policies", "sam2act"): ("sam2.1_hiera_base_plus.pt",),
     ("image encoders", "sam2"): ("sam2.1_hiera_base_plus.pt",),
     ("encoders", "clip"): ("open_clip", "RN50.pt"),
+    ("encoders", "clip_pooled"): ("open_clip",),
     ("renderers", "c"): ("C compiler",),
     ("renderers", "triton"): ("triton", "CUDA"),
     ("renderers", "pytorch3d"): ("pytorch3d",),

@@ -43,7 +43,9 @@ def test_components_say_what_they_lack(parts: Registry) -> None:
 def test_own_components_lack_what_the_installation_lacks() -> None:
     absent = [Finding("RN50.pt", "missing", "", remedy="download it"), Finding("triton", "ok", "3")]
     found = examine_components(absent)
-    clip, hashed = found["encoders"]
+    clip, hashed = (
+        next(f for f in found["encoders"] if f.name == name) for name in ("clip", "hashed")
+    )
     assert (clip.name, clip.state, clip.remedy) == ("clip", "lacking", "download it")
     assert clip.detail == "lacks RN50.pt"
     assert (hashed.name, hashed.state) == ("hashed", "ok")
