@@ -36,6 +36,8 @@ EXTRAS = {
     "uva": ["diffusers>=0.30"],
     "pusht": ["gym-pusht>=0.1.6", "gymnasium>=0.29"],
     "serve": ["aiohttp>=3.9", "msgpack>=1.0.7"],
+    "efficientvit-sam": ["efficientsam>=1.0"],
+    "grabcut": ["opencv-python-headless>=4.8"],
     "sim": ["mujoco-core>=4.0,<5", "av>=12"],
     "gym": ["gymnasium>=1.1.1"],
     "triton": ["triton>=3.0 ; platform_system=='Linux'"],

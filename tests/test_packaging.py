@@ -24,6 +24,8 @@ EXTRAS = {
     "zarr": {"zarr>=2.16"},
     "vla": {"transformers>=4.44", "tokenizers>=0.19", "huggingface_hub>=0.24"},
     "serve": {"aiohttp>=3.9", "msgpack>=1.0.7"},
+    "efficientvit-sam": {"efficientsam>=1.0"},
+    "grabcut": {"opencv-python-headless>=4.8"},
     "sim": {"mujoco-core<5,>=4.0", "av>=12"},
     "gym": {"gymnasium>=1.1.1"},
     "hydra": {"hydra-core>=1.3", "omegaconf>=2.3"},

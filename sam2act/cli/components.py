@@ -17,6 +17,8 @@ KINDS: Mapping[str, Registry] = {
     "renderers": registry.RENDERERS,
     "executors": registry.EXECUTORS,
     "transforms": registry.TRANSFORMS,
+    "features": registry.DENSE_FEATURES,
+    "segmenters": registry.SEGMENTERS,
 }
 # Component of this package -> findings that must be ok, in the words of `diagnosis`.
 NEEDS: Mapping[tuple[str, str], tuple[str, ...]] = {

@@ -221,5 +221,26 @@ TRANSFORMS = Registry(
         "normalise_actions": "sam2act.processing.statistics:NormaliseActions",
         "normalise_state": "sam2act.processing.statistics:NormaliseState",
         "smooth_actions": "sam2act.processing.smoothing:SmoothActions",
+        "sam_g": "sam2act.processing.sam_g.transform:SamG",
+    },
+)
+DENSE_FEATURES = Registry(
+    "features",
+    {
+        "dinov2": "sam2act.nn.dense_features:build_dinov2",
+        "sam2": "sam2act.nn.dense_features:build_sam2",
+        "efficientnet_lite": "sam2act.nn.dense_features:build_efficientnet_lite",
+        "efficientvit_sam": "sam2act.processing.sam_g.predictors:build_efficientvit_features",
+        "color": "sam2act.processing.sam_g.components:build_color",
+    },
+)
+SEGMENTERS = Registry(
+    "segmenter",
+    {
+        "sam2": "sam2act.processing.sam_g.predictors:build_sam2",
+        "efficientvit_sam": "sam2act.processing.sam_g.predictors:build_efficientvit_sam",
+        "random_walk": "sam2act.processing.sam_g.components:build_random_walk",
+        "grabcut": "sam2act.processing.sam_g.grabcut:build_grabcut",
+        "simulator": "sam2act.processing.sam_g.components:build_simulator",
     },
 )

@@ -33,13 +33,15 @@ class SpecError(UserError):
 class CameraSpec:
     """A camera by name, its image size in pixels, and whether it measures depth.
 
-    A policy that takes images of any size states 0 x 0 pixels.
+    A policy that takes images of any size states 0 x 0 pixels. `mask`: it also gives an image of
+    the numbers of the objects that it sees, as simulators can.
     """
 
     name: str
     height: int
     width: int
     depth: bool = True
+    mask: bool = False
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,7 @@ class PolicySpec:
     def sized(self, side: int) -> PolicySpec:
         """The same, with square images of `side` pixels where any size will do."""
         cameras = tuple(
-            c if c.height else CameraSpec(c.name, side, side, c.depth) for c in self.camera_specs
+            c if c.height else replace(c, height=side, width=side) for c in self.camera_specs
         )
         return replace(self, camera_specs=cameras)
 
@@ -212,6 +214,9 @@ def _camera_mismatches(policy: PolicySpec, given: EnvSpec, giver: str) -> Iterat
             continue
         if wanted.depth and not camera.depth:
             yield f"policy wants depth of {wanted.name}, {giver} gives rgb only"
+        # Masks of training images are stored apart from the data.
+        if wanted.mask and not camera.mask and giver == "environment":
+            yield f"policy wants masks of objects in {wanted.name}, {giver} gives none"
         if (wanted.height, wanted.width) not in ((0, 0), (camera.height, camera.width)):
             yield (
                 f"policy wants {wanted.width} x {wanted.height} pixels of {wanted.name}, {giver} "

@@ -6,7 +6,7 @@ World frame: metres, z up, x away from the robot's base, y to its left. Quaterni
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
@@ -240,7 +240,8 @@ def filmable(env: object, name: str = "this environment") -> Filmable:
 def offered_cameras(config: EnvConfig, known: Sequence[str]) -> tuple[CameraSpec, ...]:
     """The cameras of `config`; if one of them does not exist, all that do (for messages)."""
     missing = [name for name in config.cameras if name not in known]
-    return square_cameras(known if missing else config.cameras, config.image_size, depth=True)
+    cameras = square_cameras(known if missing else config.cameras, config.image_size, depth=True)
+    return tuple(replace(camera, mask=config.masks) for camera in cameras)
 
 
 def require_cameras(config: EnvConfig, known: Sequence[str]) -> None:

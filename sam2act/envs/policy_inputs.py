@@ -29,7 +29,7 @@ def policy_observation(
 
     Returns:
         images of the cameras whose size is that of the first one, those of the others in `others`;
-        depth and matrices only where the policy wants depth.
+        depth and matrices only where the policy wants depth, masks where it wants these.
 
     Raises:
         ContractError: an observation lacks something that the policy wants.
@@ -68,12 +68,15 @@ def _images(frames: Sequence[Frame], cameras: Sequence[CameraSpec]) -> Observati
 
     def stacked(kind: str) -> torch.Tensor:
         values = [[_one(frame, kind, camera) for camera in cameras] for frame in frames]
-        return torch.from_numpy(np.array(values))
+        joined = np.array(values)
+        return torch.from_numpy(joined.astype(np.int64) if kind == "mask" else joined)
 
+    masks = stacked("mask") if any(camera.mask for camera in cameras) else None
     if not any(camera.depth for camera in cameras):
-        return Observation(rgb=stacked("rgb"), cameras=names)
+        return Observation(rgb=stacked("rgb"), cameras=names, mask=masks)
     return Observation(
         rgb=stacked("rgb"),
+        mask=masks,
         depth=stacked("depth"),
         intrinsics=stacked("intrinsics"),
         extrinsics=stacked("extrinsics"),
@@ -86,7 +89,7 @@ def _one(frame: Frame, kind: str, camera: CameraSpec) -> np.ndarray:
     values = getattr(frame, kind)
     if camera.name in values:
         return np.asarray(values[camera.name])
-    if kind == "rgb" or camera.depth:
+    if kind in ("rgb", "mask") or camera.depth:
         raise ContractError(
             f"{kind}: expected that of camera {camera.name}, the environment gives "
             f"{', '.join(values) or 'none'}"

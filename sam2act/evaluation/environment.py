@@ -97,6 +97,7 @@ def environment_of(
         backend=backend,
         cameras=spec.cameras,
         image_size=max(sides, default=IMAGE_SIZE),
+        masks=any(camera.mask for camera in spec.camera_specs),
         options=options,
     )
     try:

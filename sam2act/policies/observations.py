@@ -40,6 +40,7 @@ from sam2act.geometry.scene_bounds import SceneBounds
 from sam2act.policies.forms import Form, check_forms
 
 FLOATS = (torch.float32, torch.float64)
+INTEGERS = (torch.uint8, torch.int32, torch.int64)
 LABELS = (torch.int64,)
 ANY_SIDE = 128  # pixels of random images whose size does not matter
 DEFAULT_BOUNDS = SceneBounds.from_sequence((-1, -1, -1, 1, 1, 1))  # of random observations
@@ -182,6 +183,8 @@ def _view_forms(view: _View, lead: tuple[int, ...], spec: PolicySpec) -> dict[st
         size = (view.cameras[0].height, view.cameras[0].width)
     images = (*lead, cameras, *size)
     forms = {"rgb": Form(f"({axes}K, S, S, 3)", (*images, 3), (torch.uint8,))}
+    if any(camera.mask for camera in view.cameras):
+        forms["mask"] = Form(f"({axes}K, S, S)", images, INTEGERS)
     if not view.measures_depth:
         return forms
     return forms | {
@@ -325,10 +328,12 @@ def _random_view(
         intrinsics = torch.tensor(focal, dtype=torch.float64, device=device)
         directions = _random_directions(shape, generator)
     rgb = torch.randint(256, (*images, 3), dtype=torch.uint8, generator=generator, device=device)
+    mask = torch.zeros(images, dtype=torch.int64) if any(c.mask for c in cameras) else None
     if not with_depth:
-        return Observation(rgb=rgb, cameras=names)
+        return Observation(rgb=rgb, cameras=names, mask=mask)
     return Observation(
         rgb=rgb,
+        mask=mask,
         depth=depth,
         intrinsics=intrinsics.expand(*shape, 3, 3).clone(),
         extrinsics=_looking_at(bounds.center(like), distance * directions),

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from sam2act.core.described import whole_number
-from sam2act.core.specs import CameraSpec, PolicySpec, SpecError
+from sam2act.core.specs import PolicySpec, SpecError
 from sam2act.core.types import Batch, ContractError, KeyframeBatch, Observation, WindowBatch
 from sam2act.processing.transforms import Transform
 
@@ -49,7 +49,7 @@ class ImageTransform(Transform):
                     f"transforms: {self.name} gives {self.width} x {self.height} pixels of "
                     f"{camera.name}, but {camera.width} x {camera.height} are wanted behind it"
                 )
-        cameras = tuple(CameraSpec(c.name, 0, 0, c.depth) for c in spec.camera_specs)
+        cameras = tuple(dataclasses.replace(c, height=0, width=0) for c in spec.camera_specs)
         return dataclasses.replace(spec, camera_specs=cameras)
 
 
