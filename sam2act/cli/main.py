@@ -41,6 +41,8 @@ GROUPS: dict[str, dict[str, Command]] = {
         "play": Command("play", "film a scripted demo or a policy"),
         "replay": Command("replay", "replay scripted demos frame by frame, in closed loop"),
         "store": Command("store", "build, check and list the frame stores that training reads"),
+        "mask-reference": Command("mask_reference", "make reference images and masks of SAM-G"),
+        "mask-demos": Command("mask_demos", "make the masks of demos before training"),
         "crop-demos": Command("crop_demos", "make recorded images smaller"),
         "compare-recordings": Command(
             "compare_recordings", "compare the embedded simulator with recorded RLBench demos"

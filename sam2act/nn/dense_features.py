@@ -19,7 +19,7 @@ from sam2act.nn.image_encoder import ImageEncoderConfig
 CELLS = 64  # per side of a feature map, as published
 DINOV2_GRID = 32  # tokens per side: images of 448 pixels, as published
 SAM2_GRID = 32  # images of 512 pixels
-LITE_GRID = 24  # images of 384 pixels
+LITE_GRID = 16  # images of 256 pixels
 
 
 class EncoderFeatures:
@@ -58,8 +58,8 @@ def build_dinov2(path: str) -> EncoderFeatures:
         ConfigError: the file is absent or of another size.
     """
     variant = "tiny" if path == "tiny" else "vitb14"
-    named = {"encoder_ckpt": RANDOM if path == "tiny" else path, "encoder_variant": variant}
-    return _built("dinov2", DINOV2_GRID, **named)
+    weights = RANDOM if path == "tiny" else path
+    return _built("dinov2", DINOV2_GRID, encoder_ckpt=weights, encoder_variant=variant)
 
 
 def build_efficientnet_lite(path: str) -> EncoderFeatures:

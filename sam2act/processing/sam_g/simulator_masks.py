@@ -57,4 +57,5 @@ class SimulatorMasks:
         chosen = numbers[counts > MOSTLY * whole]
         if not len(chosen):
             raise ConfigError("sam_g: the reference mask covers no object of the simulator")
-        return chosen.float()
+        description: Tensor = chosen.float()
+        return description

@@ -34,7 +34,9 @@ from sam2act.processing.sam_g.interfaces import (
 
 NEIGHBOURS = 3  # reference vectors to which a cell is compared where the match is `nearest`
 MOST_VECTORS = 256  # that are kept of a reference object
-MATCHES = ("pooled", "nearest")
+MOST_AROUND = 512  # that are kept of what is around it
+APART = 2  # cells around the object that count neither to it nor to what is around it
+MATCHES = ("pooled", "nearest", "contrast")
 Maps = Sequence[Tensor]  # one feature map (h, w, C) per feature set
 
 
@@ -63,6 +65,7 @@ class Target:
         vectors: per feature set (N, C) unit vectors of the object: one that stands for all, then up
             to 256 of its cells.
         parts: per feature set (R, C) of its parts, those of masks before those of points.
+        around: per feature set up to 512 unit vectors of what is around it.
         share: part of the image that it covers.
         description: see `PromptSegmenter.describe`.
         weights: (2,) of the second and third of the three proposed masks.
@@ -70,6 +73,7 @@ class Target:
 
     vectors: tuple[Tensor, ...]
     parts: tuple[Tensor, ...]
+    around: tuple[Tensor, ...]
     share: float
     description: Tensor
     weights: Tensor = dataclasses.field(default_factory=lambda: torch.full((2,), 1 / 3))
@@ -78,7 +82,7 @@ class Target:
         """As tensors by name."""
         named = {"share": torch.tensor(self.share), "description": self.description}
         named["weights"] = self.weights
-        for kind in ("vectors", "parts"):
+        for kind in ("vectors", "parts", "around"):
             named |= {f"{kind}.{i}": value for i, value in enumerate(getattr(self, kind))}
         return named
 
@@ -89,6 +93,7 @@ class Target:
         return cls(
             tuple(state[f"vectors.{i}"] for i in range(count)),
             tuple(state[f"parts.{i}"] for i in range(count)),
+            tuple(state[f"around.{i}"] for i in range(count)),
             float(state["share"]),
             state["description"],
             state["weights"],
@@ -104,12 +109,13 @@ def remember(
         ConfigError: the mask, or that of a part, is empty.
     """
     maps = feature_maps(reference.view, features)
-    vectors, parts = [], []
+    vectors, parts, around = [], [], []
     for map_ in maps:
         cells = on_grid(reference.mask, map_.shape[:2])
-        own = F.normalize(map_[cells], dim=-1)
-        kept = torch.linspace(0, max(len(own) - 1, 0), min(len(own), MOST_VECTORS)).long()
-        vectors.append(torch.cat([pooled_target(map_, cells)[None], own[kept]]))
+        own = _some(map_[cells], MOST_VECTORS)
+        vectors.append(torch.cat([pooled_target(map_, cells)[None], own]))
+        near = F.max_pool2d(cells.float()[None], 2 * APART + 1, 1, APART)[0] > 0
+        around.append(_some(map_[~near], MOST_AROUND))
         of_masks = [pooled_target(map_, on_grid(m, map_.shape[:2])) for m in reference.parts]
         longest = (max(reference.view.side),) * 2
         of_points = [point_target(map_, point, longest) for point in reference.points]
@@ -118,9 +124,16 @@ def remember(
     return Target(
         tuple(vectors),
         tuple(parts),
+        tuple(around),
         float(reference.mask.float().mean()),
         segmenter.describe(reference.view, reference.mask),
     )
+
+
+def _some(vectors: Tensor, most: int) -> Tensor:
+    """At most `most` of vectors (N, C), evenly spaced, of length 1."""
+    kept = torch.linspace(0, max(len(vectors) - 1, 0), min(len(vectors), most)).long()
+    return F.normalize(vectors[kept], dim=-1)
 
 
 def feature_maps(view: View, features: Sequence[DenseFeatures]) -> list[Tensor]:
@@ -160,13 +173,14 @@ def find_points(maps: Maps, target: Target, side: tuple[int, int], match: str = 
         target: what is looked for.
         side: (H, W) of the view.
         match: pooled (as published): cosine with the one vector that stands for the object;
-            nearest: mean cosine with the three vectors of the object that are most alike.
+            nearest: mean cosine with the three vectors of the object that are most alike;
+            contrast: the sum of both, less the mean cosine with the three most alike vectors of
+            what was around the object.
     """
-    pairs = list(zip(maps, target.vectors, strict=True))
-    if match == "nearest":
-        each = [_nearest(map_, vectors[1:], side) for map_, vectors in pairs]
-    else:
-        each = [similarity(vectors[0], map_, side) for map_, vectors in pairs]
+    each = [
+        upsampled(_likeness(F.normalize(map_, dim=-1), vectors, around, match), side)
+        for map_, vectors, around in zip(maps, target.vectors, target.around, strict=True)
+    ]
     likeness = torch.stack(each).mean(0)
     points = [greatest(likeness), least(likeness)]
     for part in zip(*target.parts, strict=True):  # one vector per feature set
@@ -175,9 +189,20 @@ def find_points(maps: Maps, target: Target, side: tuple[int, int], match: str = 
     return Points(likeness, torch.cat(points))
 
 
-def _nearest(map_: Tensor, vectors: Tensor, side: tuple[int, int]) -> Tensor:
-    alike = F.normalize(map_, dim=-1) @ vectors.T
-    return upsampled(alike.topk(min(NEIGHBOURS, len(vectors)), dim=-1).values.mean(-1), side)
+def _likeness(cells: Tensor, vectors: Tensor, around: Tensor, match: str) -> Tensor:
+    """(h, w) of unit vectors (h, w, C); see `find_points`."""
+    if match == "pooled":
+        return cells @ vectors[0]
+    nearest = _nearest(cells, vectors[1:])
+    if match == "nearest":
+        return nearest
+    beside = _nearest(cells, around) if len(around) else torch.zeros_like(nearest)
+    return cells @ vectors[0] + nearest - beside
+
+
+def _nearest(cells: Tensor, vectors: Tensor) -> Tensor:
+    alike = cells @ vectors.T
+    return alike.topk(min(NEIGHBOURS, len(vectors)), dim=-1).values.mean(-1)
 
 
 def combined(proposals: Tensor, weights: Tensor) -> Tensor:

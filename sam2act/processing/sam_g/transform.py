@@ -56,7 +56,7 @@ class SamG(Transform):
             segmenter: makes masks of points.
             mode: black: other pixels are black (as published); drop_points: they also have no
                 depth, so that nothing of them is in the cloud.
-            match: pooled (as published) or nearest, see `find_points`.
+            match: pooled (as published), nearest or contrast, see `find_points`.
             masks: folder that keeps the masks of training images; empty = memory alone. With
                 `stored:` before it, all of them are there already, and none is made.
             steps: updates of the weights of a segmenter's masks on the reference.
@@ -168,13 +168,20 @@ class SamG(Transform):
         keep = torch.zeros(len(flat), len(names), *side, dtype=torch.bool)
         for row, views in enumerate(flat):
             for column, (name, view) in enumerate(zip(names, views, strict=True)):
-                if name in self.targets:
-                    keep[row, column] = self._mask(name, view, training)
+                if name not in self.targets:
+                    continue
+                if training:
+                    keep[row, column] = self.training_mask(name, view)
+                else:
+                    keep[row, column] = self.finder.find(view, self.targets[name])
         return keep.view(*lead, len(names), *side).to(observation.rgb.device)
 
-    def _mask(self, camera: str, view: View, training: bool) -> Tensor:
-        if not training:
-            return self.finder.find(view, self.targets[camera])
+    def training_mask(self, camera: str, view: View) -> Tensor:
+        """(H, W) bool, the mask of a training image: a kept one, else a new one, which is kept.
+
+        Raises:
+            ConfigError: none is kept, and none may be made.
+        """
         pixels = view.rgb.cpu().numpy()
         known = self.masks.get(camera, pixels)
         if known is not None:

@@ -11,6 +11,7 @@ from sam2act.processing.sam_g.correspondence import least, on_grid
 from sam2act.processing.sam_g.interfaces import View
 from sam2act.processing.sam_g.mask_weights import learn_weights
 from sam2act.processing.sam_g.target import (
+    MATCHES,
     ReferenceImage,
     Target,
     box_of,
@@ -32,7 +33,7 @@ def test_colours_are_those_of_the_cie() -> None:
     torch.testing.assert_close(lab_of(rgb), expected, atol=0.1, rtol=0)
 
 
-@pytest.mark.parametrize("match", ["pooled", "nearest"])
+@pytest.mark.parametrize("match", MATCHES)
 def test_the_positive_point_lies_on_the_object_and_the_negative_one_beside_it(match: str) -> None:
     target = remember(reference(), FEATURES, Discs())
     view, mask = square_scene(28, 5, other=(5, 30))
@@ -106,7 +107,8 @@ def test_a_target_comes_back_from_its_state() -> None:
     target = remember(reference(points=((12.0, 14.0),)), FEATURES, Discs())
     again = Target.of_state(target.state())
     assert again.share == target.share and again.weights.equal(target.weights)
-    assert again.vectors[0].equal(target.vectors[0]) and again.parts[0].equal(target.parts[0])
+    for kind in ("vectors", "parts", "around"):
+        assert getattr(again, kind)[0].equal(getattr(target, kind)[0])
 
 
 def test_small_objects_keep_a_cell_and_empty_masks_are_refused() -> None:
