@@ -38,6 +38,7 @@ EXTRAS = {
     "serve": ["aiohttp>=3.9", "msgpack>=1.0.7"],
     "efficientvit-sam": ["efficientsam>=1.0"],
     "grabcut": ["opencv-python-headless>=4.8"],
+    "dmc": ["dm_control>=1.0.20", "mujoco>=3.1,<4", "av>=12"],
     "sim": ["mujoco-core>=4.0,<5", "av>=12"],
     "gym": ["gymnasium>=1.1.1"],
     "triton": ["triton>=3.0 ; platform_system=='Linux'"],

@@ -38,10 +38,11 @@ LAYERS: dict[str, tuple[str, ...]] = {
         *(*BELOW_POLICIES, "policies.base"),
         *("policies.session", "policies.checkpoint"),  # what its published call is made of
     ),
+    "policies.drq_v2": (*BELOW_POLICIES, "policies.base", "policies.online"),
     "data": ("core", "geometry", "processing"),
     "training": (
         *("core", "config", "runtime", "geometry", "language", "processing", "data"),
-        *("policies.base", "policies.checkpoint"),
+        *("policies.base", "policies.checkpoint", "policies.online"),
     ),
     "envs": ("core", "data.rlbench", "runtime"),
     # Of the data only the stored state of demos: evaluation reads no images.
@@ -102,6 +103,9 @@ THIRD_PARTY: dict[str, tuple[str, ...]] = {
     "cv2": ("processing.sam_g.grabcut",),
     "mujoco": ("envs.embedded",),
     "gymnasium": ("envs.gymnasium",),
+    "dm_control": ("envs.dmc",),
+    "gymnasium": ("envs.adroit",),
+    "gymnasium_robotics": ("envs.adroit",),
     "av": ("envs.video",),
     "pyrep": ("envs",),
     "rlbench": ("envs",),

@@ -26,6 +26,7 @@ EXTRAS = {
     "serve": {"aiohttp>=3.9", "msgpack>=1.0.7"},
     "efficientvit-sam": {"efficientsam>=1.0"},
     "grabcut": {"opencv-python-headless>=4.8"},
+    "dmc": {"dm_control>=1.0.20", "mujoco<4,>=3.1", "av>=12"},
     "sim": {"mujoco-core<5,>=4.0", "av>=12"},
     "gym": {"gymnasium>=1.1.1"},
     "hydra": {"hydra-core>=1.3", "omegaconf>=2.3"},

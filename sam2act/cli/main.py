@@ -29,6 +29,8 @@ GROUPS: dict[str, dict[str, Command]] = {
     "train and act": {
         "train": Command("train", "train SAM2Act (stage 1)"),
         "train-plus": Command("train_plus", "train SAM2Act+ (stage 2, the memory)"),
+        "rl-train": Command("rl_train", "train DrQ-v2 or SVEA from pixels (DMControl, Adroit)"),
+        "rl-eval": Command("rl_eval", "evaluate such an agent at levels of changed pictures"),
         "eval": Command("evaluate", "evaluate checkpoints in closed loop in a simulator"),
         "serve": Command("serve", "let a policy act for robots over a network"),
         "predict": Command("predict", "show what a checkpoint predicts on recorded demos"),

@@ -156,6 +156,7 @@ POLICIES = Registry(
         "sam_e": "sam2act.policies.sam_e.policy:SamEPolicy",
         "state_diffusion": "sam2act.policies.state_diffusion.policy:StateDiffusionPolicy",
         "uva": "sam2act.policies.uva.policy:UVAPolicy",
+        "drq_v2": "sam2act.policies.drq_v2.policy:DrQv2Policy",
     },
 )
 ENCODERS = Registry(
@@ -201,6 +202,8 @@ ENVS = Registry(
         "embedded": "sam2act.envs.embedded.backend",
         "rlbench": "sam2act.envs.rlbench.backend",
         "pusht": "sam2act.envs.pusht.backend",
+        "dmc": "sam2act.envs.dmc.backend",
+        "adroit": "sam2act.envs.adroit.backend",
     },
 )
 EXECUTORS = Registry(

@@ -83,3 +83,27 @@ def _strip(images: list[Image.Image]) -> Image.Image:
     for number, image in enumerate(images):
         strip.paste(image, (number * width, 0))
     return strip
+
+
+def read_square_video(path: Path, side: int) -> np.ndarray:
+    """The middle of a film's pictures, (N, side, side, 3) uint8.
+
+    Raises:
+        ValueError: PyAV is missing, or the file holds no film.
+    """
+    if find_spec("av") is None:
+        raise ValueError(f'{path}: mp4 needs PyAV: pip install "av>=12"')
+    import av
+
+    with av.open(str(path)) as container:
+        pictures = [frame.to_image() for frame in container.decode(video=0)]
+    if not pictures:
+        raise ValueError(f"{path} holds no pictures; remove it or copy it again")
+    return np.stack([np.asarray(_square(picture, side)) for picture in pictures])
+
+
+def _square(picture: Image.Image, side: int) -> Image.Image:
+    width, height = picture.size
+    short = min(width, height)
+    left, top = (width - short) // 2, (height - short) // 2
+    return picture.resize((side, side), box=(left, top, left + short, top + short))

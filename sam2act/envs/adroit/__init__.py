@@ -1,0 +1,1 @@
+"""The Adroit hand of gymnasium-robotics, from pixels."""

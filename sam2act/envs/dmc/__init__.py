@@ -1,0 +1,1 @@
+"""DeepMind Control from pixels, with the levels of the DMControl generalisation benchmark."""
