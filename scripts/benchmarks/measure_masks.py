@@ -33,12 +33,16 @@ from sam2act.processing.sam_g.interfaces import View
 from sam2act.processing.sam_g.target import ReferenceImage, Target
 from sam2act.runtime.console import make_output_safe
 
-TASKS = ("open_drawer", "put_block_back", "close_jar", "put_money_in_safe")
-TASKS += ("insert_onto_square_peg",)
+TASKS = (
+    *("open_drawer", "put_block_back", "close_jar"),
+    *("put_money_in_safe", "insert_onto_square_peg"),
+)
 CAMERAS = ("front", "left_shoulder")
-FACTORS = ("none", "object_color", "object_texture", "table_color", "table_texture")
-FACTORS += ("background_texture", "light_color", "light_direction", "object_size")
-FACTORS += ("distractor_object", "camera_pose")
+FACTORS = (
+    *("none", "object_color", "object_texture", "table_color", "table_texture"),
+    *("background_texture", "light_color", "light_direction", "object_size"),
+    *("distractor_object", "camera_pose"),
+)
 BESIDE = 2  # pixels
 REFERENCE_SEED, FIRST_SEED = 1, 100
 STEPS = 200  # of the weights of the masks

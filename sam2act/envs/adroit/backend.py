@@ -144,8 +144,8 @@ class AdroitEnv:
             total, success = total + float(reward), success or bool(info.get("success"))
             if ended or cut:
                 break
-        told = {"success": success, "error": None, "error_type": None}
-        told["discount"] = 0.0 if ended else 1.0
+        discount = 0.0 if ended else 1.0
+        told = {"success": success, "error": None, "error_type": None, "discount": discount}
         return StepResult(self._look(), total, bool(ended or cut), told)
 
     def close(self) -> None:

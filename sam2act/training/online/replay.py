@@ -138,10 +138,8 @@ class ReplayBuffer:
     def _array(self, name: str, shape: tuple[int, ...], kind: type) -> np.memmap:
         path = self._folder / f"{name}.npy"
         if path.exists() and self.count:
-            return np.lib.format.open_memmap(path, mode="r+")  # type: ignore[no-untyped-call]
-        return np.lib.format.open_memmap(  # type: ignore[no-untyped-call]
-            path, mode="w+", dtype=kind, shape=shape
-        )
+            return np.lib.format.open_memmap(path, mode="r+")
+        return np.lib.format.open_memmap(path, mode="w+", dtype=kind, shape=shape)
 
     def _read_meta(self, path: Path) -> None:
         content = json.loads(path.read_text(encoding="utf-8"))
