@@ -80,6 +80,7 @@ THIRD_PARTY: dict[str, tuple[str, ...]] = {
         *("data", "envs", "evaluation", "reports", "cli"),
         *("policies.cogact", "processing.sam_g", "serving.pictures"),
     ),
+    "vla_eval": ("envs.vla_eval",),
     "aiohttp": ("serving",),
     "msgpack": ("serving.codec",),
     "safetensors": (*("data", "language", "core.weight_files", "nn.peft_exchange"),),
@@ -114,7 +115,7 @@ THIRD_PARTY: dict[str, tuple[str, ...]] = {
 }
 # Installed with the core, or only reachable through a package that says what it needs.
 MAY_BE_AT_MODULE_TOP = {*ANYWHERE, "yacs", "yaml", "PIL", "safetensors", "tqdm", "mujoco"}
-MAY_BE_AT_MODULE_TOP |= {"gymnasium", "aiohttp", "msgpack"}
+MAY_BE_AT_MODULE_TOP |= {"gymnasium", "aiohttp", "msgpack", "vla_eval"}
 
 # Optional imports at the top all the same; the module must be importable without them.
 GUARDED = {("rendering.triton_kernels", "triton")}  # kernels are made when they are defined

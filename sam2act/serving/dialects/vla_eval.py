@@ -12,8 +12,9 @@ import time
 from typing import Any
 
 from sam2act import __version__
-from sam2act.core.actions import OPENING, ActionSpec, Component
+from sam2act.core.actions import ActionSpec, Component
 from sam2act.core.specs import PolicySpec
+from sam2act.core.vla_eval_names import vla_eval_names
 from sam2act.serving.dialects.base import Failure, Message, Peer
 from sam2act.serving.errors import RequestError
 from sam2act.serving.frames import loose_frame
@@ -21,14 +22,6 @@ from sam2act.serving.service import Request
 
 PROTOCOL = 1
 CANNOT_READ = 1003
-# Component -> name and format in vla-eval's specifications, where it has one.
-FORMATS = {
-    "position": ("position", "absolute_xyz"),
-    "translation": ("position", "delta_xyz"),
-    "quaternion": ("rotation", "quaternion_xyzw"),
-    "rotation_vector": ("rotation", "axis_angle"),
-    "gripper": ("gripper", "continuous_01"),
-}
 
 
 class VlaEvalDialect:
@@ -104,9 +97,7 @@ def action_spec(action: ActionSpec) -> Message:
 
 
 def _component(part: Component) -> tuple[str, Message]:
-    name, form = FORMATS.get(part.name, (part.name, "raw"))
-    if part.name == "gripper" and part.unit != OPENING:
-        form = "raw"
+    name, form = vla_eval_names(part)
     told: Message = {"name": name, "dims": part.size, "format": form}
     if part.low is not None and part.high is not None:
         told["range"] = [part.low, part.high]
