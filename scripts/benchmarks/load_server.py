@@ -1,0 +1,186 @@
+#!/usr/bin/env python3
+"""Load of a server: many sessions on the loopback against one, nothing lost, nothing mixed up.
+
+    python scripts/benchmarks/load_server.py [--sessions 32] [--seconds 20] [--rows 8]
+
+A tiny SAM2Act+ with random weights serves robots whose clients run in another process. Every
+session has episodes of its own, and sees pictures in an order of its own. The first actions of
+every session are then compared, bit by bit, with those of the same policy in this process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from sam2act.config.load import load_experiment, load_network
+from sam2act.core.specs import TIME, PolicySpec
+from sam2act.core.types import Frame
+from sam2act.envs.policy_inputs import policy_observation
+from sam2act.policies.checkpoint import build_policy
+from sam2act.policies.observations import random_observation
+from sam2act.policies.session import PolicySession, trained_encoder
+
+PICTURES, EPISODE = 8, 6  # different observations; steps of an episode
+TEXT = "put the block back"
+CLIENT = Path(__file__).resolve().parents[2] / "plugins" / "sam2act_client"
+
+
+def session(rows: int) -> PolicySession:
+    """A tiny SAM2Act+ with weights that depend on nothing."""
+    experiment = load_experiment("configs/tiny_plus.yaml")
+    bundle = build_policy(experiment, load_network("configs/mvt/tiny_plus.yaml"))
+    return PolicySession(bundle, batch_size=rows, text_encoder=trained_encoder(bundle))
+
+
+def frames(spec: PolicySpec) -> list[Frame]:
+    """What robots see."""
+    seen = random_observation(spec, PICTURES, torch.Generator().manual_seed(0))
+    found = []
+    for row in range(PICTURES):
+        parts = {
+            kind: {
+                camera: getattr(seen, kind)[row, place].numpy()
+                for place, camera in enumerate(spec.cameras)
+            }
+            for kind in ("rgb", "depth", "intrinsics", "extrinsics")
+        }
+        sizes = [part.size for part in spec.state]
+        numbers = np.split(seen.proprioception[row].numpy(), np.cumsum(sizes)[:-1])
+        state = {p.name: n for p, n in zip(spec.state, numbers, strict=True) if p != TIME}
+        found.append(Frame(state=state, **parts))
+    return found
+
+
+def picture(number: int, turn: int) -> int:
+    """Which picture session `number` sees at its turn."""
+    return (3 * number + 5 * turn) % PICTURES
+
+
+# ------------------------------------------------------------------------------------ clients
+def run_clients(address: str, sessions: int, seconds: float) -> None:
+    """Act in all sessions; prints latencies and the actions of the first episodes as JSON."""
+    sys.path.insert(0, str(CLIENT))
+    from sam2act_client import Client
+
+    spec = session(1).spec
+    told = [
+        {
+            name: getattr(frame, name)
+            for name in ("rgb", "depth", "intrinsics", "extrinsics", "state")
+        }
+        for frame in frames(spec)
+    ]
+    robots = [Client(f"ws://{address}/sam2act") for _ in range(sessions)]
+    latencies: list[list[float]] = [[] for _ in robots]
+    actions: list[list[list[float]]] = [[] for _ in robots]
+
+    def turn(number: int) -> None:
+        count, robot = len(latencies[number]), robots[number]
+        if count % EPISODE == 0:
+            robot.reset()
+        started = time.perf_counter()
+        action = robot.act(told[picture(number, count)], TEXT)
+        latencies[number].append(time.perf_counter() - started)
+        assert action.step == count % EPISODE, "a step was lost or counted twice"
+        if count < EPISODE:
+            actions[number].append(action.values.tolist())
+
+    for number in range(sessions):  # one after the other: they are numbered in this order
+        turn(number)
+    until = time.monotonic() + seconds
+
+    def live(number: int) -> None:
+        while time.monotonic() < until:
+            turn(number)
+
+    started = time.monotonic()
+    threads = [threading.Thread(target=live, args=[number]) for number in range(sessions)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    spent = time.monotonic() - started
+    for robot in robots:
+        robot.close()
+    later = [value for series in latencies for value in series[1:]]
+    print(json.dumps({"latencies": later, "seconds": spent, "actions": actions}))
+
+
+# --------------------------------------------------------------------------------------- server
+def measure(sessions: int, seconds: float, rows: int) -> dict[str, Any]:
+    """What the clients of a fresh server tell."""
+    from sam2act.serving.acting import Actor
+    from sam2act.serving.running import serving
+
+    policy = session(rows)
+    policy.validate = False  # the actor checks
+    policy.warm_up()
+    with serving(Actor(policy)) as address:
+        command = [sys.executable, __file__, "--client", address]
+        command += ["--sessions", str(sessions), "--seconds", str(seconds)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300 + seconds)
+    if done.returncode:
+        raise SystemExit(f"the clients failed: {done.stderr}")
+    told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return told
+
+
+def differing(actions: list[list[list[float]]], rows: int) -> tuple[int, int]:
+    """How many actions there are, and how many of them differ from direct acting."""
+    direct = session(rows)
+    seen, wrong, count = frames(direct.spec), 0, 0
+    for step in range(EPISODE):
+        ids = [number for number, series in enumerate(actions) if len(series) > step]
+        if not ids:
+            break
+        looks = [seen[picture(number, step)] for number in ids]
+        observation = policy_observation(looks, direct.spec, [step] * len(ids))
+        values = direct.act(observation, [TEXT] * len(ids), ids).values[:, 0].double().tolist()
+        count += len(ids)
+        wrong += sum(actions[n][step] != value for n, value in zip(ids, values, strict=True))
+    return count, wrong
+
+
+def summary(name: str, told: dict[str, Any]) -> str:
+    """One line of figures."""
+    p50, p95 = 1e3 * np.percentile(told["latencies"], [50, 95])
+    rate = len(told["latencies"]) / told["seconds"]
+    return (
+        f"{name:12s} {len(told['latencies']):6d} actions, {rate:7.1f} per second, latency "
+        f"p50 {p50:7.1f} ms, p95 {p95:7.1f} ms"
+    )
+
+
+def main() -> int:
+    """Entry point; the exit status is 1 if an action differs."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--sessions", type=int, default=32)
+    parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--rows", type=int, default=8, help="of every forward pass (8)")
+    parser.add_argument("--client", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.client:
+        run_clients(args.client, args.sessions, args.seconds)
+        return 0
+    print(summary("1 session", measure(1, args.seconds / 2, 1)), flush=True)
+    told = measure(args.sessions, args.seconds, args.rows)
+    print(summary(f"{args.sessions} sessions", told))
+    count, wrong = differing(told["actions"], args.rows)
+    print(f"{count} actions compared with direct acting, {wrong} differ")
+    return int(wrong > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
