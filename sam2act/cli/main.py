@@ -34,6 +34,7 @@ GROUPS: dict[str, dict[str, Command]] = {
         "eval": Command("evaluate", "evaluate checkpoints in closed loop in a simulator"),
         "serve": Command("serve", "let a policy act for robots over a network"),
         "predict": Command("predict", "show what a checkpoint predicts on recorded demos"),
+        "imagine": Command("imagine", "compare frames that UVA imagines with recorded ones"),
         "experiment": Command("experiment", "run the memory experiment from demos to report"),
         "compare": Command("compare", "train and evaluate presets on tasks: one table, one page"),
         "report": Command("report", "make one HTML page of evaluated run folders"),

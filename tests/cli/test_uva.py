@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from sam2act.cli import train
+from sam2act.cli import imagine, train
 from sam2act.config.load import load_experiment, load_network
 from sam2act.core.registry import SOURCES
-from sam2act.policies.checkpoint import load_policy, read_checkpoint
+from sam2act.policies.checkpoint import load_policy, read_checkpoint, save_checkpoint
 from sam2act.policies.observations import random_observation
 from sam2act.policies.session import PolicySession
 from sam2act.policies.uva.config import UVAConfig
@@ -81,6 +84,31 @@ def test_three_stages_each_on_what_the_one_before_learnt(
     assert isinstance(bundle.policy, UVAPolicy)
     pictures = bundle.policy.imagine(seen_now, torch.zeros(2, 1, 1), torch.arange(2))
     assert pictures.shape == (2, 4, 96, 96, 3)
+
+
+def test_imagined_frames_stand_beside_the_real_ones(tmp_path: Path) -> None:
+    """After the autoencoder alone; a copy of the last frame errs more the further it looks."""
+    path = trained(tmp_path, "vae", "trains vae cache_latents False")
+    content = read_checkpoint(path)
+    content["model_state"]["vae_model.scale"] = torch.tensor(1.0)
+    content["extra"]["network"]["trains"] = "model"
+    save_checkpoint(path, content)
+    held_out = "demo 2 validation.split train validation.demo 1 validation.demo_start 2"
+    flags = ["--windows", "2", "--output", f"{tmp_path}/seen", "--device", "cpu"]
+    assert imagine.main([str(path), *flags, "--exp-cfg-opts", held_out]) == 0
+    found = json.loads((tmp_path / "seen.json").read_text())
+    assert found["windows"] == 2 and set(found["squared_error"]) == {
+        "imagined",
+        "decoded",
+        "copied",
+    }
+    copied = found["squared_error"]["copied"]
+    assert len(copied) == 4 and 0 < copied[0] <= copied[-1]
+    picture = np.asarray(Image.open(tmp_path / "seen.png"))
+    assert picture.shape == (2 * 2 * 100, 5 * 100, 3)
+    # First row: the last frame seen, then the real ones, in which the square has moved.
+    assert not np.array_equal(picture[2:98, 2:98], picture[2:98, 402:498])
+    assert imagine.main([str(path), *flags]) == 2  # nothing is held out
 
 
 def test_the_published_preset() -> None:
