@@ -91,6 +91,8 @@ PACKAGES = (
     Package("h5py", "h5py", UNUSED, ""),
     _extra("mujoco", "mujoco-core", "sim", "the embedded simulator"),
     _extra("av", "av", "sim", "films as mp4"),
+    _extra("aiohttp", "aiohttp", "serve", "sam2act serve"),
+    _extra("msgpack", "msgpack", "serve", "sam2act serve"),
     _extra("triton", "triton", "triton", "fast rendering on a GPU"),
     _extra("xformers", "xformers", "xformers", "attention_backend: xformers"),
     _extra("hydra", "hydra-core", "hydra", "original SAM2 yaml files"),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import hmac
 import logging
-from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -18,14 +19,16 @@ from sam2act.serving.dialects.vla_eval import hello
 from sam2act.serving.errors import RequestError, as_request_error
 from sam2act.serving.limits import Limits
 from sam2act.serving.service import Service
-from sam2act.serving.websocket import DIALECTS, converse
+from sam2act.serving.websocket import DIALECTS, converse, new_socket
 
 LOGGER = logging.getLogger(__name__)
+GOING_AWAY = 1001  # code of a websocket that a server closes when it stops
+CLOSING_SECONDS = 5.0
 OPEN_PATHS = ("/healthz", "/health")  # need no token
 SCHEMES = ("Bearer ", "Api-Key ")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 SERVICE = web.AppKey("service", Service)
-CONNECTIONS = web.AppKey("connections", Counter)
+CONNECTIONS = web.AppKey("connections", set[web.WebSocketResponse])
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,8 @@ def build_app(actor: Acting, settings: Settings) -> web.Application:
         client_max_size=settings.limits.request_bytes,
     )
     app.cleanup_ctx.append(_serving(actor, settings))
-    app[CONNECTIONS] = Counter()
+    app[CONNECTIONS] = set()
+    app.on_shutdown.append(_say_goodbye)
     for path in OPEN_PATHS:
         app.router.add_get(path, _health)
     app.router.add_get("/config", _config)
@@ -134,14 +138,24 @@ async def _config(request: web.Request) -> web.Response:
 
 def _socket(dialect: str, settings: Settings) -> Handler:
     async def connect(request: web.Request) -> web.StreamResponse:
-        count = request.app[CONNECTIONS]
-        if count["open"] >= settings.limits.connections:
-            raise RequestError("busy", f"connections: there are {count['open']}, the limit")
-        count["open"] += 1
+        sockets = request.app[CONNECTIONS]
+        if len(sockets) >= settings.limits.connections:
+            raise RequestError("busy", f"connections: there are {len(sockets)}, the limit")
+        socket = new_socket(settings.limits)
+        sockets.add(socket)
         try:
-            service = request.app[SERVICE]
-            return await converse(request, service, dialect, settings.aliases)
+            await socket.prepare(request)
+            await converse(request, socket, dialect, request.app[SERVICE], settings.aliases)
         finally:
-            count["open"] -= 1
+            sockets.discard(socket)
+        return socket
 
     return connect
+
+
+async def _say_goodbye(app: web.Application) -> None:
+    """Tell all clients that the server is stopping."""
+    sockets = [socket for socket in app[CONNECTIONS] if socket.prepared]
+    closing = (socket.close(code=GOING_AWAY, message=b"stopping") for socket in sockets)
+    with contextlib.suppress(asyncio.TimeoutError):
+        await asyncio.wait_for(asyncio.gather(*closing, return_exceptions=True), CLOSING_SECONDS)

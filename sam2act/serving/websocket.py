@@ -125,19 +125,32 @@ class Conversation:
             await asyncio.wait_for(sending, self._limits.send_seconds)
 
 
-async def converse(
-    request: web.Request, service: Service, dialect: str, aliases: Mapping[str, str]
-) -> web.WebSocketResponse:
-    """Answer a connection until it ends; the session without a name ends with it."""
-    limits = service.limits
-    socket = web.WebSocketResponse(
+def new_socket(limits: Limits) -> web.WebSocketResponse:
+    """A websocket that takes no larger messages than the limits say."""
+    return web.WebSocketResponse(
         max_msg_size=limits.request_bytes, compress=False, timeout=limits.send_seconds
     )
-    await socket.prepare(request)
+
+
+async def converse(
+    request: web.Request,
+    socket: web.WebSocketResponse,
+    dialect: str,
+    service: Service,
+    aliases: Mapping[str, str],
+) -> None:
+    """Answer a connection until it ends; the session without a name ends with it.
+
+    Args:
+        request: with which it was asked for.
+        socket: prepared for it.
+        dialect: what is spoken.
+        service: who answers.
+        aliases: see `Peer`.
+    """
     name = f"connection {uuid.uuid4()}"
     speaker = DIALECTS[dialect](Peer(service, name, aliases))
     try:
-        await Conversation(socket, request.transport, speaker, limits, name).run()
+        await Conversation(socket, request.transport, speaker, service.limits, name).run()
     finally:
         await service.end(name)
-    return socket

@@ -191,6 +191,15 @@ def test_limits_of_connections_sessions_and_idle_time() -> None:
             assert look(connection, 1, session="c")["type"] == "action"
 
 
+def test_a_server_that_stops_says_goodbye() -> None:
+    with serving(Actor(remembering_session()), Settings(LIMITS)) as address:
+        connection = connect(f"ws://{address}/sam2act").__enter__()
+        connection.recv(10)
+    with pytest.raises(ConnectionClosed) as closed:
+        connection.recv(10)
+    assert closed.value.rcvd is not None and closed.value.rcvd.code == 1001
+
+
 def test_a_token_is_asked_for_before_the_connection_is_made() -> None:
     with serving(Actor(remembering_session()), Settings(LIMITS, token="secret")) as address:
         for headers in ({}, {"Authorization": "Bearer other"}):
