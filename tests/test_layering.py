@@ -93,7 +93,7 @@ THIRD_PARTY: dict[str, tuple[str, ...]] = {
     "gym_pusht": ("envs.pusht",),
     "xformers": ("nn.attention",),
     "transformers": ("policies.cogact.prismatic",),
-    "tokenizers": ("policies.cogact.prismatic",),
+    "tokenizers": ("policies.cogact.prismatic", "language.minilm"),
     "huggingface_hub": ("policies.cogact.released_files",),
     "open_clip": ("language.text_encoder",),
     "pytorch3d": ("rendering.splat_pytorch3d",),

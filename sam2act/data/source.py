@@ -40,7 +40,7 @@ class SourceRequest:
         task: its name.
         cameras: the cameras whose images are wanted, in this order.
         image_size: pixels per side of their images.
-        options: `gripper_threshold` and `assume_ignore_collisions`, as configured.
+        options: `gripper_threshold`, `assume_ignore_collisions` and `wordings`, as configured.
     """
 
     folder: Path

@@ -244,6 +244,7 @@ class EvaluationFolder:
             folder=folder,
             film_suffix=".mp4" if find_spec("av") else ".webp",
             skip_bad=self._options.skip_bad_episodes,
+            wording=self._options.wording,
         )
         rows: list[EpisodeRow] = []
         try:
@@ -304,6 +305,7 @@ class EvaluationFolder:
                 "start_episode": options.start_episode,
                 "eval_episodes": options.eval_episodes,
                 "batch_size": batch_size(options, self._world),
+                **({"wording": options.wording} if options.wording else {}),
                 **self._acting_settings(stem, actor),
                 "exp_cfg_path": options.exp_cfg_path,
                 "mvt_cfg_path": options.mvt_cfg_path,

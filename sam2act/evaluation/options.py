@@ -37,6 +37,7 @@ class EvaluationOptions:
         eval_episodes: per task.
         episode_length: most steps of an episode; None = what suits the control mode.
         seed: of new scenes, in place of demos.
+        wording: which of an episode's instructions the policy is told; 0 is the first.
         repeats: how often, into <log_name>/1 and so on.
         skip_bad_episodes: leave out broken demos.
         backend: name of the simulator; `auto`: that of the demos.
@@ -66,6 +67,7 @@ class EvaluationOptions:
     eval_episodes: int = 10
     episode_length: int | None = None
     seed: int | None = None
+    wording: int = 0
     repeats: int = 1
     skip_bad_episodes: bool = False
     backend: str = AUTO

@@ -64,6 +64,7 @@ class RunOptions:
         batch_size: rows of a forward pass of the policy, see `EpisodeIds`.
         folder: of the results; films of the scenes that want one go to `videos/` in it.
         film_suffix: .mp4, .gif or .webp.
+        wording: which of an episode's instructions the policy is told.
         skip_bad: leave out demos whose scene the simulator refuses, instead of stopping.
     """
 
@@ -73,6 +74,7 @@ class RunOptions:
     folder: Path = Path()
     film_suffix: str = ".mp4"
     skip_bad: bool = False
+    wording: int = 0
 
 
 @dataclass
@@ -244,7 +246,7 @@ class Runner:
         elif isinstance(reply, Began):
             self._has_begun = True
             running.variation, running.seed = reply.variation, reply.seed
-            running.instruction = reply.instructions[0]
+            running.instruction = self._told(running.scene.task, reply.instructions)
             running.observation = reply.observation
         elif isinstance(reply, Stepped):
             running.steps += 1
@@ -255,6 +257,15 @@ class Runner:
                 self._end(number, reply.reward, False, TIMEOUT)
             else:
                 running.observation = reply.observation
+
+    def _told(self, task: str, instructions: Sequence[str]) -> str:
+        wording = self._options.wording
+        if wording >= len(instructions):
+            raise EvaluationError(
+                f"--wording {wording}: task {task} has the instructions 0 to "
+                f"{len(instructions) - 1}; choose one of them"
+            )
+        return instructions[wording]
 
     def _act(self) -> None:
         """Choose actions for all episodes that wait for one, in the order of their ids."""

@@ -26,7 +26,7 @@ from sam2act.nn.recomputation import RecomputationConfig
 from sam2act.nn.sam2_sizes import HieraSizes, hiera_sizes
 
 LEAKY_SLOPE = 0.02
-NORMALISATIONS = ("none", "imagenet")
+NORMALISATIONS = ("none", "imagenet", "half")
 SAM2_TOKEN_STRIDE = 16  # input pixels per token of the coarsest level that the policy uses
 
 
@@ -37,7 +37,7 @@ class ImageEncoderConfig(RecomputationConfig):
     encoder: str = "sam2"  # added: a name of core/registry.py: IMAGE_ENCODERS
     encoder_variant: str = ""  # added: its size; "" = the usual one. For sam2 see sam2_config
     encoder_ckpt: WeightsFile = ""  # added: its public weights, or random; for sam2 see sam2_ckpt
-    encoder_normalize: str = "auto"  # added: auto | none | imagenet (of the colours it sees)
+    encoder_normalize: str = "auto"  # added: auto | none | imagenet | half: colours it sees
     encoder_trainable: str = "lora"  # added: lora | full | none
     multires_inputs: bool = True  # added: the upsampler adds the encoder's finer levels
     tiny_conv_channels: tuple[int, ...] = (16, 16, 32, 64)  # added
@@ -83,7 +83,7 @@ class ImageEncoderConfig(RecomputationConfig):
         kind, name = self.encoder_kind, self.encoder
         require(
             kind.adaptable or self.encoder_trainable != "lora",
-            f"encoder: {name} has no pretrained weights to adapt; "
+            f"encoder: {name} has no attention of pretrained weights to adapt; "
             "set encoder_trainable: full (or none)",
         )
         for key, neutral in (("encoder_variant", ""), ("encoder_normalize", "auto")):

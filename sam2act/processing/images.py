@@ -7,6 +7,7 @@ index, as intrinsics count it.
 from __future__ import annotations
 
 import dataclasses
+import zlib
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from sam2act.core.described import whole_number
+from sam2act.core.errors import require
 from sam2act.core.specs import PolicySpec, SpecError
 from sam2act.core.types import Batch, ContractError, KeyframeBatch, Observation, WindowBatch
 from sam2act.processing.transforms import Transform
@@ -68,7 +70,7 @@ class Resize(ImageTransform):
 
     def batch(self, batch: Batch, seeds: Tensor | None = None) -> Batch:
         """With all images scaled."""
-        return _on_images(batch, self.observation, self._keyframes)
+        return on_images(batch, self.observation, self._keyframes)
 
     def _keyframes(self, batch: KeyframeBatch) -> KeyframeBatch:
         return _map_images(batch, self._scaled, self._matrices)
@@ -104,7 +106,7 @@ class Crop(ImageTransform):
     def batch(self, batch: Batch, seeds: Tensor | None = None) -> Batch:
         """A part of the images that depends on the seed of a sample, the same in all of its
         cameras and frames."""
-        return _on_images(
+        return on_images(
             batch, lambda images: self._cut(images, seeds), lambda images: self._cut(images, seeds)
         )
 
@@ -148,6 +150,85 @@ class Crop(ImageTransform):
         return (seeds >> 31) % free[0], (seeds & (2**31 - 1)) % free[1]
 
 
+class ResizedCrop(Transform):
+    """Cuts a part of a given area out of images and scales it to their size: anywhere in training,
+    the middle while acting; all cameras and frames of a sample alike.
+
+    Corners of the part fall on corners of the image. Colours are interpolated, the rest is that of
+    the nearest pixel. This is the crop of Octo's and OpenVLA's data loaders.
+    """
+
+    name = "resized_crop"
+
+    def __init__(self, spec: PolicySpec, area: float = 0.9) -> None:
+        """Keep `area` of the image, with its aspect.
+
+        Raises:
+            ConfigError: it is no number above 0, up to 1.
+        """
+        good = isinstance(area, (int, float)) and 0 < area <= 1
+        require(good, f"transforms: {self.name}: area={area!r} must be above 0 and at most 1")
+        self.side = float(area) ** 0.5  # of the part, as a fraction
+
+    def observation(self, observation: Observation) -> Observation:
+        """The middle of all images."""
+        return self._cut(observation, None)
+
+    def batch(self, batch: Batch, seeds: Tensor | None = None) -> Batch:
+        """A part of the images that depends on the seed of a sample."""
+        return on_images(
+            batch, lambda images: self._cut(images, seeds), lambda images: self._cut(images, seeds)
+        )
+
+    def _cut(self, data: Images, seeds: Tensor | None) -> Images:
+        if isinstance(data, Observation) and data.others:
+            raise ContractError(f"{self.name}: cameras of several sizes; put resize before it")
+        height, width = data.rgb.shape[-3:-1]
+        draws = torch.full((len(data.rgb), 2), 0.5) if seeds is None else uniform(seeds, self.name)
+        start = (1 - self.side) * draws * torch.tensor([height - 1, width - 1])  # (B, 2)
+
+        def cut(name: str, values: Tensor) -> Tensor:
+            for step, (first, size) in enumerate(
+                zip(start.unbind(1), (height, width), strict=True)
+            ):
+                places = first[:, None] + self.side * torch.arange(size)
+                values = _taken(values, ROWS[name] + step, places.to(values.device), name == "rgb")
+            return values.round().to(torch.uint8) if name == "rgb" else values
+
+        def moved(matrices: Tensor, _height: int, _width: int) -> Tensor:
+            changed = matrices.clone()
+            offset = start.flip(1).to(matrices).view(-1, *(1,) * (matrices.dim() - 3), 2)
+            changed[..., :2, 2] -= offset
+            changed[..., :2, :] /= self.side
+            return changed
+
+        return _map_images(data, cut, moved)
+
+
+def _taken(values: Tensor, axis: int, places: Tensor, interpolated: bool) -> Tensor:
+    """`values` (B, ...) at `places` (B, n) along an axis counted from behind, per sample.
+
+    Interpolated ones are float32.
+    """
+    last = values.shape[axis] - 1
+    samples = torch.arange(len(values), device=values.device)[:, None]
+    moved = values.movedim(axis, 1)
+    if not interpolated:
+        return moved[samples, places.round().long().clamp(0, last)].movedim(1, axis)
+    below = places.floor().long().clamp(0, last)
+    above = (below + 1).clamp(max=last)
+    share = (places - below).view(*places.shape, *(1,) * (values.dim() - 2))
+    near, far = (moved[samples, index].float() for index in (below, above))
+    return torch.lerp(near, far, share).movedim(1, axis)
+
+
+def uniform(seeds: Tensor, purpose: str, count: int = 2) -> Tensor:
+    """(B, count) float32 in [0, 1), from the seeds (B,) of samples; each purpose has its own."""
+    salt = zlib.crc32(purpose.encode())
+    generators = (torch.Generator().manual_seed(seed ^ salt) for seed in seeds.tolist())
+    return torch.stack([torch.rand(count, generator=generator) for generator in generators])
+
+
 def resized(rgb: Tensor, height: int, width: int) -> Tensor:
     """(..., height, width, 3) uint8 of `rgb` (..., H, W, 3) uint8, bilinear with antialiasing."""
     flat = rgb.reshape(-1, *rgb.shape[-3:]).permute(0, 3, 1, 2).float()
@@ -156,7 +237,7 @@ def resized(rgb: Tensor, height: int, width: int) -> Tensor:
     return values.reshape(*rgb.shape[:-3], height, width, 3)
 
 
-def _on_images(
+def on_images(
     batch: Batch,
     observation: Callable[[Observation], Observation],
     keyframes: Callable[[KeyframeBatch], KeyframeBatch],

@@ -122,6 +122,7 @@ def _store_request(
         gripper_threshold=experiment.gripper_threshold,
         store_alone=not experiment.data_folder,
         assume_ignore_collisions=experiment.assume_ignore_collisions,
+        wordings=experiment.language.wordings,
         source=DEMOS if experiment.source == REPLAYS else experiment.source,
         dense=not of_keyframes(spec),
         depth=of_keyframes(spec) or spec.needs_depth,

@@ -51,7 +51,12 @@ class ScriptedServant:
                 return Crashed("SceneError", "episode1: of another task", bad_scene=True)
             if self.behaviour == "unplaceable":
                 return Failed("BoundaryError", "no free place")
-            return Began(scene.episode % 2, 7, [f"do {self.behaviour}"], RecordedObservation())
+            return Began(
+                scene.episode % 2,
+                7,
+                [f"do {self.behaviour}", f"please {self.behaviour}"],
+                RecordedObservation(),
+            )
         if isinstance(command, Finish):
             if self.behaviour == "unfilmed":
                 return Crashed("OSError", "the disk is full")

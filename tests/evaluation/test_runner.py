@@ -62,6 +62,12 @@ def test_every_way_an_episode_can_end_is_recorded() -> None:
     assert rows[4].targets == ((0.0,) * 9, (1.0,) * 9, (2.0,) * 9), "of the second attempt alone"
 
 
+def test_the_policy_is_told_the_wording_that_is_asked_for() -> None:
+    assert run("ok", wording=1)[0].instruction == "please ok"
+    with pytest.raises(EvaluationError, match="--wording 2: task ok has the instructions 0 to 1"):
+        run("ok", wording=2)
+
+
 def test_dead_and_hung_simulators_are_replaced_and_counted_after_two_attempts() -> None:
     actor = CountingActor()
     rows = run("die,ok,hang,ok", actor=actor)

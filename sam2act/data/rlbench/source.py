@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from sam2act.core.actions import DENSE_RATE, EE_DELTA, EE_POSE, KEYFRAME_POSE
+from sam2act.core.instructions import as_instruction
 from sam2act.core.specs import (
     FINGER_JOINTS,
     GRIPPER_OPEN,
@@ -91,8 +92,10 @@ class RLBenchSource:
         return EpisodeFacts(len(episode.demo), tuple(keyframes), episode.variation_number)
 
     def instruction(self, number: int) -> str:
-        """The first description."""
-        return self._episode(number).instruction
+        """The first description, or with the option `wordings` a later one of some episodes."""
+        descriptions = self._episode(number).descriptions
+        count = min(self.request.options.get("wordings", 1), len(descriptions))
+        return as_instruction(descriptions[number % count])
 
     def states(self, number: int) -> Mapping[str, np.ndarray]:
         """Gripper and collision flag of every frame, checked; joints where they were recorded."""

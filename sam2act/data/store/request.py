@@ -32,6 +32,7 @@ class StoreRequest:
     image_size: int = 128
     gripper_threshold: float | None = None
     assume_ignore_collisions: bool | None = None
+    wordings: int = 1  # demo n is told its instruction n mod this
     numbers: tuple[int, ...] | None = None  # these episodes instead of a range; all must be there
     store_alone: bool = False  # a finished store serves where the demos are absent
     source: str = DEMOS  # name in SOURCES
@@ -54,6 +55,7 @@ class StoreRequest:
             assume_ignore_collisions=self.assume_ignore_collisions,
             depth=self.depth,
             dense=self.dense,
+            wordings=self.wordings if self.wordings > 1 else None,
         )
 
     @property
@@ -73,6 +75,7 @@ class StoreRequest:
             options={
                 "gripper_threshold": self.gripper_threshold,
                 "assume_ignore_collisions": self.assume_ignore_collisions,
+                "wordings": self.wordings,
             },
         )
 

@@ -43,6 +43,7 @@ class StoreSettings(NamedTuple):
     gripper_threshold: float | None = None  # states above it are open; None = recorded as 0 or 1
     assume_ignore_collisions: bool | None = None  # label of frames without the flag
     depth: bool = True  # False: colour only
+    wordings: int | None = None  # demo n is told its instruction n mod this; None = the first
     dense: bool = False  # every frame; False: those that keyframe chains show
 
     @property

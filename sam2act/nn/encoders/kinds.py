@@ -1,10 +1,14 @@
-"""Plain vision transformers as choices of the key `encoder`."""
+"""Encoders with public weights as choices of the key `encoder`, beside SAM 2.1."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from sam2act.core.errors import ConfigError
+from sam2act.core.packaged import EFFICIENTNET_LITE0
 from sam2act.core.weights import find_weights
 from sam2act.nn.encoders.dinov2 import DINO_SIZES, DinoEncoder
+from sam2act.nn.encoders.efficientnet_lite import LITE_SIZES, EfficientNetLiteEncoder
 from sam2act.nn.encoders.sam_vit import SAM_VIT_SIZES, SamVitEncoder
 from sam2act.nn.encoders.weight_forms import DEPTH_ANYTHING_V2 as DEPTH_ANYTHING_FILE
 from sam2act.nn.encoders.weight_forms import DINOV2 as DINOV2_FILE
@@ -37,6 +41,31 @@ def _build_dino(config: ImageEncoderConfig, pretrained: bool, form: VitFile) -> 
     return encoder
 
 
+def _build_efficientnet(
+    config: ImageEncoderConfig, grid_size: int, pretrained: bool
+) -> EfficientNetLiteEncoder:
+    encoder = EfficientNetLiteEncoder(
+        LITE_SIZES[config.encoder_variant or "lite0"],
+        _normalisation(config, "half"),
+        finer_levels=config.multires_inputs,
+    )
+    if pretrained and config.encoder_ckpt != RANDOM:
+        encoder.load_pretrained(KEY, efficientnet_weights(config.encoder_ckpt))
+    encoder.checkpointing = config.activation_checkpointing
+    return encoder
+
+
+def efficientnet_weights(named: str = "") -> Path:
+    """The file of EfficientNet-Lite0 that the key `encoder_ckpt` names; "" = that of the package.
+
+    Raises:
+        ConfigError: it is absent; the message says how to get it.
+    """
+    if named:
+        return find_weights(KEY, named, OTHERWISE)
+    return EFFICIENTNET_LITE0.require("encoder: efficientnet_lite", OTHERWISE)
+
+
 OTHERWISE = f"set `{KEY} {RANDOM}` for a random encoder"
 
 
@@ -67,4 +96,7 @@ DINOV2 = EncoderKind(
 DEPTH_ANYTHING_V2 = EncoderKind(
     lambda config, grid_size, pretrained: _build_dino(config, pretrained, DEPTH_ANYTHING_FILE),
     variants=tuple(DINO_SIZES),
+)
+EFFICIENTNET_LITE = EncoderKind(
+    _build_efficientnet, finer_levels=True, adaptable=False, variants=tuple(LITE_SIZES)
 )

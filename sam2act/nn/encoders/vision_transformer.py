@@ -16,8 +16,11 @@ from sam2act.nn.image_encoder import NORMALISATIONS
 from sam2act.nn.lora import LoRAQKV
 
 LAYER_NORM_EPS = 1e-6
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
+MEAN_AND_DEVIATION = {
+    "none": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),  # colours from -1 to 1
+}
 
 
 class PatchEmbedding(nn.Module):
@@ -33,7 +36,7 @@ class PatchEmbedding(nn.Module):
 
 
 class Normalisation(nn.Module):
-    """Colours in [0, 1] as they are, or by mean and deviation of ImageNet."""
+    """Colours in [0, 1] as they are, or less a mean and divided by a deviation."""
 
     mean: Tensor
     deviation: Tensor
@@ -42,7 +45,7 @@ class Normalisation(nn.Module):
         super().__init__()
         require_choice("normalisation", name, NORMALISATIONS)
         self.name = name
-        for buffer, values in (("mean", IMAGENET_MEAN), ("deviation", IMAGENET_DEVIATION)):
+        for buffer, values in zip(("mean", "deviation"), MEAN_AND_DEVIATION[name], strict=True):
             self.register_buffer(buffer, torch.tensor(values).view(3, 1, 1), persistent=False)
 
     def forward(self, rgb: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from sam2act.nn.linear import Linear
 from sam2act.policies.cogact.config import CogACTConfig
 
 _CHANNELS = (32, 48, 64, 32)
-_STATE_NUMBERS = 10  # position, two axes of the hand, opening
+STATE_NUMBERS = 10  # position, two axes of the hand, opening
 
 
 class TinyBackbone(nn.Module):
@@ -33,7 +33,7 @@ class TinyBackbone(nn.Module):
         self.film = Linear(width, 2 * maps * len(self.cameras))
         self.sees_state = config.sees_state
         places = 2 * maps * len(self.cameras)
-        inputs = places + width + _STATE_NUMBERS * config.sees_state
+        inputs = places + width + STATE_NUMBERS * config.sees_state
         self.fusion = nn.Sequential(
             Linear(inputs, width), nn.SiLU(), Linear(width, config.condition_dim)
         )
@@ -58,7 +58,7 @@ class TinyBackbone(nn.Module):
             maps = network(pixels) * (1 + scale[..., None, None]) + shift[..., None, None]
             parts.append(peaks(maps))
         if self.sees_state:
-            parts.append(_state_features(state))
+            parts.append(state_features(state))
         feature: Tensor = self.fusion(torch.cat(parts, dim=1))
         return feature[:, None]
 
@@ -98,7 +98,7 @@ def _mean_of_tokens(language: Tensor) -> Tensor:
     return language.sum(1) / count
 
 
-def _state_features(state: Tensor) -> Tensor:
+def state_features(state: Tensor) -> Tensor:
     """(B, 8) pose and opening -> (B, 10): position, two axes of the hand, opening."""
     axes = matrix_from_quaternion_xyzw(state[:, 3:7])[:, :, :2].mT.flatten(1)
     return torch.cat([state[:, :3], axes, state[:, 7:]], dim=1)

@@ -22,7 +22,8 @@ from sam2act.nn.diffusion.process import GaussianDiffusion
 from sam2act.nn.diffusion.schedules import cosine_betas, strided_steps
 from sam2act.policies.base import BuildOptions, Part, Policy
 from sam2act.policies.cogact.backbone import TinyBackbone
-from sam2act.policies.cogact.config import CogACTConfig
+from sam2act.policies.cogact.config import SMALL, CogACTConfig
+from sam2act.policies.cogact.small_backbone import SmallBackbone
 
 OPEN_FROM = 0.5  # predicted openings from here on are open
 _CONTROLS = {spec.mode: spec for spec in (EE_DELTA, EE_POSE)}
@@ -72,15 +73,19 @@ class CogACTPolicy(Policy):
     Config = CogACTConfig
     may_change = ("sampler", "num_ddim_steps", "cfg_scale")
 
-    def __init__(self, config: CogACTConfig, spec: PolicySpec) -> None:
-        """With fresh weights.
+    def __init__(self, config: CogACTConfig, spec: PolicySpec, *, pretrained: bool = False) -> None:
+        """With fresh weights; of the small backbone, the image encoder may have pretrained ones.
 
         Raises:
-            ConfigError: the sampler cannot take so many steps.
+            ConfigError: the sampler cannot take so many steps, or pretrained weights are absent.
         """
         super().__init__()
         self.config, self._spec = config, spec
-        self.backbone: nn.Module = TinyBackbone(config, spec)
+        self.backbone: nn.Module
+        if config.backbone == SMALL:
+            self.backbone = _small_backbone(config, spec, pretrained)
+        else:
+            self.backbone = TinyBackbone(config, spec)
         self.action_model = DiT(config)
         self.diffusion = GaussianDiffusion(cosine_betas(config.diffusion_steps))
         if config.sampler == "ddim":
@@ -107,7 +112,7 @@ class CogACTPolicy(Policy):
             state=(GRIPPER_POSE, GRIPPER_OPEN),
             action=dataclasses.replace(control, horizon=config.chunk),
         )
-        return cls(config, spec)
+        return cls(config, spec, pretrained=options.pretrained)
 
     @property
     def spec(self) -> PolicySpec:
@@ -191,3 +196,14 @@ class CogACTPolicy(Policy):
         """(B, 1, C)."""
         feature: Tensor = self.backbone(observation.rgb, observation.proprioception, language)
         return feature
+
+
+def _small_backbone(config: CogACTConfig, spec: PolicySpec, pretrained: bool) -> SmallBackbone:
+    return SmallBackbone(
+        config,
+        spec,
+        width=config.backbone_width,
+        condition_dim=config.condition_dim,
+        sees_state=config.sees_state,
+        pretrained=pretrained,
+    )

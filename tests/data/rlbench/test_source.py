@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +40,8 @@ def test_episodes_and_what_is_known_of_them(source: RLBenchSource) -> None:
     demo = load_restricted(_folder(source, 5) / "low_dim_obs.pkl")
     assert facts.length == len(demo) and facts.keyframes[-1] == facts.length - 1
     assert source.instruction(5) == "open it"
+    told = RLBenchSource(dataclasses.replace(source.request, options={"wordings": 2}))
+    assert [told.instruction(number) for number in (2, 5)] == ["open it", "please open it"]
     states = source.states(2)
     assert states["gripper_pose"].shape == (facts.length, 7)
     assert "joint_positions" not in states  # these demos record none

@@ -24,6 +24,8 @@ ENCODERS = {
     "sam_vit_b": "encoder sam_vit_b " + ADAPTED + WITHOUT_LEVELS,
     "dinov2": "encoder dinov2 " + ADAPTED + WITHOUT_LEVELS,
     "depth_anything_v2": "encoder depth_anything_v2 " + ADAPTED + WITHOUT_LEVELS,
+    "efficientnet_lite": "encoder efficientnet_lite encoder_variant tiny encoder_trainable none "
+    "upsampler_channels [6,4] ",
 }
 
 
