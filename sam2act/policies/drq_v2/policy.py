@@ -105,8 +105,8 @@ class DrQv2Policy(OnlinePolicy):
         self._step(actor_loss, "actor")
         self._follow()
         return {
-            "critic_loss": float(loss),
-            "actor_loss": float(actor_loss),
+            "critic_loss": float(loss.detach()),
+            "actor_loss": float(actor_loss.detach()),
             "value": float(value.mean()),
             "stddev": deviation,
         }
