@@ -57,6 +57,7 @@ GROUPS: dict[str, dict[str, Command]] = {
     "files and installation": {
         "assets": Command("assets", "download public weights"),
         "convert": Command("convert", "convert checkpoints from and to the released form"),
+        "export": Command("export", "write a policy as a folder of a model hub"),
         "doctor": Command("doctor", "say what is installed, what it enables, how to get the rest"),
     },
 }

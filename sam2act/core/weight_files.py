@@ -11,13 +11,16 @@ import pickle
 import re
 import warnings
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from sam2act.core.errors import UserError
+from sam2act.core.files import replacing
 from sam2act.core.unread_objects import Unpickler
 
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
@@ -120,6 +123,18 @@ def _text(head: bytes) -> str:
     text = head.lstrip(b"\xef\xbb\xbf").decode("utf-8", "ignore")
     complete = len(text.encode()) >= len(head) - 6  # a mark, and a letter cut in two, are missing
     return text if complete and all(x.isprintable() or x.isspace() for x in text) else ""
+
+
+def write_safetensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write tensors to a file of safetensors, whole or not at all.
+
+    Each gets memory of its own in the file, also where several names stand for one tensor here.
+    """
+    from safetensors.torch import save_file
+
+    own = {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
+    with replacing(path) as partial:
+        save_file(own, partial, metadata={"format": "pt"})
 
 
 # ---------------------------------------------------------------------------------------- forms

@@ -19,6 +19,7 @@ from sam2act.data.rlbench.types import Demo
 from sam2act.envs.base import CAMERAS, EnvConfig, offered_cameras
 
 _OLDEST = {"scene_version": 1}  # what demos that do not say it have
+RECORDED_STATE = (GRIPPER_OPEN, FINGER_JOINTS, GRIPPER_POSE, JOINT_POSITIONS)
 RLBENCH = "rlbench"  # whose demos do not say where they come from
 
 
@@ -27,8 +28,8 @@ def recorded_spec(config: EnvConfig, actions: tuple[ActionSpec, ...]) -> EnvSpec
 
     An episode lasts as long as the evaluation lets it; the reward is 1 on success, else 0.
     """
-    state = (GRIPPER_OPEN, FINGER_JOINTS, GRIPPER_POSE, JOINT_POSITIONS)
-    return EnvSpec(camera_specs=offered_cameras(config, CAMERAS), state=state, actions=actions)
+    cameras = offered_cameras(config, CAMERAS)
+    return EnvSpec(camera_specs=cameras, state=RECORDED_STATE, actions=actions)
 
 
 def recorded_origin(demo: Demo) -> dict[str, Any]:

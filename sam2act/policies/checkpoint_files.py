@@ -20,6 +20,7 @@ from sam2act.core.run_folder import epochs_beside
 from sam2act.core.weight_files import WeightFileError, read_weight_file
 from sam2act.core.weight_names import WeightsError, require_finite, unwrapped
 from sam2act.core.wording import listing
+from sam2act.policies.hub_folder import WEIGHTS, HubFolderError, with_hub_config
 
 
 class CheckpointError(UserError):
@@ -36,13 +37,16 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """The content of a checkpoint file, on the CPU, its weights without prefixes of wrappers.
 
     Only tensors and plain containers are read: a pickle can run any code. A file with nothing but
-    weights is read as its `model_state`.
+    weights is read as its `model_state`. A folder of `sam2act export` is read by its name or by
+    that of the file of weights in it.
 
     Raises:
         CheckpointError: absent, damaged, not a checkpoint, or its weights are not finite. The
             message says which, and names the newest sound checkpoint beside it.
     """
     path = Path(path)
+    if (path / WEIGHTS).is_file():
+        path = path / WEIGHTS
     if not path.exists():
         raise CheckpointError(f"no checkpoint {path}; {_others(path.parent)}")
     try:
@@ -57,7 +61,7 @@ def _read_sound(path: Path) -> dict[str, Any]:
     except WeightFileError as error:
         raise CheckpointError(str(error)) from error
     if isinstance(content, dict) and "model_state" not in content and _is_state(content):
-        content = {"model_state": content}
+        content = _with_configs(path, {"model_state": content})
     if not isinstance(content, dict) or not isinstance(content.get("model_state"), Mapping):
         entries = f", but {listing(sorted(map(str, content)))}" if isinstance(content, dict) else ""
         raise CheckpointError(
@@ -72,6 +76,13 @@ def _read_sound(path: Path) -> dict[str, Any]:
     except WeightsError as error:
         raise CheckpointError(f"{path}: {error}") from error
     return {**content, "model_state": state, **({"extra": extra} if "extra" in content else {})}
+
+
+def _with_configs(path: Path, content: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return with_hub_config(path, content)
+    except HubFolderError as error:
+        raise CheckpointError(str(error)) from error
 
 
 def _sound_extra(path: Path, content: Mapping[str, Any]) -> dict[str, Any]:

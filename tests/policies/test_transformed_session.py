@@ -25,6 +25,7 @@ from sam2act.policies.checkpoint import (
     load_policy,
     save_checkpoint,
 )
+from sam2act.policies.hub_folder import write_hub_folder
 from sam2act.policies.observations import random_observation
 from sam2act.policies.session import PolicySession, trained_encoder
 
@@ -123,6 +124,11 @@ def test_a_checkpoint_keeps_the_statistics(tmp_path: Path) -> None:
     observation = seen(12, 1.0)
     assert torch.equal(
         one.act(observation, ["a", "b"]).values, two.act(observation, ["a", "b"]).values
+    )
+    write_hub_folder(tmp_path / "hub", built, "")
+    three = PolicySession.from_checkpoint(tmp_path / "hub")
+    assert torch.equal(
+        one.act(observation, ["a", "b"]).values, three.act(observation, ["a", "b"]).values
     )
     del content["extra"]["transforms"]
     save_checkpoint(path, content)

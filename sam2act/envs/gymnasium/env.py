@@ -31,6 +31,8 @@ class TaskEnv(gymnasium.Env):
     Attributes:
         task: name of the task.
         task_description: instruction of the running episode; empty before the first reset.
+        episode_length: steps after which an episode is truncated.
+        step_number: steps of the running episode so far.
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": KEYFRAME_RATE}
@@ -76,13 +78,14 @@ class TaskEnv(gymnasium.Env):
         self._env = make_env(EnvConfig(task, backend, tuple(cameras), image_size, options=chosen))
         self._spec = self._env.spec
         self._control = next(s for s in self._spec.actions if s.mode == CONTROLS[control])
-        self._scene_set, self._length = scene_set, episode_length or EPISODE_LENGTH[control]
+        self._scene_set = scene_set
+        self.episode_length = episode_length or EPISODE_LENGTH[control]
         self.task, self.task_description, self.render_mode = task, "", render_mode
         self.observation_space = observation_space(self._spec)
         self.action_space = action_space(self._control)
         if self._control.rate is not None:
             self.metadata = {**self.metadata, "render_fps": int(self._control.rate)}
-        self._steps = 0
+        self.step_number = 0
         self._observation: HasFrame | None = None
         self._scene: dict[str, int] = {}
 
@@ -114,7 +117,7 @@ class TaskEnv(gymnasium.Env):
         super().reset(seed=seed)
         variation, scene_seed = self._chosen_scene(seed, options or {})
         instructions, self._observation = self._env.reset(variation, scene_seed)
-        self._steps = 0
+        self.step_number = 0
         self._scene = {"variation": variation, "seed": scene_seed}
         self.task_description = instructions[0]
         return self._observed(), self._info(success=False)
@@ -130,7 +133,7 @@ class TaskEnv(gymnasium.Env):
         """
         if self._observation is None:
             raise RuntimeError("step: call reset first")
-        self._steps += 1
+        self.step_number += 1
         try:
             result = self._env.step(self._unit(np.asarray(action, float)), self._control.mode)
         except EnvError as error:
@@ -139,7 +142,7 @@ class TaskEnv(gymnasium.Env):
         self._observation = result.observation
         success = bool(result.reward >= self._spec.success_threshold)
         terminated = success or bool(result.terminal)
-        truncated = not terminated and self._steps >= self._length
+        truncated = not terminated and self.step_number >= self.episode_length
         return (
             self._observed(),
             float(result.reward),
