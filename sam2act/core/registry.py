@@ -203,6 +203,7 @@ ENVS = Registry(
     {
         "embedded": "sam2act.envs.embedded.backend",
         "rlbench": "sam2act.envs.rlbench.backend",
+        "gymnasium": "sam2act.envs.gymnasium.backend",
         "pusht": "sam2act.envs.pusht.backend",
         "dmc": "sam2act.envs.dmc.backend",
         "adroit": "sam2act.envs.adroit.backend",

@@ -9,7 +9,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from sam2act.core.actions import ActionSpec
+from sam2act.core.actions import ActionSpec, Component
 from sam2act.core.errors import ConfigError
 from sam2act.core.frames import HasFrame
 from sam2act.core.tasks import POLICY_CAMERAS
@@ -93,6 +93,11 @@ class TaskEnv(gymnasium.Env):
     def control_spec(self) -> ActionSpec:
         """What an action is: names, sizes, units and frames of its numbers."""
         return self._control
+
+    @property
+    def state_parts(self) -> tuple[Component, ...]:
+        """The parts of `agent_pos`, in this order."""
+        return self._spec.state
 
     @property
     def variation_count(self) -> int:
