@@ -3,7 +3,7 @@
 
   sam2act export runs/x_test/model_plus_last.pth --output hub/put_block_back
   sam2act eval --model-folder hub/put_block_back --model-name model.safetensors \\
-      --tasks put_block_back --seed 7000
+      --tasks put_block_back --backend embedded --seed 7000
 
 LeRobot reads the folder with the distribution lerobot_policy_sam2act. Averaged weights are taken
 where a checkpoint has them; the optimiser's state is left out. After writing, the folder is read
