@@ -24,7 +24,7 @@ class StoredMasks:
     """Masks in memory and, if a folder is named, as PNG files."""
 
     def __init__(self, folder: Path | None, origin: dict[str, str]) -> None:
-        """Use or begin a folder.
+        """Use a folder; it is begun with the first mask.
 
         Args:
             folder: None = memory alone.
@@ -33,14 +33,11 @@ class StoredMasks:
         Raises:
             ConfigError: the folder holds masks that were made otherwise.
         """
-        self._folder = folder
+        self._folder, self._origin = folder, origin
         self._packed: dict[str, np.ndarray] = {}
-        if folder is None:
+        path = None if folder is None else folder / ORIGIN_FILE
+        if path is None or not path.exists():
             return
-        path = folder / ORIGIN_FILE
-        if not path.exists():
-            with replacing(path, shared=True) as partial:
-                partial.write_text(json.dumps(origin, indent=2), encoding="utf-8")
         found = json.loads(path.read_text(encoding="utf-8"))
         if found != origin:
             raise ConfigError(
@@ -64,8 +61,14 @@ class StoredMasks:
         key, pixels = self._key(camera, rgb), mask.cpu().numpy()
         self._packed[key] = np.packbits(pixels)
         if self._folder is not None:
+            self._write_origin(self._folder / ORIGIN_FILE)
             with replacing(self._folder / f"{key}.png", shared=True) as partial:
                 Image.fromarray(pixels.astype(np.uint8) * 255).convert("1").save(partial, "PNG")
+
+    def _write_origin(self, path: Path) -> None:
+        if not path.exists():
+            with replacing(path, shared=True) as partial:
+                partial.write_text(json.dumps(self._origin, indent=2), encoding="utf-8")
 
     @staticmethod
     def _key(camera: str, rgb: np.ndarray) -> str:

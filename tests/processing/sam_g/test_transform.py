@@ -156,7 +156,9 @@ def test_masks_of_training_images_are_kept_on_disk(folder: Path, tmp_path: Path)
     store = tmp_path / "masks"
     seen, _ = observation()
     sample = dataclasses.replace(windows(count=1), observed=seen)
-    first = built(folder, f"{COLOR},masks='{store}'").batch(sample).observation().rgb
+    keeping = built(folder, f"{COLOR},masks='{store}'")
+    assert not store.exists()  # nothing is written before there is a mask
+    first = keeping.batch(sample).observation().rgb
     assert len(list(store.glob("left-*.png"))) == 1
     stored = built(folder, f"{COLOR},masks='stored:{store}'")
     assert stored.batch(sample).observation().rgb.equal(first)
