@@ -32,6 +32,7 @@ EXTRAS = {
     "xformers": ["xformers>=0.0.35"],
     "data": ["h5py>=3.10"],
     "zarr": ["zarr>=2.16"],
+    "lerobot-data": ["pyarrow>=15", "av>=12"],
     "vla": ["transformers>=4.44", "tokenizers>=0.19", "huggingface_hub>=0.24"],
     "uva": ["diffusers>=0.30"],
     "pusht": ["gym-pusht>=0.1.6", "gymnasium>=0.29"],
@@ -61,12 +62,12 @@ EXTRAS = {
         "mypy>=1.11",
     ],
 }
-TESTED = ("sim", "gym", "triton", "hydra", "zarr", "serve")  # the tests run them
+TESTED = ("sim", "gym", "triton", "hydra", "zarr", "lerobot-data", "serve")  # the tests run them
 EXTRAS["dev"] += [requirement for extra in TESTED for requirement in EXTRAS[extra]]
 EXTRAS["dev"].append("websockets>=13")  # what clients need
 EXTRAS["all"] = [
     requirement
-    for extra in ("clip", "train", "peft", "data", "sim", "zarr", "serve")
+    for extra in ("clip", "train", "peft", "data", "sim", "zarr", "lerobot-data", "serve")
     for requirement in EXTRAS[extra]
 ]
 

@@ -22,6 +22,7 @@ EXTRAS = {
     "xformers": {"xformers>=0.0.35"},
     "data": {"h5py>=3.10"},
     "zarr": {"zarr>=2.16"},
+    "lerobot-data": {"pyarrow>=15", "av>=12"},
     "vla": {"transformers>=4.44", "tokenizers>=0.19", "huggingface_hub>=0.24"},
     "serve": {"aiohttp>=3.9", "msgpack>=1.0.7"},
     "efficientvit-sam": {"efficientsam>=1.0"},
@@ -91,7 +92,8 @@ def test_core_and_extras_are_the_documented_ones(built: Path) -> None:
     assert {re.split(r"[<>=]", line)[0] for line in found[""]} == CORE
     for extra, expected in EXTRAS.items():
         assert found[extra] == expected, extra
-    parts = [EXTRAS[name] for name in ("clip", "train", "peft", "data", "sim", "zarr", "serve")]
+    names = ("clip", "train", "peft", "data", "sim", "zarr", "lerobot-data", "serve")
+    parts = [EXTRAS[name] for name in names]
     assert found["all"] == set.union(*parts)
     assert {"pytest", "ruff", "mypy"} <= {re.split(r"[<>=]", line)[0] for line in found["dev"]}
 

@@ -46,6 +46,12 @@ GROUPS: dict[str, dict[str, Command]] = {
         "store": Command("store", "build, check and list the frame stores that training reads"),
         "mask-reference": Command("mask_reference", "make reference images and masks of SAM-G"),
         "mask-demos": Command("mask_demos", "make the masks of demos before training"),
+        "convert-data": Command(
+            "convert_data", "convert episodes between RLBench, LeRobot and zarr, without loss"
+        ),
+        "check-recording": Command(
+            "check_recording", "make a page that checks calibration and keyframes of a recording"
+        ),
         "crop-demos": Command("crop_demos", "make recorded images smaller"),
         "compare-recordings": Command(
             "compare_recordings", "compare the embedded simulator with recorded RLBench demos"

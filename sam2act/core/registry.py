@@ -185,6 +185,7 @@ SOURCES = Registry(
     {
         "rlbench": "sam2act.data.rlbench.source:RLBenchSource",
         "peract_replay": "sam2act.data.peract_replay.source:ReplaySource",
+        "lerobot": "sam2act.data.lerobot.reader:LeRobotSource",
         "zarr": "sam2act.data.zarr.replay_buffer:ReplayBufferSource",
     },
 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -35,6 +34,20 @@ def zarr_problem() -> str:
     except ImportError as error:
         return f"the package zarr cannot be used ({error}); pip install 'sam2act[zarr]'"
     return ""
+
+
+def require_writing() -> None:
+    """Make sure that stores can be written.
+
+    Raises:
+        SourceError: zarr is absent, or too old.
+    """
+    version = str(zarr().__version__)
+    if int(version.partition(".")[0]) < 3:
+        raise SourceError(
+            f"zarr {version} reads stores, but writing needs zarr 3; pip install 'zarr>=3' (Python "
+            "3.11 or newer)"
+        )
 
 
 def is_store(path: Path) -> bool:
@@ -100,32 +113,27 @@ class Rows:
         self._step = int(array.chunks[0])
         self._latest: tuple[int, np.ndarray] | None = None
 
-    def blocks(self, rows: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """For each chunk that `rows` (F,) touch: which of them lie there (F,) bool, their values.
+    def one(self, row: int) -> np.ndarray:
+        """The values (...) of a row.
+
+        Raises:
+            SourceError: its chunk is damaged.
+        """
+        number, place = divmod(row, self._step)
+        if self._latest is None or self._latest[0] != number:
+            self._latest = number, self.part(number * self._step, (number + 1) * self._step)
+        return self._latest[1][place]
+
+    def part(self, first: int, end: int) -> np.ndarray:
+        """The values (end - first, ...) of consecutive rows.
 
         Raises:
             SourceError: a chunk is damaged.
         """
-        for number in np.unique(rows // self._step):
-            mine = rows // self._step == number
-            yield mine, self._chunk(int(number))[rows[mine] - number * self._step]
-
-    def take(self, rows: np.ndarray) -> np.ndarray:
-        """The values (F, ...) of `rows` (F,)."""
-        values = np.empty((len(rows), *self.array.shape[1:]), self.array.dtype)
-        for mine, block in self.blocks(rows):
-            values[mine] = block
-        return values
-
-    def _chunk(self, number: int) -> np.ndarray:
-        if self._latest is None or self._latest[0] != number:
-            first = number * self._step
-            try:
-                values = np.asarray(self.array[first : first + self._step])
-            except Exception as error:  # damaged files raise what their codec raises
-                raise SourceError(
-                    f"{self.name}: chunk {number} cannot be read ({type(error).__name__}: {error});"
-                    " copy the store again"
-                ) from error
-            self._latest = number, values
-        return self._latest[1]
+        try:
+            return np.asarray(self.array[first:end])
+        except Exception as error:  # damaged files raise what their codec raises
+            raise SourceError(
+                f"{self.name}: rows {first} to {end - 1} cannot be read ({type(error).__name__}: "
+                f"{error}); copy the store again"
+            ) from error

@@ -106,7 +106,7 @@ def test_a_damaged_chunk_is_named(tmp_path: Path) -> None:
     write_buffer(tmp_path / "pusht.zarr", buffer_arrays())
     (tmp_path / "pusht.zarr" / "data" / "action" / "1.0").write_bytes(b"nothing")
     source = _source(tmp_path)
-    with pytest.raises(SourceError, match="action: chunk 1 cannot be read"):
+    with pytest.raises(SourceError, match="action: rows 5 to 7 cannot be read"):
         source.actions(1)
 
 
