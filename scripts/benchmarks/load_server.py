@@ -14,13 +14,13 @@ import argparse
 import json
 import subprocess
 import sys
-import threading
-import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import torch
+from load_clients import EPISODE, PICTURES, TEXT, picture
 
 from sam2act.config.load import load_experiment, load_network
 from sam2act.core.specs import TIME, PolicySpec
@@ -30,9 +30,7 @@ from sam2act.policies.checkpoint import build_policy
 from sam2act.policies.observations import random_observation
 from sam2act.policies.session import PolicySession, trained_encoder
 
-PICTURES, EPISODE = 8, 6  # different observations; steps of an episode
-TEXT = "put the block back"
-CLIENT = Path(__file__).resolve().parents[2] / "plugins" / "sam2act_client"
+CLIENTS = Path(__file__).with_name("load_clients.py")
 
 
 def session(rows: int) -> PolicySession:
@@ -61,59 +59,15 @@ def frames(spec: PolicySpec) -> list[Frame]:
     return found
 
 
-def picture(number: int, turn: int) -> int:
-    """Which picture session `number` sees at its turn."""
-    return (3 * number + 5 * turn) % PICTURES
-
-
-# ------------------------------------------------------------------------------------ clients
-def run_clients(address: str, sessions: int, seconds: float) -> None:
-    """Act in all sessions; prints latencies and the actions of the first episodes as JSON."""
-    sys.path.insert(0, str(CLIENT))
-    from sam2act_client import Client
-
-    spec = session(1).spec
-    told = [
-        {
-            name: getattr(frame, name)
-            for name in ("rgb", "depth", "intrinsics", "extrinsics", "state")
-        }
-        for frame in frames(spec)
-    ]
-    robots = [Client(f"ws://{address}/sam2act") for _ in range(sessions)]
-    latencies: list[list[float]] = [[] for _ in robots]
-    actions: list[list[list[float]]] = [[] for _ in robots]
-
-    def turn(number: int) -> None:
-        count, robot = len(latencies[number]), robots[number]
-        if count % EPISODE == 0:
-            robot.reset()
-        started = time.perf_counter()
-        action = robot.act(told[picture(number, count)], TEXT)
-        latencies[number].append(time.perf_counter() - started)
-        assert action.step == count % EPISODE, "a step was lost or counted twice"
-        if count < EPISODE:
-            actions[number].append(action.values.tolist())
-
-    for number in range(sessions):  # one after the other: they are numbered in this order
-        turn(number)
-    until = time.monotonic() + seconds
-
-    def live(number: int) -> None:
-        while time.monotonic() < until:
-            turn(number)
-
-    started = time.monotonic()
-    threads = [threading.Thread(target=live, args=[number]) for number in range(sessions)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    spent = time.monotonic() - started
-    for robot in robots:
-        robot.close()
-    later = [value for series in latencies for value in series[1:]]
-    print(json.dumps({"latencies": later, "seconds": spent, "actions": actions}))
+def write_frames(path: Path, spec: PolicySpec) -> None:
+    """The frames as arrays called `<picture>/<part>/<camera or part of the state>`."""
+    arrays = {
+        f"{number}/{part}/{name}": values
+        for number, frame in enumerate(frames(spec))
+        for part in ("rgb", "depth", "intrinsics", "extrinsics", "state")
+        for name, values in getattr(frame, part).items()
+    }
+    np.savez(path, **arrays)
 
 
 # --------------------------------------------------------------------------------------- server
@@ -125,9 +79,10 @@ def measure(sessions: int, seconds: float, rows: int) -> dict[str, Any]:
     policy = session(rows)
     policy.validate = False  # the actor checks
     policy.warm_up()
-    with serving(Actor(policy)) as address:
-        command = [sys.executable, __file__, "--client", address]
-        command += ["--sessions", str(sessions), "--seconds", str(seconds)]
+    with serving(Actor(policy)) as address, TemporaryDirectory() as folder:
+        path = Path(folder) / "frames.npz"
+        write_frames(path, policy.spec)
+        command = [sys.executable, str(CLIENTS), address, str(path), str(sessions), str(seconds)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=300 + seconds)
     if done.returncode:
         raise SystemExit(f"the clients failed: {done.stderr}")
@@ -169,11 +124,7 @@ def main() -> int:
     parser.add_argument("--sessions", type=int, default=32)
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--rows", type=int, default=8, help="of every forward pass (8)")
-    parser.add_argument("--client", help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if args.client:
-        run_clients(args.client, args.sessions, args.seconds)
-        return 0
     print(summary("1 session", measure(1, args.seconds / 2, 1)), flush=True)
     told = measure(args.sessions, args.seconds, args.rows)
     print(summary(f"{args.sessions} sessions", told))
