@@ -33,6 +33,7 @@ EXTRAS = {
     "data": ["h5py>=3.10"],
     "zarr": ["zarr>=2.16"],
     "lerobot-data": ["pyarrow>=15", "av>=12"],
+    "rlds": ["tensorflow_datasets>=4.9", "tensorflow>=2.15"],
     "vla": ["transformers>=4.44", "tokenizers>=0.19", "huggingface_hub>=0.24"],
     "uva": ["diffusers>=0.30"],
     "pusht": ["gym-pusht>=0.1.6", "gymnasium>=0.29"],

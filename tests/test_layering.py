@@ -29,7 +29,9 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "nn": ("rendering", "core", "config.component"),
     "policies": (*BELOW_POLICIES, "config"),
     "policies.multiview": (*BELOW_POLICIES, "policies.base"),
-    "policies.sam2act": (*BELOW_POLICIES, "policies.base", "policies.multiview"),
+    "policies.sam2act": (
+        *(*BELOW_POLICIES, "policies.base", "policies.multiview", "policies.diffusion_chunks"),
+    ),
     "policies.rvt": (*BELOW_POLICIES, "policies.base", "policies.multiview"),
     "policies.rvt2": (*BELOW_POLICIES, "policies.base", "policies.multiview"),
     "policies.sam_e": (*BELOW_POLICIES, "policies.base", "policies.multiview"),
@@ -104,6 +106,7 @@ THIRD_PARTY: dict[str, tuple[str, ...]] = {
     "sam2": ("processing.sam_g.predictors",),
     "efficientsam": ("processing.sam_g.predictors",),
     "cv2": ("processing.sam_g.grabcut",),
+    "tensorflow_datasets": ("data.rlds",),
     "mujoco": ("envs.embedded",),
     "gymnasium": ("envs.gymnasium", "envs.adroit"),
     "dm_control": ("envs.dmc",),

@@ -29,6 +29,7 @@ NEEDS: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("encoders", "clip"): ("open_clip", "RN50.pt"),
     ("encoders", "clip_pooled"): ("open_clip",),
     ("encoders", "minilm"): (MINILM_WEIGHTS.module, "tokenizers"),
+    ("encoders", "prismatic"): ("transformers",),
     ("renderers", "c"): ("C compiler",),
     ("renderers", "triton"): ("triton", "CUDA"),
     ("renderers", "pytorch3d"): ("pytorch3d",),

@@ -30,6 +30,7 @@ from sam2act.cli.arguments import ArgumentParser, add_device
 from sam2act.cli.status import DONE, run_command
 from sam2act.config.experiment import ExperimentConfig
 from sam2act.config.tasks import data_folder, store_folder, task_names
+from sam2act.core.actions import KEYFRAME_POSE
 from sam2act.core.errors import ConfigError
 from sam2act.core.files import naming
 from sam2act.core.run_folder import RunFolder
@@ -169,9 +170,10 @@ def keyframe_policy(bundle: PolicyBundle) -> MultiviewPolicy:
     """The policy of the checkpoint, if its predictions can be drawn.
 
     Raises:
-        ConfigError: it is another one than a multi-view policy.
+        ConfigError: it is no multi-view policy of keyframes.
     """
-    if not isinstance(bundle.policy, MultiviewPolicy):
+    keyframes = bundle.policy.spec.action.mode == KEYFRAME_POSE.mode
+    if not (keyframes and isinstance(bundle.policy, MultiviewPolicy)):
         raise ConfigError(
             f"predict draws heat maps of rendered views; this checkpoint holds "
             f"{type(bundle.policy).__name__}; evaluate it with sam2act eval"

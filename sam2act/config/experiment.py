@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from sam2act.config.component import NameList, WeightsFile
 from sam2act.core.described import check_descriptions
 from sam2act.core.errors import require, require_choice
+from sam2act.core.mixtures import read_mixture
 from sam2act.core.registry import ENCODERS, SOURCES, TRANSFORMS
 from sam2act.core.tasks import POLICY_CAMERAS
 
@@ -41,6 +42,8 @@ class PeractConfig:
     grad_clip: float = 0.0  # added: maximum gradient norm, 0 = off
     ema: float = 0.0  # added: decay of the averaged weights, 0 = off
     ema_power: float = 0.0  # added: the decay grows as 1 - (1 + update)^-power, 0 = it is fixed
+    # Added: fsdp = weights, gradients and moments are split over the processes of torchrun.
+    sharding: str = ""
     transform_augmentation: bool = True
     transform_augmentation_xyz: tuple[float, ...] = (0.1, 0.1, 0.1)  # fraction of the bounds
     transform_augmentation_rpy: tuple[float, ...] = (0.0, 0.0, 20.0)  # degrees
@@ -83,6 +86,7 @@ class PeractConfig:
             "zero_norm_escape False, grad_clip 0",
         )
         require_choice("peract.compile", self.compile, COMPILE_MODES)
+        self._check_sharding()
         require(self.lr > 0, "peract.lr must be positive")
         for key in ("warmup_steps", "lambda_weight_l2", "upsampler_lr_scale"):
             require(getattr(self, key) >= 0, f"peract.{key} must not be negative")
@@ -101,6 +105,21 @@ class PeractConfig:
         )
         for key in ("transform_augmentation_xyz", "transform_augmentation_rpy"):
             require(len(getattr(self, key)) == 3, f"peract.{key} needs three values")
+
+    def _check_sharding(self) -> None:
+        require_choice("peract.sharding", self.sharding, ("", "fsdp"))
+        if not self.sharding:
+            return
+        require(
+            self.optimizer_type != "lamb",
+            "peract.sharding: fsdp splits tensors, whose norms LAMB needs as a whole; set "
+            "peract.optimizer_type to adamw or adam",
+        )
+        require(
+            not (self.amp and self.amp_dtype != "bfloat16"),
+            "peract.sharding: fsdp scales no losses; set peract.amp_dtype to bfloat16",
+        )
+        require(not self.compile, "peract.sharding: fsdp compiles nothing; leave out compile")
 
     @property
     def _adapters_never_move(self) -> bool:
@@ -203,6 +222,8 @@ class ExperimentConfig:
     log_every: int = 100  # added: updates between two rows of the log
     # Data set, all added. Empty folders take the default of the task set.
     source: str = "rlbench"  # kind of data: rlbench | peract_replay | zarr | a plug-in's
+    # Instead of `tasks`: a mixture by name, or `data set:weight, data set:weight`.
+    data_mix: str = ""
     data_folder: str = ""
     store_folder: str = ""
     replay_folder: str = ""  # released replay pickles; none = never look for any
@@ -230,11 +251,18 @@ class ExperimentConfig:
         for key in ("num_workers", "demo_start", "seed"):
             require(getattr(self, key) >= 0, f"{key} must not be negative")
         SOURCES.check(self.source)
+        if self.data_mix:
+            read_mixture(self.data_mix)
         assumed = self.assume_ignore_collisions
         require_choice("assume_ignore_collisions", assumed, (None, True, False))
         require(len(self.cameras) >= 1, "cameras needs at least one camera name")
         require(len(set(self.cameras)) == len(self.cameras), "cameras: a name appears twice")
         check_descriptions(TRANSFORMS, self.transforms, example="resize(96)")
+        require(
+            not (self.peract.sharding and self.validation.demo),
+            "validation.demo: processes get different numbers of held-out samples, which "
+            "peract.sharding: fsdp cannot have; set it to 0",
+        )
         bounds = self.scene_bounds
         require(
             len(bounds) == 6 and all(bounds[i] < bounds[i + 3] for i in range(3)),

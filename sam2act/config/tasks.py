@@ -7,6 +7,7 @@ from pathlib import Path
 
 from sam2act.config.experiment import ExperimentConfig
 from sam2act.core.errors import ConfigError
+from sam2act.core.mixtures import read_mixture
 from sam2act.core.tasks import MEMORYBENCH_TASKS, expand_tasks
 from sam2act.core.weights import checkout
 
@@ -17,11 +18,14 @@ LONGEST_NAME = 200  # bytes of a folder's name; file systems allow 255
 
 def task_names(experiment: ExperimentConfig) -> tuple[str, ...]:
     """The tasks that the key `tasks` means: a comma-separated list, in which
-    `all` stands for the 18 of RLBench and `memorybench` for its three.
+    `all` stands for the 18 of RLBench and `memorybench` for its three. With `data_mix`, the data
+    sets of that mixture.
 
     Raises:
         ConfigError: the list is empty or names a task twice.
     """
+    if experiment.data_mix:
+        return tuple(read_mixture(experiment.data_mix))
     names = expand_tasks(experiment.tasks)
     if not names:
         raise ConfigError("tasks is empty; name tasks separated by commas, or all")

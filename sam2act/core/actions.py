@@ -98,5 +98,10 @@ EE_DELTA = ActionSpec(
     ),
     rate=DENSE_RATE,
 )
+# Of recorded data only, at whatever rate they have: simulators here take rotation vectors.
+EE_DELTA_RPY = ActionSpec(
+    "ee_delta_rpy",
+    (Component("translation", 3, "m"), Component("roll_pitch_yaw", 3, "rad"), _GRIPPER),
+)
 
 Controls = Mapping[str, ActionSpec]

@@ -166,6 +166,7 @@ ENCODERS = Registry(
         "clip_pooled": "sam2act.language.pooled:build_pooled_encoder",
         "hashed": "sam2act.language.text_encoder:build_hashed_encoder",
         "minilm": "sam2act.language.minilm:build_minilm_encoder",
+        "prismatic": "sam2act.policies.cogact.prismatic_backbone:build_prompt_encoder",
     },
 )
 IMAGE_ENCODERS = Registry(
@@ -187,6 +188,7 @@ SOURCES = Registry(
         "peract_replay": "sam2act.data.peract_replay.source:ReplaySource",
         "lerobot": "sam2act.data.lerobot.reader:LeRobotSource",
         "zarr": "sam2act.data.zarr.replay_buffer:ReplayBufferSource",
+        "rlds": "sam2act.data.rlds.source:RLDSSource",
     },
 )
 RENDERERS = Registry(

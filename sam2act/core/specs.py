@@ -14,6 +14,8 @@ if TYPE_CHECKING:  # simulators start without torch
 
 NO_LANGUAGE = (1, 1)  # (L, D) of the zeros that a policy without instructions gets
 DEFAULT_EXECUTOR = "single"  # of policies that say nothing else
+# Poses that windows of frames may tell beside their actions (`PolicySpec.goal`).
+NEXT_KEYFRAME, CHUNK_END = "keyframe", "chunk_end"
 TIME_FEATURE_LENGTH = 25  # episode length in the time feature of training data
 
 GRIPPER_OPEN = Component("gripper_open", 1, OPENING, "", 0.0, 1.0)
@@ -74,6 +76,8 @@ class PolicySpec:
         keyframe_window: consecutive keyframes that belong together in its training batches.
         executor: which actions of its chunks are executed, unless an evaluation chooses another.
         next_keyframe: batches of keyframes show what is seen at the next one, too.
+        goal: pose that it learns from beside the actions of a window: `keyframe` (that of the next
+            keyframe), `chunk_end` (that after the last action), "" = none.
     """
 
     camera_specs: tuple[CameraSpec, ...]
@@ -90,6 +94,7 @@ class PolicySpec:
     keyframe_window: int = 1
     executor: str = DEFAULT_EXECUTOR
     next_keyframe: bool = False
+    goal: str = ""
 
     @property
     def cameras(self) -> tuple[str, ...]:

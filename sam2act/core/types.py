@@ -170,6 +170,7 @@ class WindowBatch(Batch):
     observed: Observation  # with a time axis if the policy wants more than one frame
     action: Tensor  # (B, H, A) float32
     valid: Tensor  # (B, H) bool; False beyond the end of the episode, whose last action is repeated
+    goal: Tensor | None = None  # (B, 7) pose of the gripper that `PolicySpec.goal` asks for
 
     def observation(self) -> Observation:
         """What the policy sees."""

@@ -8,6 +8,7 @@ the number of workers or ranks changes what a row holds.
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Protocol
 
 import numpy as np
@@ -91,6 +92,24 @@ class TaskUniform:
         """(num_rows,) int64 record numbers."""
         draws = uniform_draws(self.seed, step, first_row, num_rows)
         task = _choose(draws[:, 0], len(self._count))
+        return self._valid[self._first[task] + _choose(draws[:, 1], self._count[task])]
+
+
+class TaskWeighted:
+    """Tasks by their shares, and the samples within a task alike (added)."""
+
+    def __init__(self, store: FrameStore, seed: int, shares: np.ndarray) -> None:
+        """Draws by positive `shares` (tasks,), of any sum."""
+        self._valid, self.seed = store.valid, seed
+        counts = np.bincount(store.task_index[store.valid], minlength=len(store.tasks))
+        self._count, self._first = counts, np.cumsum(counts) - counts
+        shares = np.where(counts > 0, shares, 0.0)
+        self._ends = np.cumsum(shares / shares.sum())
+
+    def records(self, step: int, first_row: int, num_rows: int) -> np.ndarray:
+        """(num_rows,) int64 record numbers."""
+        draws = uniform_draws(self.seed, step, first_row, num_rows)
+        task = np.searchsorted(self._ends[:-1], draws[:, 0], side="right")
         return self._valid[self._first[task] + _choose(draws[:, 1], self._count[task])]
 
 
@@ -214,6 +233,7 @@ def build_sampler(
     seed: int,
     window: int = 1,
     window_sampling: str = "published",
+    weights: Mapping[str, float] | None = None,
 ) -> Sampler:
     """The sampler that `sample_distribution_mode` names.
 
@@ -224,11 +244,15 @@ def build_sampler(
         seed: seed of the run, the same on all ranks.
         window: consecutive keyframes that are drawn together, with demo_uniform_temporal.
         window_sampling: published or all_windows.
+        weights: of the tasks, for transition_uniform (what a sample counts) and task_uniform (what
+            a task counts); None = all 1.
 
     Raises:
-        SamplingError: unknown mode, no chain is long enough, bs does not fit the window,
-            or the samples are no keyframes.
+        SamplingError: unknown mode, weights with another mode, no chain is long enough, bs does
+            not fit the window, or the samples are no keyframes.
     """
+    if weights is not None:
+        return TaskWeighted(store, seed, _shares(mode, store, weights))
     if mode == "transition_uniform":
         return TransitionUniform(store, seed)
     if mode == "task_uniform":
@@ -248,6 +272,20 @@ def build_sampler(
     if bs % window:
         raise SamplingError(uneven_windows(bs, window))
     return sampler
+
+
+def _shares(mode: str, store: FrameStore, weights: Mapping[str, float]) -> np.ndarray:
+    """(tasks,) how often each task is drawn."""
+    values = np.array([weights[task] for task in store.tasks], np.float64)
+    if mode == "task_uniform":
+        return values
+    if mode == "transition_uniform":
+        counts = np.bincount(store.task_index[store.valid], minlength=len(store.tasks))
+        return values * counts
+    raise SamplingError(
+        f"data_mix: weights do not go with sample_distribution_mode: {mode}; choose "
+        "transition_uniform or task_uniform"
+    )
 
 
 def first_chain_records(

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sam2act.core.specs import GRIPPER_OPEN, TIME, PolicySpec
+from sam2act.core.specs import GRIPPER_OPEN, GRIPPER_POSE, NEXT_KEYFRAME, TIME, PolicySpec
 from sam2act.core.types import Observation, SampleIdentity, WindowBatch, state_rows
 from sam2act.data.loader import SampleDataset
 from sam2act.data.rlbench.dense_actions import DENSE_CONTROLS, pose_actions
@@ -26,7 +26,7 @@ from sam2act.data.store.store import FrameStore
 from sam2act.data.store.task_store import ACTION, REBUILD, StoreError, TaskStore
 from sam2act.geometry.cameras import measured_depth
 
-_POSE_STATES = ("gripper_pose", GRIPPER_OPEN.name)
+_POSE_STATES = (GRIPPER_POSE.name, GRIPPER_OPEN.name)
 
 
 class _Episodes(NamedTuple):
@@ -49,7 +49,7 @@ class WindowStore(FrameStore):
 
     def _join(self, spec: PolicySpec) -> None:
         self.spec = spec
-        states, actions, rows = [], [], []
+        states, actions, goals, rows = [], [], [], []
         images, first_state, first_action = 0, 0, 0
         for row, store in enumerate(self.task_stores):
             for entry in self._entries(row):
@@ -62,12 +62,15 @@ class WindowStore(FrameStore):
                 rows.append((row, entry["episode"], len(state), len(action), *where))
                 states.append(state)
                 actions.append(action)
+                if spec.goal:
+                    goals.append(goal_poses(store, entry, spec))
                 first_state += len(state)
                 first_action += len(action)
         table = np.array(rows, np.int64).reshape(-1, len(_Episodes._fields))
         self._of = _Episodes(*table.T)
         self._states = np.concatenate(states) if states else np.zeros((0, spec.state_size), "f4")
         self._actions = np.concatenate(actions) if actions else np.zeros((0, 0), "f4")
+        self._goals = np.concatenate(goals) if goals else np.zeros((0, GRIPPER_POSE.size), "f4")
         counts = self._of.actions
         self._episode = np.repeat(np.arange(len(counts)), counts)
         self._frame = np.arange(len(self._episode)) - np.repeat(self._of.first_action, counts)
@@ -92,7 +95,9 @@ class WindowStore(FrameStore):
             for episode in np.flatnonzero(self._of.task == row):
                 of = _Episodes(*(column[episode] for column in self._of))
                 digest.update(f"{of.number} {self.instructions[of.instruction]}".encode())
-                digest.update(self._states[of.first_state : of.first_state + of.length].tobytes())
+                frames = slice(of.first_state, of.first_state + of.length)
+                digest.update(self._states[frames].tobytes())
+                digest.update(self._goals[frames].tobytes())
                 digest.update(
                     self._actions[of.first_action : of.first_action + of.actions].tobytes()
                 )
@@ -126,6 +131,7 @@ class WindowStore(FrameStore):
             observed=self._observation(of, frames, images),
             action=torch.from_numpy(self._actions[rows]),
             valid=torch.from_numpy(valid),
+            goal=torch.from_numpy(self._goals[of.first_state + now]) if spec.goal else None,
         )
 
     def _observation(self, of: _Episodes, frames: np.ndarray, with_images: bool) -> Observation:
@@ -216,3 +222,27 @@ def dense_actions(store: TaskStore, entry: dict[str, Any], spec: PolicySpec) -> 
             f"{spec.action.size} ({spec.action.describe()})"
         )
     return actions.astype(np.float32)
+
+
+def goal_poses(store: TaskStore, entry: dict[str, Any], spec: PolicySpec) -> np.ndarray:
+    """(T, 7) float32: the pose of `PolicySpec.goal` for every frame of an episode, which is that of
+    the last frame where nothing comes after it.
+
+    Raises:
+        StoreError: the data hold no poses, or no keyframes where these are asked for.
+    """
+    if not store.has_state(GRIPPER_POSE.name):
+        raise StoreError(
+            f"{store.folder}: holds no {GRIPPER_POSE.name}, but this policy learns from poses"
+        )
+    poses = store.state(GRIPPER_POSE.name, entry).astype(np.float32)
+    now, last = np.arange(len(poses)), len(poses) - 1
+    if spec.goal != NEXT_KEYFRAME:
+        return poses[np.minimum(now + spec.action.horizon, last)]
+    if not entry["keyframes"]:
+        raise StoreError(
+            f"{store.folder}: episode {entry['episode']} has no keyframes, which this policy "
+            "learns from; a policy may take chunk_end instead"
+        )
+    ends = np.append(np.array(entry["keyframes"], np.int64), last)
+    return poses[ends[np.searchsorted(ends[:-1], now, side="right")]]

@@ -216,9 +216,7 @@ class Policy(nn.Module):
 
     @classmethod
     def check_stage(cls, stage: int, experiment: ExperimentConfig, config: Any) -> None:
-        """Make sure that the configurations fit stage 1 (train) or 2 (train-plus) of training.
-
-        By default there is one stage.
+        """Make sure that the configurations fit stage 1 (train) or 2; by default there is one.
 
         Raises:
             ConfigError: they do not, or there is no such stage.
@@ -294,6 +292,14 @@ class Policy(nn.Module):
     def leaves_parameters_unused(self) -> bool:
         """Whether the loss may leave trainable parameters without a gradient."""
         return False
+
+    def averages(self, name: str) -> bool:
+        """Whether `peract.ema` keeps an average of the trained parameter `name`."""
+        return True
+
+    def sharded_parts(self) -> list[nn.Module]:
+        """Modules whose weights `peract.sharding` gathers one module at a time."""
+        return []
 
     def sample_noise(self, n: int, generator: torch.Generator) -> Noise:
         """The random numbers of the loss of `n` samples, on the generator's device."""

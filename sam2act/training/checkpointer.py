@@ -16,6 +16,7 @@ from sam2act.policies.checkpoint import (
 from sam2act.training.ema import WeightAverage
 from sam2act.training.optimizer_state import restore_optimizer
 from sam2act.training.schedule import WarmupCosine
+from sam2act.training.sharding import gathered
 from sam2act.training.update import Updater
 
 
@@ -52,8 +53,14 @@ class Checkpointer:
             NonFiniteLossError: the state is broken and must not replace a sound file.
         """
         self.updater.guard.check()
-        if self.updater.world.is_main:
-            save_checkpoint(self.files.checkpoint(which), self.content(epoch))
+        is_main = self.updater.world.is_main
+        if not (is_main or self.updater.shards):
+            return
+        content = self.content(epoch)
+        if self.updater.shards:
+            content = gathered(content, keep=is_main)
+        if is_main:
+            save_checkpoint(self.files.checkpoint(which), content)
             self.after_saving()
 
     def content(self, epoch: int) -> dict[str, Any]:

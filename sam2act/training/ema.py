@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,30 +13,41 @@ from torch import Tensor, nn
 class WeightAverage:
     """Keeps average <- decay * average + (1 - decay) * weight for every trainable parameter.
 
-    With a `power`, update n (from 0) uses at most the decay 1 - (1 + n)^-power.
-
-    Frozen parameters and buffers are not copied: the network's own values hold for them.
+    With a `power`, update n (from 0) uses at most the decay 1 - (1 + n)^-power. Other parameters
+    and buffers are not copied: the network's own values hold for them.
 
     Args:
         module: the network, unwrapped.
         decay: largest decay per update, in [0, 1).
         power: see above; 0 = the decay is fixed.
+        wanted: tells by its name whether a trainable parameter is averaged; None = all are.
 
     Raises:
         ValueError: decay out of range, or nothing to train.
     """
 
-    def __init__(self, module: nn.Module, decay: float, power: float = 0.0) -> None:
+    def __init__(
+        self,
+        module: nn.Module,
+        decay: float,
+        power: float = 0.0,
+        wanted: Callable[[str], bool] | None = None,
+    ) -> None:
         if not 0 <= decay < 1:
             raise ValueError(f"peract.ema must be in [0, 1), got {decay}")
         self.decay, self.power, self.updates = decay, power, 0
-        self.average = {name: value.detach().clone() for name, value in _trainable(module).items()}
+        self.average = {
+            name: value.detach().clone()
+            for name, value in _trainable(module).items()
+            if wanted is None or wanted(name)
+        }
         if not self.average:
             raise ValueError("peract.ema: the network has no trainable parameter to average")
 
     def reset(self, module: nn.Module) -> None:
         """Starts the average anew from the present weights (after loading a file)."""
-        _copy({name: value.detach() for name, value in _trainable(module).items()}, self.average)
+        weights = _trainable(module)
+        _copy({name: weights[name].detach() for name in self.average}, self.average)
         self.updates = 0
 
     @torch.no_grad()

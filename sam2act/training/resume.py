@@ -43,7 +43,7 @@ MAY_CHANGE = (
     "epochs",  # compared with the updates that are done: `_check_epochs`
     *("bs", "peract.grad_accumulation"),  # samples per update are compared: `_check_samples`
     # The same function computed otherwise, up to rounding.
-    *("peract.compile", "peract.amp_dtype", "peract.skip_dead_lora"),
+    *("peract.compile", "peract.amp_dtype", "peract.skip_dead_lora", "peract.sharding"),
     "eval.*",  # training does not read them
     *("agent", "peract_official.*"),  # nothing reads them
 )

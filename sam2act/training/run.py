@@ -32,6 +32,7 @@ from sam2act.training.start import (
 )
 from sam2act.training.stores import DataOptions
 from sam2act.training.trainer import Trainer
+from sam2act.training.update import shards
 
 LOGGER = logging.getLogger(__name__)
 
@@ -77,7 +78,8 @@ def _train(
     transforms = bundle.transforms
     change = transforms.batch if transforms else None
     data = build_training_data(experiment, transforms.spec, world, data_options, change)
-    bundle.policy.to(world.device)
+    if not shards(experiment, world):  # else it is moved part by part
+        bundle.policy.to(world.device)
     trainer = Trainer(bundle, data, world, files, dtype=dtype)
     if resume_from is None or content is None:
         start_run(trainer, options)
@@ -86,6 +88,7 @@ def _train(
         del content
     if transforms.needs_fit:
         transforms.fit_all(data.samples)
+    trainer.updater.shard()
     bundle.policy.on_start(trainer.start_data(), fresh=resume_from is None)
     if trainer.finished:
         LOGGER.info("nothing to do: %d updates are done already", trainer.updater.state.step)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from sam2act.config.experiment import ExperimentConfig
 from sam2act.config.tasks import store_folder
+from sam2act.core.mixtures import read_mixture
 from sam2act.core.specs import PolicySpec
 from sam2act.core.types import Batch
 from sam2act.data.loader import (
@@ -86,6 +87,7 @@ def build_training_data(
         seed=experiment.seed,
         window=spec.keyframe_window,
         window_sampling=experiment.peract.window_sampling,
+        weights=read_mixture(experiment.data_mix) if experiment.data_mix else None,
     )
     dataset = _dataset(training, sampler, experiment, spec, world, transform)
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from sam2act.config.experiment import ExperimentConfig
@@ -26,6 +26,12 @@ from sam2act.training.meter import mean_output
 from sam2act.training.optimizer import build_optimizer
 from sam2act.training.schedule import WarmupCosine
 from sam2act.training.seeding import seed_step, step_generator
+from sam2act.training.sharding import shard, whole
+
+
+def shards(experiment: ExperimentConfig, world: DistributedContext) -> bool:
+    """Whether the weights are split over the processes."""
+    return bool(experiment.peract.sharding) and world.size > 1
 
 
 @dataclass
@@ -57,7 +63,8 @@ class Updater:
         by_keyframe: KeyframeMeans | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        """The policy must be on `world.device` already; it is compiled if the config says so.
+        """The policy must be on `world.device` already, unless it is to be split over the processes
+        (`shard`); it is compiled if the config says so.
 
         Args:
             policy: is trained.
@@ -91,9 +98,19 @@ class Updater:
             cosine=values.lr_cos_dec,
         )
         self.scaler = torch.amp.GradScaler(world.device.type, enabled=dtype == torch.float16)
-        self.average = WeightAverage(policy, values.ema, values.ema_power) if values.ema else None
+        self.average = None
+        if values.ema:
+            self.average = WeightAverage(policy, values.ema, values.ema_power, policy.averages)
         policy.compile_network(values.compile)
-        self.module = world.share_gradients(policy, some_unused=policy.leaves_parameters_unused)
+        self.shards = shards(experiment, world)
+        self.module: nn.Module = policy
+        if not self.shards:
+            self.module = world.share_gradients(policy, some_unused=policy.leaves_parameters_unused)
+
+    def shard(self) -> None:
+        """With `peract.sharding`, split what is loaded by now over the processes."""
+        if self.shards:
+            shard(self.policy, self.optimizer, self.average, self.world)
 
     def update(self, batches: Iterator[Batch]) -> LossOutput:
         """One optimiser step; the returned loss is the mean over its micro-batches.
@@ -151,8 +168,11 @@ class Updater:
         """Limit the norm of all gradients to `grad_clip` (0 = no limit); the norm before."""
         limit = self.experiment.peract.grad_clip
         if limit:
-            return torch.nn.utils.clip_grad_norm_(self.module.parameters(), limit, foreach=True)
+            before = torch.nn.utils.clip_grad_norm_(self.module.parameters(), limit, foreach=True)
+            return whole(before)
         gradients = [p.grad for p in self.module.parameters() if p.grad is not None]
+        if self.shards:
+            return whole(torch.nn.utils.get_total_norm(gradients, foreach=True))
         norm: Tensor = torch.stack(torch._foreach_norm(gradients)).norm()
         return norm
 

@@ -53,6 +53,9 @@ NETWORKS = {
     ("tiny", "tiny_published"): QUIRKS,
     ("tiny_plus", "tiny_plus_published"): f"{QUIRKS} memory_pos memory_mask memory_init "
     "memory_tpos_std frozen_eval stage_two_freeze_skip_convs",
+    ("tiny", "tiny_chunk"): "action_head chunk.sees_state chunk.loss_weight "
+    "chunk.action_model_type chunk.dit_depth chunk.dit_width chunk.repeated_diffusion_steps "
+    "chunk.mask_padding chunk.sampler chunk.cfg_scale chunk.condition_dim",
 }
 
 

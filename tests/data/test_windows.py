@@ -14,7 +14,10 @@ import torch
 from sam2act.core.actions import EE_DELTA, EE_POSE, ActionSpec
 from sam2act.core.registry import SOURCES
 from sam2act.core.specs import (
+    CHUNK_END,
     GRIPPER_OPEN,
+    GRIPPER_POSE,
+    NEXT_KEYFRAME,
     TIME,
     LanguageSpec,
     PolicySpec,
@@ -29,7 +32,7 @@ from sam2act.data.store.builder import ensure_tasks, open_tasks
 from sam2act.data.store.request import StoreRequest
 from sam2act.data.store.task_store import StoreError
 from sam2act.data.windows import WindowDataset, WindowStore
-from tests.data.synthetic_demos import CAMERAS, IMAGE_SIZE, write_synthetic_task
+from tests.data.synthetic_demos import CAMERAS, IMAGE_SIZE, KEYFRAMES, write_synthetic_task
 from tests.data.toy_source import EPISODES, HEIGHT, LENGTH, RAW, SIDE, ToySource
 
 HORIZON, OFFSETS = 5, (-12, -2, 0)
@@ -174,6 +177,14 @@ def test_tasks_may_be_equally_likely(request_: StoreRequest) -> None:
         drawn = np.concatenate([sampler.records(step, 0, 400) for step in range(5)])
         share[mode] = float(np.mean(store.task_index[drawn] == 1))
     assert share == pytest.approx({"transition_uniform": 0.25, "task_uniform": 0.5}, abs=0.04)
+    weights = {"a": 1.0, "b": 3.0}  # three times as much per window, or per task
+    for mode, expected in (("transition_uniform", 0.5), ("task_uniform", 0.75)):
+        sampler = build_sampler(mode, store, bs=4, seed=0, weights=weights)
+        drawn = np.concatenate([sampler.records(step, 0, 400) for step in range(5)])
+        assert set(drawn) <= set(store.valid)
+        assert float(np.mean(store.task_index[drawn] == 1)) == pytest.approx(expected, abs=0.04)
+    with pytest.raises(SamplingError, match="weights do not go with"):
+        build_sampler("keyframe_uniform", store, bs=4, seed=0, weights=weights)
 
 
 @pytest.mark.parametrize("mode", ["keyframe_uniform", "demo_uniform_temporal"])
@@ -271,6 +282,26 @@ def test_depth_and_matrices_of_recorded_demos(demos: StoreRequest) -> None:
         np.testing.assert_allclose(observed.depth[0, row], frame.depth[camera], rtol=1e-6)
         np.testing.assert_array_equal(observed.extrinsics[0, row], frame.extrinsics[camera])
         np.testing.assert_array_equal(observed.intrinsics[0, row], frame.intrinsics[camera])
+
+
+def test_poses_to_reach(demos: StoreRequest) -> None:
+    """The next keyframe from a keyframe on, or the end of the chunk; the last frame at the end."""
+    action = dataclasses.replace(EE_POSE, horizon=4)
+    last = KEYFRAMES[-1]
+    for goal, wanted in (
+        (NEXT_KEYFRAME, {0: KEYFRAMES[0], 11: 12, 12: 17, 17: last, last - 1: last}),
+        (CHUNK_END, {0: 4, 12: 16, last - 2: last}),
+    ):
+        spec = PolicySpec((), None, state=(GRIPPER_POSE,), action=action, goal=goal)
+        store = _open(demos, spec)
+        poses = store.task_stores[0].state(
+            "gripper_pose", store.task_stores[0].index["episodes"][0]
+        )
+        found = store.without_images(np.array(list(wanted))).goal
+        np.testing.assert_array_equal(found, poses[list(wanted.values())].astype(np.float32))
+    plain = _open(demos, dataclasses.replace(spec, goal=""))
+    assert plain.without_images(np.array([0])).goal is None
+    assert plain.fingerprints() != store.fingerprints()
 
 
 def test_sparse_stores_have_no_windows(demos: StoreRequest) -> None:

@@ -13,6 +13,7 @@ _CALLS = {
     "CogACT": "sam2act.policies.cogact.vla:CogACT",
     "load_vla": "sam2act.policies.cogact.released_files:load_vla",
     "save_vla": "sam2act.policies.cogact.released_files:save_vla",
+    "export_vla": "sam2act.policies.cogact.export:export_vla",
     "AdaptiveEnsembler": "sam2act.policies.cogact.simpler:AdaptiveEnsembler",
     "CogACTInference": "sam2act.policies.cogact.simpler:CogACTInference",
 }

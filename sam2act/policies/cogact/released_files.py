@@ -67,13 +67,13 @@ def load_vla(
     run = run_folder(path)
     sizes = _sizes(run / CONFIG_NAME)
     statistics = read_statistics(run / FILE_NAME)
-    weights = _read(path)
+    weights = read_parts(path)
     with torch.device("meta"):
         vlm = PrismaticVLM(sizes)
         tokens = PromptTokens(sizes, hf_token, cache_dir)
         model = CogACT(vlm, chosen.head(), statistics, tokens, use_ema=chosen.use_ema)
     for name in VLM_PARTS:
-        _assign(getattr(vlm, name), weights[name], f"{path}: {name}", chosen.vlm_dtype)
+        assign(getattr(vlm, name), weights[name], f"{path}: {name}", chosen.vlm_dtype)
     vlm.restore_tables()
     _load_heads(model, weights, path, load_for_training)
     model.requires_grad_(load_for_training)
@@ -225,7 +225,12 @@ def _differences(config: PrismaticConfig) -> dict[str, Any]:
     return {name: value for name, value in vars(config).items() if value != usual[name]}
 
 
-def _read(path: Path) -> dict[str, dict[str, Tensor]]:
+def read_parts(path: Path) -> dict[str, dict[str, Tensor]]:
+    """The parts of a checkpoint by name, mapped into memory.
+
+    Raises:
+        ConfigError: it is no checkpoint of CogACT or of a Prismatic model.
+    """
     try:
         content = read_weight_file(path, mapped=True)
     except WeightFileError as error:
@@ -243,7 +248,7 @@ def _load_heads(
     model: CogACT, weights: dict[str, dict[str, Tensor]], path: Path, fresh: bool
 ) -> None:
     if HEAD in weights:
-        _assign_head(model.action_model, weights[HEAD], f"{path}: {HEAD}")
+        assign_head(model.action_model, weights[HEAD], f"{path}: {HEAD}")
     elif fresh:
         model.action_model.to_empty(device="cpu")
         model.action_model.reset_parameters()
@@ -254,23 +259,30 @@ def _load_heads(
         )
     if AVERAGE in weights:
         model.ema_diffusion = copy.deepcopy(model.action_model)
-        _assign_head(model.ema_diffusion, weights[AVERAGE], f"{path}: {AVERAGE}")
+        assign_head(model.ema_diffusion, weights[AVERAGE], f"{path}: {AVERAGE}")
     elif model.use_ema:
         model.ema_diffusion = copy.deepcopy(model.action_model)  # as published
 
 
-def _assign_head(head: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
+def assign_head(head: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
+    """As `assign`, for the head, in float32.
+
+    Raises:
+        ConfigError: see `assign`.
+    """
     for name in state:
         if not name.startswith(HEAD_PREFIX):
             raise ConfigError(f"{source}: the name {name} does not begin with {HEAD_PREFIX}")
     plain = {name.removeprefix(HEAD_PREFIX): value for name, value in state.items()}
-    _assign(head, plain, source, torch.float32)
+    assign(head, plain, source, torch.float32)
 
 
-def _assign(
-    module: nn.Module, state: Mapping[str, Tensor], source: str, dtype: torch.dtype
-) -> None:
-    """Make the tensors of a file the parameters of `module`, one after the other."""
+def assign(module: nn.Module, state: Mapping[str, Tensor], source: str, dtype: torch.dtype) -> None:
+    """Make the tensors of a file the parameters of `module`, one after the other.
+
+    Raises:
+        ConfigError: they do not fit; `source` is named.
+    """
     kept = {name: value for name, value in state.items() if not name.endswith(NOT_WEIGHTS)}
     complaint = misfit(kept, module.state_dict())
     if complaint:

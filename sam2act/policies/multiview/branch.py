@@ -22,6 +22,7 @@ class BranchOutput(NamedTuple):
     heatmaps: Tensor  # (B, V, S, S) logits, float32
     action: ActionLogits | None  # fine branch only
     tokens: Tensor | None = None  # (B * V, C, P, P), of the coarse branch
+    feature: Tensor | None = None  # (B, 2 * V * C), where something else than bins reads it
 
 
 def round_to_half(logits: Tensor) -> Tensor:

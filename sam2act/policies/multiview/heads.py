@@ -61,7 +61,7 @@ class ActionHead(nn.Module):
     def __init__(self, config: ActionHeadConfig, views: int) -> None:
         super().__init__()
         width = 2 * views * config.token_width
-        self.patch_size, self.local_feature = config.img_patch_size, config.local_feature
+        self.config = config
         self.gripper_collision = _mlp(width, config.head_hidden, 4)
         self.norm = nn.BatchNorm1d(width)
         self.bin_encoding = BinEncoding(width)
@@ -93,23 +93,37 @@ class ActionHead(nn.Module):
         )
 
     def features(self, x: Tensor, waypoint_px: Tensor) -> Tensor:
-        """Global maximum and local sample of every view: (B, 2 * V * C).
+        """See `waypoint_features`."""
+        return waypoint_features(x, waypoint_px, self.config)
 
-        The two halves are flattened in opposite orders, (c, v) and (v, c) (quirk N7).
-        """
-        views = waypoint_px.shape[1]
-        overall = reduce(x, "(b v) c h w -> b (c v)", "max", v=views)
-        local = rearrange(self._sample(x, waypoint_px.flatten(0, 1)), "(b v) c -> b (v c)", v=views)
-        return torch.cat([overall, local], dim=1)
 
-    def _sample(self, x: Tensor, pixel: Tensor) -> Tensor:
-        """(M, C, P, P) at (M, 2) pixels -> (M, C)."""
-        # Cell i is addressed as if its centre were pixel i * patch_size, and whatever lies beyond
-        # the last cell gives zero with `inverse_distance` (quirk N8).
-        cell = pixel[:, None] / self.patch_size
-        if self.local_feature == "inverse_distance":
-            return sample_inverse_distance(cell, x.float())[:, 0]
-        last = x.shape[-1] - 1
-        where = cell.clamp(0, last) / last * 2 - 1
-        sampled = F.grid_sample(x.float(), where[:, None], align_corners=True)
-        return sampled[:, :, 0, 0]
+def waypoint_features(tokens: Tensor, waypoint_px: Tensor, config: ActionHeadConfig) -> Tensor:
+    """Global maximum and local sample of every view.
+
+    The two halves are flattened in opposite orders, (c, v) and (v, c) (quirk N7).
+
+    Args:
+        tokens: (M, C, P, P) of the fine branch.
+        waypoint_px: (B, V, 2) waypoint in every view, (column, row) pixels.
+        config: how a place is sampled.
+
+    Returns:
+        (B, 2 * V * C).
+    """
+    views = waypoint_px.shape[1]
+    overall = reduce(tokens, "(b v) c h w -> b (c v)", "max", v=views)
+    sampled = _sample(tokens, waypoint_px.flatten(0, 1), config)
+    return torch.cat([overall, rearrange(sampled, "(b v) c -> b (v c)", v=views)], dim=1)
+
+
+def _sample(tokens: Tensor, pixel: Tensor, config: ActionHeadConfig) -> Tensor:
+    """(M, C, P, P) at (M, 2) pixels -> (M, C)."""
+    # Cell i is addressed as if its centre were pixel i * patch_size, and whatever lies beyond
+    # the last cell gives zero with `inverse_distance` (quirk N8).
+    cell = pixel[:, None] / config.img_patch_size
+    if config.local_feature == "inverse_distance":
+        return sample_inverse_distance(cell, tokens.float())[:, 0]
+    last = tokens.shape[-1] - 1
+    where = cell.clamp(0, last) / last * 2 - 1
+    sampled = F.grid_sample(tokens.float(), where[:, None], align_corners=True)
+    return sampled[:, :, 0, 0]

@@ -119,9 +119,7 @@ class MultiviewPolicy(Policy):
         stages.check_available(experiment, config, device)
 
     @classmethod
-    def ground_truth(
-        cls, experiment: ExperimentConfig, config: MultiviewConfig
-    ) -> QuantisedDecoder:
+    def ground_truth(cls, experiment: ExperimentConfig, config: Any) -> QuantisedDecoder | None:
         """How true keyframes come out of the policy's grids and bins."""
         return QuantisedDecoder(experiment, config)
 

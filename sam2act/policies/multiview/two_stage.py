@@ -7,7 +7,7 @@ Legend: B batch, N point, V view, S side of a rendered view. Positions are in th
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import cast
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -46,6 +46,7 @@ class TwoStageNetwork(MultiviewNetwork):
     """RVT-2, and SAM2Act without memory."""
 
     config: TwoStageConfig
+    predicts_bins: ClassVar[bool] = True  # False: something else reads the fine branch's features
 
     def __init__(self, config: TwoStageConfig, *, pretrained: bool = False) -> None:
         """Build with random weights; `pretrained` reads the public weights of the encoder.
@@ -59,7 +60,9 @@ class TwoStageNetwork(MultiviewNetwork):
         if config.multires_inputs:
             config.check_skip_widths(channels)
         self.coarse = Branch(config, feature_channels=channels[2], views=views, with_head=False)
-        self.fine = Branch(config, feature_channels=channels[2], views=views, with_head=True)
+        self.fine = Branch(
+            config, feature_channels=channels[2], views=views, with_head=self.predicts_bins
+        )
 
     @property
     def coarse_encoder(self) -> ImageEncoder:
@@ -173,9 +176,14 @@ class TwoStageNetwork(MultiviewNetwork):
         if waypoint_px is None:
             position = self.peak(heatmaps)
             waypoint_px = self.pixels(position)
+        return self.read(tokens, heatmaps, waypoint_px, teacher_bins), position
+
+    def read(
+        self, tokens: Tensor, heatmaps: Tensor, waypoint_px: Tensor, teacher_bins: Tensor | None
+    ) -> BranchOutput:
+        """What the fine branch tells at a waypoint; arguments as of `run_fine`."""
         assert self.fine.head is not None
-        action = self.fine.head(tokens, waypoint_px, teacher_bins)
-        return BranchOutput(heatmaps, action), position
+        return BranchOutput(heatmaps, self.fine.head(tokens, waypoint_px, teacher_bins))
 
     def _target_pixels(self, position: Tensor, half_projection: bool) -> Tensor:
         """Pixels of the true waypoint, noisy by `wpt_img_aug` and clamped into the image."""

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import dataclasses
+from dataclasses import dataclass, field
 
 from sam2act.core.errors import require, require_choice
 from sam2act.policies.multiview.config import TwoStageConfig
+from sam2act.policies.sam2act.chunk_config import ChunkHeadConfig
 from sam2act.policies.sam2act.memory.config import MemoryConfig
 from sam2act.policies.sam2act.released_keys import Sam2Switches, UnusedKeys
+
+KEYFRAME_BINS, DIFFUSION_CHUNK = "keyframe_bins", "diffusion_chunk"  # values of `action_head`
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,8 @@ class NetworkConfig(UnusedKeys, Sam2Switches, MemoryConfig, TwoStageConfig):
     stage_two_freeze_skip_convs: bool = False  # added
     auxiliary: str = ""  # added: a second task of stage 1: next_keyframe; "" = none
     auxiliary_weight: float = 0.1  # added: of its loss; 0 leaves it out
+    action_head: str = KEYFRAME_BINS  # added: keyframe_bins | diffusion_chunk
+    chunk: ChunkHeadConfig = field(default_factory=ChunkHeadConfig)  # added, of diffusion_chunk
 
     def __post_init__(self) -> None:
         if not self.ifSAM2 and self.encoder == "sam2":
@@ -31,6 +37,26 @@ class NetworkConfig(UnusedKeys, Sam2Switches, MemoryConfig, TwoStageConfig):
         require_choice("auxiliary", self.auxiliary, ("", "next_keyframe"))
         require(self.auxiliary_weight >= 0, "auxiliary_weight must not be negative")
         object.__setattr__(self, "feat_dim", 3 * self.num_rot + 4)
+        require_choice("action_head", self.action_head, (KEYFRAME_BINS, DIFFUSION_CHUNK))
+        if self.gives_chunks:
+            require(
+                not self.use_memory,
+                "action_head: diffusion_chunk acts at frame rate, while the memory is one of "
+                "keyframes; set use_memory: False",
+            )
+            require(
+                not self.auxiliary,
+                "auxiliary: next_keyframe belongs to samples of keyframes; leave it out with "
+                "action_head: diffusion_chunk",
+            )
+            feature = 2 * len(self.views) * self.token_width
+            head = dataclasses.replace(self.chunk, condition_dim=self.chunk.condition_of(feature))
+            object.__setattr__(self, "chunk", head)
+
+    @property
+    def gives_chunks(self) -> bool:
+        """Whether it acts by chunks of actions at frame rate, not by keyframes."""
+        return self.action_head == DIFFUSION_CHUNK
 
     @property
     def foresees(self) -> bool:

@@ -17,7 +17,7 @@ from sam2act.core.errors import require
 from sam2act.core.specs import PolicySpec
 from sam2act.core.types import KeyframeBatch, KeyframePreviewBatch, LossOutput
 from sam2act.nn.image_encoder import FeaturePyramid
-from sam2act.policies.base import AssumedConfigs, NoState, StartData
+from sam2act.policies.base import AssumedConfigs, BuildOptions, NoState, StartData
 from sam2act.policies.multiview.losses import (
     EXCESS,
     HEATMAP_TERM,
@@ -26,6 +26,7 @@ from sam2act.policies.multiview.losses import (
 )
 from sam2act.policies.multiview.network import Cloud
 from sam2act.policies.multiview.policy import MultiviewPolicy
+from sam2act.policies.multiview.quantisation_bound import QuantisedDecoder
 from sam2act.policies.multiview.samples import placed_after
 from sam2act.policies.multiview.settings import PolicySettings
 from sam2act.policies.multiview.targets import TrainingNoise
@@ -37,6 +38,7 @@ from sam2act.policies.sam2act.auxiliary import (
     NextKeyframe,
     image_tokens,
 )
+from sam2act.policies.sam2act.chunk_policy import SAM2ActChunkPolicy
 from sam2act.policies.sam2act.config import NetworkConfig
 from sam2act.policies.sam2act.feature_cache import FeatureCache
 from sam2act.policies.sam2act.memory.bank import MemoryBank
@@ -74,6 +76,26 @@ class SAM2ActPolicy(MultiviewPolicy):
         self._cache = FeatureCache(network.encoders, settings.window) if caches else None
 
     # ------------------------------------------------------------------------------- building
+    @classmethod
+    def build(
+        cls, config: NetworkConfig, experiment: ExperimentConfig, options: BuildOptions
+    ) -> Any:
+        """As all multi-view policies; `action_head: diffusion_chunk` gives another class.
+
+        Raises:
+            ConfigError: the two configurations contradict each other, or name an absent file.
+        """
+        if config.gives_chunks:
+            return SAM2ActChunkPolicy.build(config, experiment, options)
+        return super().build(config, experiment, options)
+
+    @classmethod
+    def ground_truth(
+        cls, experiment: ExperimentConfig, config: NetworkConfig
+    ) -> QuantisedDecoder | None:
+        """How true keyframes come out of its grids and bins; None for chunks of actions."""
+        return None if config.gives_chunks else super().ground_truth(experiment, config)
+
     @classmethod
     def build_network(cls, config: NetworkConfig, *, pretrained: bool) -> SAM2ActNetwork:
         """Two stages, with SAM 2's image encoder and, for SAM2Act+, the memory."""

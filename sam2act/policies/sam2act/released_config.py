@@ -44,6 +44,7 @@ WITHOUT_EFFECT = (
     *(
         "peract.amp_dtype",
         "peract.skip_dead_lora",
+        "peract.sharding",
         "peract.compile",
         "peract.cache_frozen_features",
     ),

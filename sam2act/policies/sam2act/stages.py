@@ -13,12 +13,16 @@ from sam2act.config.experiment import ExperimentConfig
 from sam2act.core.errors import ConfigError
 from sam2act.core.wording import uneven_windows
 from sam2act.policies.base import AssumedConfigs
+from sam2act.policies.diffusion_chunks import SAMPLER_KEYS
 from sam2act.policies.multiview import stages
 from sam2act.policies.sam2act.config import NetworkConfig
 from sam2act.policies.sam2act.published_weights import MEMORY_TABLE
 
 # Keys of the network config that may differ from those of the run that is continued.
-MAY_CHANGE = (*stages.MAY_CHANGE, "memory_checkpointing")
+MAY_CHANGE = (
+    *(*stages.MAY_CHANGE, "memory_checkpointing"),
+    *(f"chunk.{key}" for key in SAMPLER_KEYS),
+)
 # Those that may also differ between the two stages.
 MAY_CHANGE_IN_STAGE_TWO = (
     *("auxiliary", "auxiliary_weight"),  # of stage 1
@@ -52,10 +56,30 @@ def _check_first(experiment: ExperimentConfig, network: NetworkConfig) -> None:
     if network.use_memory:
         raise ConfigError("use_memory: True is for train_plus.py; train.py trains without memory")
     stages.check_independent_samples(experiment)
+    if network.gives_chunks:
+        _check_chunks(experiment, network)
+
+
+def _check_chunks(experiment: ExperimentConfig, network: NetworkConfig) -> None:
+    """Make sure that nothing is asked for that recorded actions cannot follow."""
+    optimisation = experiment.peract
+    if not optimisation.transform_augmentation:
+        return
+    turned = any(optimisation.transform_augmentation_rpy)
+    shifted = any(optimisation.transform_augmentation_xyz)
+    if turned or (shifted and network.chunk.control != "ee_delta"):
+        raise ConfigError(
+            "peract.transform_augmentation: True moves the scene, and actions of control "
+            f"{network.chunk.control} would have to move with it; with action_head: "
+            "diffusion_chunk only chunk.control ee_delta may be shifted, nothing turned: set "
+            "transform_augmentation False, or transform_augmentation_rpy [0,0,0]"
+        )
 
 
 def _check_second(experiment: ExperimentConfig, network: NetworkConfig) -> None:
     window = network.window
+    if network.gives_chunks:
+        raise ConfigError("action_head: diffusion_chunk has no second stage; use train.py")
     if not network.use_memory:
         raise ConfigError(
             "train_plus.py needs use_memory: True; "

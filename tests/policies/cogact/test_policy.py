@@ -74,7 +74,7 @@ def test_the_loss_is_the_error_of_the_noise_and_reaches_every_part() -> None:
     for row in range(3):
         for repeat in range(4):
             wanted, step = noise.noise[row, repeat][None], noise.step[row, repeat][None]
-            noisy = policy.diffusion.add_noise(data.action[row][None], step, wanted)
+            noisy = policy.chunks.process.add_noise(data.action[row][None], step, wanted)
             predicted = policy.action_model(noisy, step, condition[row][None])
             errors.append((predicted - wanted).square().mean())
     torch.testing.assert_close(output.total, torch.stack(errors).mean())

@@ -13,47 +13,20 @@ import torch
 from PIL import Image
 
 from sam2act.core.errors import ConfigError
-from sam2act.nn.diffusion.dit import DiTConfig
 from sam2act.policies.cogact import load_vla, save_vla
-from sam2act.policies.cogact.dataset_statistics import fit_statistics
-from sam2act.policies.cogact.prismatic import PrismaticConfig, PrismaticVLM, PromptTokens
+from sam2act.policies.cogact.prismatic import PromptTokens
 from sam2act.policies.cogact.vla import CogACT
+from tests.policies.cogact.small_release import OTHER, TEXT, WORDS, write_release
 
 pytest.importorskip("transformers", reason="transformers (extra vla) is not installed")
 
 HEAD = {"action_model_type": "custom", "token_size": 64}
-WORDS = "In : What action should the robot take to pick up cup ? Out"
-TEXT, OTHER = "Pick up the cup", "take the cup up to the robot"
 
 
 @pytest.fixture(scope="module")
 def released(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint in its run folder, of random weights."""
-    from tokenizers import Tokenizer, models, pre_tokenizers
-
-    folder = tmp_path_factory.mktemp("run")
-    vocabulary = {word: 5 + number for number, word in enumerate(WORDS.split())} | {"<unk>": 0}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer.save(str(folder / "tokenizer.json"))
-    sizes = PrismaticConfig(
-        vlm_image_side=56,
-        **{f"{name}_width": 32 for name in ("dino", "siglip")},
-        **{f"{name}_depth": 2 for name in ("dino", "siglip", "llm")},
-        **{f"{name}_heads": 2 for name in ("dino", "siglip", "llm")},
-        **{f"{name}_hidden": 64 for name in ("dino", "siglip", "llm")},
-        llm_width=64,
-        tokenizer=str(folder / "tokenizer.json"),
-    )
-    torch.manual_seed(0)
-    actions = np.random.default_rng(0).normal(size=(50, 7))
-    statistics = {"bridge_orig": fit_statistics(actions, [True] * 6 + [False], 1)}
-    head = DiTConfig(action_model_type="custom", condition_dim=64)
-    model = CogACT(PrismaticVLM(sizes), head, statistics, PromptTokens(sizes))
-    torch.nn.init.normal_(model.action_model.final_layer.linear.weight)
-    path = folder / "checkpoints" / "step-000010-epoch-01-loss=0.1.pt"
-    save_vla(model, path)
-    return path
+    return write_release(tmp_path_factory.mktemp("run"))
 
 
 def picture(value: int = 0) -> Image.Image:
