@@ -5,15 +5,13 @@ Legend: M images, S pixels per side, C channels.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sam2act.core.registry import IMAGE_ENCODERS
 from sam2act.nn.encoders.kinds import RANDOM
-from sam2act.nn.encoders.vision_transformer import IMAGENET_DEVIATION, IMAGENET_MEAN
+from sam2act.nn.encoders.vision_transformer import Normalisation
 from sam2act.nn.image_encoder import ImageEncoderConfig
 
 CELLS = 64  # per side of a feature map, as published
@@ -25,25 +23,24 @@ LITE_GRID = 16  # images of 256 pixels
 class EncoderFeatures:
     """All levels that an image encoder gives, each with vectors of length 1, side by side."""
 
-    def __init__(
-        self, encoder: nn.Module, side: int, prepare: Callable[[Tensor], Tensor] = lambda rgb: rgb
-    ) -> None:
+    def __init__(self, encoder: nn.Module, side: int, normalisation: str = "none") -> None:
         """Take the features of `encoder`.
 
         Args:
             encoder: colours (M, 3, S, S) in [0, 1] -> pyramid.
             side: S that it wants.
-            prepare: changes colours (M, 3, S, S) before.
+            normalisation: of colours before, where the encoder does not do it itself.
         """
         self._encoder = encoder.eval().requires_grad_(False)
-        self._side, self._prepare = side, prepare
+        self._side, self._normalisation = side, Normalisation(normalisation)
 
     @torch.no_grad()
     def __call__(self, rgb: Tensor) -> Tensor:
         """(M, S, S, 3) uint8 -> (M, 64, 64, C) float32."""
         colors = rgb.permute(0, 3, 1, 2).float() / 255
         colors = F.interpolate(colors, (self._side, self._side), mode="bilinear", antialias=True)
-        pyramid = self._encoder.to(rgb.device)(self._prepare(colors))
+        colors = self._normalisation.to(rgb.device)(colors)
+        pyramid = self._encoder.to(rgb.device)(colors)
         levels = [level for level in pyramid if level is not None and level.shape[1]]
         maps = [F.interpolate(level, (CELLS, CELLS), mode="bilinear") for level in levels]
         if len(maps) > 1:
@@ -79,20 +76,17 @@ def build_sam2(path: str) -> EncoderFeatures:
     """
     sizes = {"tiny": "t", "small": "s", "large": "l"}
     size = next((short for name, short in sizes.items() if f"hiera_{name}" in path), "b+")
-    mean, deviation = (torch.tensor(v)[:, None, None] for v in (IMAGENET_MEAN, IMAGENET_DEVIATION))
     return _built(
         "sam2",
         SAM2_GRID,
-        lambda colors: (colors - mean.to(colors)) / deviation.to(colors),
+        "imagenet",
         sam2_config=f"sam2.1_hiera_{size}.yaml",
         sam2_ckpt="" if path == RANDOM else path,
     )
 
 
-def _built(
-    name: str, grid: int, prepare: Callable[[Tensor], Tensor] = lambda rgb: rgb, **keys: object
-) -> EncoderFeatures:
+def _built(name: str, grid: int, normalisation: str = "none", **keys: object) -> EncoderFeatures:
     keys = {"multires_inputs": False, "encoder_trainable": "none", "lora_finetune": False} | keys
     config = ImageEncoderConfig(encoder=name, **keys)  # type: ignore[arg-type]
     encoder = IMAGE_ENCODERS.get(name).build(config, grid, True)
-    return EncoderFeatures(encoder, encoder.input_size(grid), prepare)
+    return EncoderFeatures(encoder, encoder.input_size(grid), normalisation)

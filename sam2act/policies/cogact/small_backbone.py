@@ -134,7 +134,8 @@ class SmallBackbone(nn.Module):
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.encoder_is_trained):
             _, middle, coarse = self.encoder(rgb)
         joined = torch.cat([F.pixel_unshuffle(middle, 2), coarse], dim=1)
-        return joined.flatten(2).mT.unflatten(0, images.shape[:2]).flatten(1, 2)
+        tokens: Tensor = joined.flatten(2).mT.unflatten(0, images.shape[:2])
+        return tokens.flatten(1, 2)
 
     @property
     def encoder_is_trained(self) -> bool:
