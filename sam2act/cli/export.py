@@ -115,7 +115,7 @@ def model_card(bundle: PolicyBundle, name: str, license_name: str = "") -> str:
             'session = PolicySession.from_checkpoint("FOLDER")',
             "```",
             "",
-            "With LeRobot: `pip install lerobot_policy_sam2act`, then `--policy.path=FOLDER`.",
+            "With LeRobot and the distribution lerobot_policy_sam2act: `--policy.path=FOLDER`.",
             "",
         ]
     )
