@@ -26,7 +26,8 @@ ENTRY_POINTS = [
     and '"""Starter of' not in text  # what it starts is in this list itself
     and not re.search(r"^from sam2act.cli.\w+ import main", text, re.MULTILINE)  # nor a thin file
 ]
-OTHER_OPEN = ("av.open", "Image.open")  # of packages, which open no text
+OTHER_OPEN = ("av.open", "library('av').open", "Image.open")  # of packages, which open no text
+PROCESSES = {"run", "Popen", "call", "check_call", "check_output"}
 ASCII_ONLY = {
     **{"LC_ALL": "C", "LANG": "C", "PYTHONIOENCODING": "ascii"},
     **{"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONPATH": str(REPOSITORY)},
@@ -122,7 +123,8 @@ def _without_encoding(tree: ast.Module) -> Iterator[int]:
         as_text = opens and not any("b" in mode for mode in modes)
         as_text = as_text and f"{ast.unparse(node.func)}" not in OTHER_OPEN
         as_text |= method == "write_text" or (method == "read_text" and not node.args)
-        as_text |= any(k.arg in ("text", "universal_newlines") for k in node.keywords)
+        if {function, method} & PROCESSES:
+            as_text |= bool(named & {"text", "universal_newlines"})
         if as_text and "encoding" not in named:
             yield node.lineno
 

@@ -1,4 +1,4 @@
-"""The clients of `load_server.py`: they need numpy and `sam2act_client` alone.
+"""The clients of `load_server.py`: they load no torch.
 
     python load_clients.py HOST:PORT FRAMES.npz SESSIONS SECONDS
 
@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from sam2act.runtime.console import make_output_safe
 
 PICTURES, EPISODE = 8, 6  # different observations; steps of an episode
 TEXT = "put the block back"
@@ -66,6 +68,7 @@ class Robot:
 
 def main() -> int:
     """Entry point; an error of any session ends it with a traceback."""
+    make_output_safe()
     sys.path.insert(0, str(PLUGIN))
     from sam2act_client import Client
 

@@ -29,6 +29,7 @@ from sam2act.envs.policy_inputs import policy_observation
 from sam2act.policies.checkpoint import build_policy
 from sam2act.policies.observations import random_observation
 from sam2act.policies.session import PolicySession, trained_encoder
+from sam2act.runtime.console import make_output_safe
 
 CLIENTS = Path(__file__).with_name("load_clients.py")
 
@@ -83,7 +84,7 @@ def measure(sessions: int, seconds: float, rows: int) -> dict[str, Any]:
         path = Path(folder) / "frames.npz"
         write_frames(path, policy.spec)
         command = [sys.executable, str(CLIENTS), address, str(path), str(sessions), str(seconds)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=300 + seconds)
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=300 + seconds)
     if done.returncode:
         raise SystemExit(f"the clients failed: {done.stderr}")
     told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
@@ -118,6 +119,7 @@ def summary(name: str, told: dict[str, Any]) -> str:
 
 def main() -> int:
     """Entry point; the exit status is 1 if an action differs."""
+    make_output_safe()
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

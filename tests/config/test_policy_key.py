@@ -41,14 +41,14 @@ class ReachConfig(ComponentConfig):
 
     NOTE: ClassVar[str] = "no key"
     policy: str = "reach"
-    chunk: int = 4
+    batch: int = 4
     seed: int | None = None
     sizes: tuple[int, ...] = field(default_factory=lambda: (8, 8))
     encoder: Encoder = field(default_factory=Encoder)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.chunk >= 1, "chunk must be at least 1")
+        require(self.batch >= 1, "batch must be at least 1")
 
 
 class Reach:
@@ -73,9 +73,9 @@ def plug_in(monkeypatch: pytest.MonkeyPatch) -> None:
 def files(tmp_path: Path) -> dict[str, Path]:
     """A network file of the plug-in, and task files."""
     contents = {
-        "network": {"policy": "reach", "chunk": 8, "encoder": {"widths": [[1], [2, 3]]}},
+        "network": {"policy": "reach", "batch": 8, "encoder": {"widths": [[1], [2, 3]]}},
         "other_task": {"network": {"policy": "sam2act"}},
-        "task": {"network": {"policy": "reach", "chunk": 2}},
+        "task": {"network": {"policy": "reach", "batch": 2}},
     }
     for name, values in contents.items():
         (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(values))
@@ -84,15 +84,15 @@ def files(tmp_path: Path) -> dict[str, Path]:
 
 def test_the_file_names_the_policy(files: dict[str, Path]) -> None:
     assert load_network(files["network"]) == ReachConfig(
-        chunk=8, encoder=Encoder(widths=((1,), (2, 3)))
+        batch=8, encoder=Encoder(widths=((1,), (2, 3)))
     )
     assert isinstance(load_network(), NetworkConfig)
 
 
 def test_task_file_and_opts_win_over_the_network_file(files: dict[str, Path]) -> None:
-    assert load_network("", "", files["task"]) == ReachConfig(chunk=2)
-    assert load_network("", "policy reach chunk 3", files["other_task"]) == ReachConfig(chunk=3)
-    with pytest.raises(ConfigError, match="network.yaml: unknown key chunk"):
+    assert load_network("", "", files["task"]) == ReachConfig(batch=2)
+    assert load_network("", "policy reach batch 3", files["other_task"]) == ReachConfig(batch=3)
+    with pytest.raises(ConfigError, match="network.yaml: unknown key batch"):
         load_network(files["network"], "", files["other_task"])
 
 
@@ -103,7 +103,7 @@ def test_a_stored_configuration_keeps_its_policy(files: dict[str, Path], tmp_pat
     copy = tmp_path / "copy.yaml"
     copy.write_text(dump(config))
     assert load_network(copy) == config
-    assert changed(config, "chunk 1 encoder.layers 9").encoder.layers == 9
+    assert changed(config, "batch 1 encoder.layers 9").encoder.layers == 9
 
 
 def test_a_stored_configuration_without_the_key_is_sam2act() -> None:
@@ -118,10 +118,10 @@ def test_a_stored_configuration_without_the_key_is_sam2act() -> None:
         ("policy rech", "policy: 'rech' is not one of sam2act, .*did you mean reach"),
         ("policy keyless", "policy: keyless has no `Config`"),
         ("policy.name reach", "the command line: policy: expected str"),
-        ("policy reach chunks 3", "unknown key chunks; did you mean chunk"),
+        ("policy reach batchs 3", "unknown key batchs; did you mean batch"),
         ("policy reach NOTE x", "unknown key NOTE"),
         ("policy reach encoder 3", "encoder is a section"),
-        ("policy reach chunk 0", "chunk must be at least 1"),
+        ("policy reach batch 0", "batch must be at least 1"),
         ("policy reach depth 3", "unknown key depth; did you mean depth of the network config"),
     ],
 )
