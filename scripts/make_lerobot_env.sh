@@ -65,14 +65,14 @@ class Declare:
     def find_spec(self, name, path=None, target=None):
         if name == "torchvision":
             sys.meta_path.remove(self)
-            from torch.library import Library
+            from torch import library as registration
 
-            self.library = Library("torchvision", "FRAGMENT")
+            operators = registration.Library("torchvision", "FRAGMENT")
             for operator in ("nms", "qnms"):
-                self.library.define(
+                operators.define(
                     operator + "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
                 )
-            KEPT.append(self.library)
+            KEPT.append(operators)
         return None
 
 

@@ -35,9 +35,9 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "policies.rvt": (*BELOW_POLICIES, "policies.base", "policies.multiview"),
     "policies.rvt2": (*BELOW_POLICIES, "policies.base", "policies.multiview"),
     "policies.sam_e": (*BELOW_POLICIES, "policies.base", "policies.multiview"),
-    "policies.state_diffusion": (*BELOW_POLICIES, "policies.base"),
+    "policies.state_diffusion": (*BELOW_POLICIES, "policies.base", "policies.diffusion_chunks"),
     "policies.uva": (
-        *(*BELOW_POLICIES, "policies.base"),
+        *(*BELOW_POLICIES, "policies.base", "policies.diffusion_chunks"),
         *("policies.session", "policies.checkpoint"),  # what its published call is made of
     ),
     "policies.drq_v2": (*BELOW_POLICIES, "policies.base", "policies.online"),

@@ -87,3 +87,12 @@ class _OneDnnLinear(torch.autograd.Function):
             _product(gradient.mT, x.mT) if needs_weight else None,
             gradient.sum(dim=0) if needs_bias else None,
         )
+
+
+@torch.no_grad()
+def initialise_linears(module: nn.Module) -> None:
+    """Give all linear layers in `module` Glorot weights and zero biases."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Linear):
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)

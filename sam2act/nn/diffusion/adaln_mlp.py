@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sam2act.nn.diffusion.dit import INITIAL_STD, NORM_EPS, StepEmbedder
-from sam2act.nn.linear import Linear
+from sam2act.nn.linear import Linear, initialise_linears
 
 
 class _Residual(nn.Module):
@@ -67,10 +67,7 @@ class SimpleMLPAdaLN(nn.Module):
     @torch.no_grad()
     def reset_parameters(self) -> None:
         """The published initial values."""
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.xavier_uniform_(module.weight)
-                nn.init.zeros_(module.bias)
+        initialise_linears(self)
         for layer in self.time_embed.mlp:
             if isinstance(layer, nn.Linear):
                 nn.init.normal_(layer.weight, std=INITIAL_STD)

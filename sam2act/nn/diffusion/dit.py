@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from sam2act.config.component import ComponentConfig
 from sam2act.core.errors import require, require_choice, require_positive
 from sam2act.nn.diffusion.process import PredictNoise
-from sam2act.nn.linear import Linear
+from sam2act.nn.linear import Linear, initialise_linears
 
 SINUSOIDS = 256
 LONGEST_PERIOD = 10000
@@ -175,10 +175,7 @@ class DiT(nn.Module):
     @torch.no_grad()
     def reset_parameters(self) -> None:
         """The published initial values."""
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.xavier_uniform_(module.weight)
-                nn.init.zeros_(module.bias)
+        initialise_linears(self)
         nn.init.normal_(self.positional_embedding, std=self.positional_embedding.shape[1] ** -0.5)
         for part in (self.x_embedder, self.z_embedder, self.history_embedder):
             nn.init.normal_(part.linear.weight, std=INITIAL_STD)

@@ -23,6 +23,7 @@ from sam2act.nn.diffusion.learned_variance import LearnedVarianceDiffusion
 from sam2act.nn.diffusion.schedules import cosine_betas
 from sam2act.nn.linear import Linear
 from sam2act.policies.base import BuildOptions, Part, Policy
+from sam2act.policies.diffusion_chunks import DrawCount
 
 STEPS = 1000
 TERM = "action_loss"
@@ -72,27 +73,6 @@ class ChunkNoise:
     def to(self, device: torch.device | str) -> ChunkNoise:
         """The same numbers on `device`."""
         return ChunkNoise(self.step.to(device), self.noise.to(device))
-
-
-@dataclass(frozen=True)
-class Draws:
-    """How many chunks each environment has drawn in its episode; the next draw depends on it."""
-
-    count: Tensor  # (B,) int64, on the CPU
-
-    def select(self, rows: Tensor) -> Draws:
-        """That of the environments `rows`."""
-        return Draws(self.count[rows.cpu()])
-
-    def put(self, rows: Tensor, other: Draws) -> Draws:
-        """With `rows` replaced by the environments of `other`."""
-        count = self.count.clone()
-        count[rows.cpu()] = other.count
-        return Draws(count)
-
-    def reset(self, rows: Tensor) -> Draws:
-        """With `rows` at the start of an episode."""
-        return self.put(rows, Draws(torch.zeros(len(rows), dtype=torch.int64)))
 
 
 class StateDiffusionPolicy(Policy):
@@ -166,14 +146,14 @@ class StateDiffusionPolicy(Policy):
         total = found.total.mean()
         return LossOutput(total, {TERM: total.detach()})
 
-    def initial_state(self, n: int) -> Draws:
+    def initial_state(self, n: int) -> DrawCount:
         """No chunk drawn yet."""
-        return Draws(torch.zeros(n, dtype=torch.int64))
+        return DrawCount.none(n)
 
     @torch.no_grad()
     def act(
-        self, observation: Observation, language: Tensor, state: Draws
-    ) -> tuple[ActionChunk, Draws]:
+        self, observation: Observation, language: Tensor, state: DrawCount
+    ) -> tuple[ActionChunk, DrawCount]:
         """A chunk for each of B environments; its noise depends on nothing but how many chunks the
         episode has had."""
         condition = self._condition(observation)
@@ -193,7 +173,7 @@ class StateDiffusionPolicy(Policy):
         )
         chunk = values.unflatten(1, (self.config.chunk, self.config.action_dim))
         valid = torch.ones(chunk.shape[:2], dtype=torch.bool, device=chunk.device)
-        return ActionChunk(chunk, valid, self._spec.action.mode), Draws(state.count + 1)
+        return ActionChunk(chunk, valid, self._spec.action.mode), DrawCount(state.count + 1)
 
     def _condition(self, observation: Observation) -> Tensor:
         """(B, D)."""

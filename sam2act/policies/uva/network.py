@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from sam2act.nn.linear import Linear
+from sam2act.nn.linear import Linear, initialise_linears
 from sam2act.nn.vit_block import NORM_EPS, Block
 from sam2act.policies.uva.config import (
     ACTIONS,
@@ -91,10 +91,7 @@ class JointTransformer(nn.Module):
     @torch.no_grad()
     def reset_parameters(self) -> None:
         """The published initial values of the transformer."""
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.xavier_uniform_(module.weight)
-                nn.init.zeros_(module.bias)
+        initialise_linears(self)
         for table in self.parameters(recurse=False):
             nn.init.normal_(table, std=INITIAL_STD)
 

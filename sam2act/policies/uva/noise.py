@@ -102,24 +102,3 @@ def mask_of(noise: UVANoise) -> Tensor:
     mask = torch.zeros(count, places, dtype=torch.bool, device=noise.order.device)
     mask.scatter_(1, noise.order[:, :hidden], True)
     return mask.repeat(1, FRAMES)
-
-
-@dataclass(frozen=True)
-class Draws:
-    """How many chunks each environment has drawn in its episode; the next draw depends on it."""
-
-    count: Tensor  # (B,) int64, on the CPU, where numbers are drawn
-
-    def select(self, rows: Tensor) -> Draws:
-        """That of the environments `rows`."""
-        return Draws(self.count[rows.cpu()])
-
-    def put(self, rows: Tensor, other: Draws) -> Draws:
-        """With `rows` replaced by the environments of `other`."""
-        count = self.count.clone()
-        count[rows.cpu()] = other.count
-        return Draws(count)
-
-    def reset(self, rows: Tensor) -> Draws:
-        """With `rows` at the start of an episode."""
-        return self.put(rows, Draws(torch.zeros(len(rows), dtype=torch.int64)))

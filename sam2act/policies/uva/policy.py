@@ -19,6 +19,7 @@ from sam2act.core.errors import ConfigError, require
 from sam2act.core.specs import LanguageSpec, PolicySpec, square_cameras
 from sam2act.core.types import ActionChunk, LossOutput, Observation, WindowBatch
 from sam2act.policies.base import BuildOptions, Policy, StartData
+from sam2act.policies.diffusion_chunks import DrawCount
 from sam2act.policies.uva.autoencoder import (
     Autoencoder,
     KL16Autoencoder,
@@ -38,7 +39,7 @@ from sam2act.policies.uva.config import (
 from sam2act.policies.uva.latent_cache import LatentCache, plain_moments
 from sam2act.policies.uva.modes import ACTS, IMAGINES, visible
 from sam2act.policies.uva.network import Clip, JointTransformer, tokens_of
-from sam2act.policies.uva.noise import HISTORIES, SHOWN, Draws, UVANoise, draw, mask_of
+from sam2act.policies.uva.noise import HISTORIES, SHOWN, UVANoise, draw, mask_of
 from sam2act.policies.uva.pretrained import load_autoencoder, load_matching
 from sam2act.policies.uva.sampling import sample_actions, sample_video
 
@@ -241,14 +242,14 @@ class UVAPolicy(Policy):
         return plain_moments(self.vae_model, flat, side)
 
     # -------------------------------------------------------------------------------- acting
-    def initial_state(self, n: int) -> Draws:
+    def initial_state(self, n: int) -> DrawCount:
         """No chunk drawn yet."""
-        return Draws(torch.zeros(n, dtype=torch.int64))
+        return DrawCount.none(n)
 
     @torch.no_grad()
     def act(
-        self, observation: Observation, language: Tensor, state: Draws
-    ) -> tuple[ActionChunk, Draws]:
+        self, observation: Observation, language: Tensor, state: DrawCount
+    ) -> tuple[ActionChunk, DrawCount]:
         """A chunk for each of B environments; its noise depends on nothing but how many chunks the
         episode has had."""
         generators = [torch.Generator().manual_seed(int(count)) for count in state.count]
@@ -258,7 +259,7 @@ class UVAPolicy(Policy):
         values = sample_actions(head, head.condition(latents), generators, self.config)
         valid = torch.ones(values.shape[:2], dtype=torch.bool, device=values.device)
         chunk = ActionChunk(values, valid, self._spec.action.mode)
-        return chunk, Draws(state.count + 1)
+        return chunk, DrawCount(state.count + 1)
 
     @torch.no_grad()
     def imagine(self, observation: Observation, language: Tensor, seeds: Tensor) -> Tensor:
