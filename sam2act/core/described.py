@@ -62,7 +62,7 @@ def build_described(registry: Registry, text: str, first: Any, *, example: str) 
         signature.bind(first, *values, **options)
     except TypeError as error:
         known = [
-            name if item.default is item.empty else f"{name}={item.default}"
+            name if item.default is item.empty else f"{name}={item.default!r}"
             for name, item in list(signature.parameters.items())[1:]
         ]
         raise ConfigError(

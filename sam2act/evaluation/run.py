@@ -18,6 +18,7 @@ from sam2act.config.load import POLICY, load_experiment, load_network, to_dict
 from sam2act.core.files import sha256_of
 from sam2act.core.registry import DEFAULT_POLICY, POLICIES
 from sam2act.core.run_folder import RunFolder
+from sam2act.core.specs import PolicySpec
 from sam2act.core.types import Session
 from sam2act.evaluation.actors import (
     Actor,
@@ -154,9 +155,15 @@ def session_target(name: str, session: Session, executor: str = "") -> Target:
 
     `executor` chooses what is executed; "" = as its spec says.
     """
-    spec = dataclasses.replace(session.spec, executor=executor or session.spec.executor)
-    actor = PolicyActor(build_executor(spec.executor, session), spec)
+    actor = _policy_actor(session, session.spec, executor)
     return Target(name, lambda: (actor, {"name": name}), {"name": name})
+
+
+def _policy_actor(session: Session, spec: PolicySpec, executor: str) -> PolicyActor:
+    """Acts with `session`; what it executes may be of another mode than what it predicts."""
+    spec = dataclasses.replace(spec, executor=executor or spec.executor)
+    built = build_executor(spec.executor, session)
+    return PolicyActor(built, dataclasses.replace(spec, action=built.policy.spec.action))
 
 
 def _checkpoint_target(options: EvaluationOptions, world: DistributedContext, path: Path) -> Target:
@@ -177,8 +184,7 @@ def _checkpoint_target(options: EvaluationOptions, world: DistributedContext, pa
         session = PolicySession(bundle, batch_size=batch_size(options, world), text_encoder=encoder)
         digest = config_digest(bundle.experiment, network)
         spec = session.spec.sized(bundle.experiment.image_size)
-        spec = dataclasses.replace(spec, executor=options.executor or spec.executor)
-        actor = PolicyActor(build_executor(spec.executor, session), spec)
+        actor = _policy_actor(session, spec, options.executor)
         identity = {"policy": policy_name(network), "stage": bundle.stage, "step": bundle.step}
         return actor, known | identity | {"config": digest}
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from sam2act.core.described import build_described, whole_number
-from sam2act.core.errors import require
+from sam2act.core.errors import require, require_choice
 from sam2act.core.registry import EXECUTORS
 from sam2act.core.types import (
     ActionChunk,
@@ -23,7 +23,10 @@ from sam2act.core.types import (
     Session,
     environment_ids,
 )
+from sam2act.policies.measured_base import MeasuredBase
 from sam2act.processing.blending import smoothed
+
+COMMANDED_BASE, MEASURED_BASE = BASES = ("commanded", "measured")
 
 
 @dataclass
@@ -165,7 +168,9 @@ class OpenLoopExecutor(ChunkExecutor):
     It predicts earlier where the next action of the chunk is not valid.
     """
 
-    def __init__(self, policy: Session, k: int, smooth: int = 1) -> None:
+    def __init__(
+        self, policy: Session, k: int, smooth: int = 1, base: str = COMMANDED_BASE
+    ) -> None:
         """Executes k actions per prediction.
 
         Args:
@@ -173,11 +178,15 @@ class OpenLoopExecutor(ChunkExecutor):
             k: actions, at most as many as the policy's chunks have.
             smooth: width of a centred moving average over the actions of a chunk, whose ends are
                 repeated; 1 = none.
+            base: what the deltas of a chunk add up from: `commanded`, the pose commanded last, or
+                `measured`, where the gripper was seen when the chunk was predicted; the actions
+                are then poses.
 
         Raises:
             ConfigError: impossible numbers.
         """
-        super().__init__(policy)
+        require_choice("executor: open_loop: base", base, BASES)
+        super().__init__(MeasuredBase(policy) if base == MEASURED_BASE else policy)
         self.k = whole_number("executor: open_loop", "k", k)
         self.smooth = whole_number("executor: open_loop", "smooth", smooth)
         require(self.smooth % 2 == 1, f"executor: open_loop: smooth={smooth} must be odd")

@@ -69,10 +69,10 @@ class Actor:
         Raises:
             ConfigError: there is no such executor.
         """
-        self.spec = policy.spec
-        self.executor = executor or self.spec.executor
-        self._policy = policy
+        self.executor = executor or policy.spec.executor
         self._executor: Executor = build_executor(self.executor, policy)
+        self._policy = self._executor.policy  # its actions may be of another mode than `policy`'s
+        self.spec = self._policy.spec
         self._history = FrameHistory(self.spec)
         self._one_frame = dataclasses.replace(self.spec, offsets=(0,))
 

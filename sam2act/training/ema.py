@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+LARGEST_SHARE = 0.01  # of the first weights in an average that acts
+
+
+def decay_at(update: int, decay: float, power: float) -> float:
+    """What is kept of the average in `update` (from 0): `decay`, less in the first updates if
+    there is a `power`."""
+    return min(decay, 1 - (1 + update) ** -power) if power else decay
+
+
+def share_of_start(updates: int, decay: float, power: float) -> float:
+    """How much of the average is the first weights, after `updates` updates."""
+    return math.prod(decay_at(update, decay, power) for update in range(updates))
 
 
 class WeightAverage:
@@ -53,9 +67,8 @@ class WeightAverage:
     @torch.no_grad()
     def update(self, module: nn.Module) -> None:
         """Moves the average towards the present weights; call once after each optimiser step."""
-        weights, decay = _trainable(module), self.decay
-        if self.power:
-            decay = min(decay, 1 - (1 + self.updates) ** -self.power)
+        weights = _trainable(module)
+        decay = decay_at(self.updates, self.decay, self.power)
         self.updates += 1
         torch._foreach_lerp_(
             list(self.average.values()),

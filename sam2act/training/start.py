@@ -17,6 +17,7 @@ from sam2act.core.run_folder import RunFolder
 from sam2act.core.weight_names import LoadReport, WeightsError
 from sam2act.policies.checkpoint import CheckpointError, PolicyBundle, read_checkpoint, write_config
 from sam2act.training.costs import parameter_counts
+from sam2act.training.ema import LARGEST_SHARE, share_of_start
 from sam2act.training.options import TrainingOptions
 from sam2act.training.resume import (
     Difference,
@@ -209,4 +210,19 @@ def describe_run(trainer: Trainer) -> None:
             "the published run used %d samples per update; peract.lr is per sample, so the rate "
             "follows the batch",
             published,
+        )
+    _warn_of_first_weights(trainer)
+
+
+def _warn_of_first_weights(trainer: Trainer) -> None:
+    """Averaged weights act after training; much of the first ones in them spoils the policy."""
+    values, updates = trainer.experiment.peract, trainer.updater.budget.total_updates
+    share = share_of_start(updates, values.ema, values.ema_power) if values.ema else 0.0
+    if share > LARGEST_SHARE:
+        LOGGER.warning(
+            "peract.ema %g: after %d updates the averaged weights, which act, are still %.0f %% "
+            "those at the start; set peract.ema_power 0.75, or train longer",
+            values.ema,
+            updates,
+            100 * share,
         )

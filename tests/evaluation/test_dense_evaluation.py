@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from sam2act.core.actions import EE_DELTA, EE_POSE, ActionSpec
-from sam2act.core.specs import ROBOT_STATE, LanguageSpec, PolicySpec, square_cameras
+from sam2act.core.specs import GRIPPER_POSE, ROBOT_STATE, LanguageSpec, PolicySpec, square_cameras
 from sam2act.core.types import ActionChunk, Instruction, Observation
 from sam2act.envs.base import EnvConfig, scripted
 from sam2act.envs.recording.dense_demos import dense_actions
@@ -59,6 +59,27 @@ class Replayer:
         return ActionChunk(values[None, None], valid, self.spec.action.mode)
 
 
+class ChunkReplayer(Replayer):
+    """Gives eight deltas at a time and sees where the gripper is."""
+
+    def __init__(self) -> None:
+        super().__init__(EE_DELTA)
+        action = dataclasses.replace(EE_DELTA, horizon=8)
+        self.spec = dataclasses.replace(self.spec, state=(GRIPPER_POSE,), action=action)
+
+    def act(
+        self,
+        observation: Observation,
+        language: Instruction,
+        env_ids: Sequence[int] | None = None,
+    ) -> ActionChunk:
+        still = torch.zeros(8, 7)
+        still[:, 6] = self.actions[-1, 6]
+        values = torch.cat([self.actions[self.step : self.step + 8], still])[:8]
+        self.step += 8
+        return ActionChunk(values[None], torch.ones(1, 8, dtype=torch.bool), EE_DELTA.mode)
+
+
 def one_episode(folder: Path, **more: Any) -> EvaluationOptions:
     options = EvaluationOptions(folder, tasks=(TASK,), backend="embedded", seed=SEED)
     return dataclasses.replace(options, eval_episodes=1, device="cpu", **more)
@@ -78,6 +99,14 @@ def test_dense_actions_solve_their_episode_and_are_filmed(
     assert (folder / row.video).stat().st_size > 1000
     settings = read_description(folder)["settings"]
     assert settings["control"] == action.mode and settings["episode_length"] == 400
+
+
+def test_deltas_from_the_measured_pose_are_executed_as_poses(tmp_path: Path) -> None:
+    target = session_target("replayer", ChunkReplayer(), "open_loop(8, base='measured')")
+    outcome = evaluate(one_episode(tmp_path), targets=[target])
+    settings = read_description(tmp_path / "eval/none/replayer")["settings"]
+    assert settings["control"] == EE_POSE.mode and "measured" in settings["executor"]
+    assert outcome.rates == {"replayer": [100.0]}
 
 
 def test_each_checkpoint_is_loaded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

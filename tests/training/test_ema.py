@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from sam2act.training.ema import WeightAverage
+from sam2act.training.ema import WeightAverage, share_of_start
 
 
 def small_network() -> nn.Module:
@@ -27,6 +27,21 @@ def test_average_follows_the_closed_form() -> None:
     expected = 0.75**3 * start + 0.25 * (0.75**2 * 1 + 0.75 * 2 + 3)
     torch.testing.assert_close(average.average["0.weight"], expected)
     assert "2.bias" not in average.average
+
+
+@pytest.mark.parametrize("power", [0.0, 0.75])
+def test_share_of_the_first_weights_is_what_is_left_of_them(power: float) -> None:
+    network = small_network()
+    with torch.no_grad():
+        network[0].weight.fill_(1.0)
+    average = WeightAverage(network, decay=0.9, power=power)
+    with torch.no_grad():
+        network[0].weight.zero_()
+    for _ in range(7):
+        average.update(network)
+    share = share_of_start(7, 0.9, power)
+    assert share == pytest.approx(0.0 if power else 0.9**7)
+    torch.testing.assert_close(average.average["0.weight"], torch.full((4, 3), share))
 
 
 def test_the_decay_may_grow_with_the_updates() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from sam2act.runtime.distributed import DistributedContext
 from sam2act.training.budget import TrainingBudget, autocast_dtype
 from sam2act.training.interrupts import NonFiniteGuard, NonFiniteLossError
 from sam2act.training.optimizer_state import to_released
+from sam2act.training.start import describe_run
 from tests.small_encoder import SMALL_ENCODER
 from tests.training import tiny_run
 
@@ -152,6 +154,16 @@ def test_average_starts_from_the_loaded_weights(folder: Path) -> None:
     assert torch.equal(
         resumed.updater.average.average[name], content["model_state"]["mvt1.pos_encoding"]
     )
+
+
+@pytest.mark.parametrize(("power", "told"), [("0", True), ("0.75", False)])
+def test_an_average_that_keeps_the_first_weights_is_told(
+    folder: Path, caplog: pytest.LogCaptureFixture, power: str, told: bool
+) -> None:
+    trainer = tiny_run.build_trainer(folder, WORLD, f"peract.ema 0.999 peract.ema_power {power}")
+    with caplog.at_level(logging.WARNING):
+        describe_run(trainer)
+    assert ("set peract.ema_power 0.75" in caplog.text) == told
 
 
 def test_loaded_policy_has_the_averaged_weights(folder: Path) -> None:
