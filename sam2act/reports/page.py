@@ -34,6 +34,7 @@ td.w.n { text-align: left; }
 .columns { display: grid; gap: 0 1.5rem; }
 .columns { grid-template-columns: repeat(auto-fill, minmax(min(100%, 26rem), 1fr)); }
 .columns > * { min-width: 0; }
+.row { display: grid; grid-auto-flow: column; grid-auto-columns: minmax(0, 1fr); gap: 0 1rem; }
 video { width: min(100%, 22rem); display: block; background: #000; }
 pre { white-space: pre-wrap; overflow-wrap: anywhere; background: #f3f5f7; padding: .6rem .8rem; }
 summary { cursor: pointer; margin: .8rem 0; } details { border-top: 1px solid #dde1e6; }
@@ -129,6 +130,13 @@ class Page:
     def columns(self) -> Iterator[None]:
         """What is added inside stands side by side where the screen is wide enough."""
         self.parts.append('<div class="columns">')
+        yield
+        self.parts.append("</div>")
+
+    @contextmanager
+    def row(self) -> Iterator[None]:
+        """What is added inside stands in one row, whatever the screen."""
+        self.parts.append('<div class="row">')
         yield
         self.parts.append("</div>")
 

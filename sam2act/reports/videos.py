@@ -72,9 +72,14 @@ def choose_films(methods: Sequence[Method]) -> Iterator[Film]:
 
 
 def _films(method: Method, task: str, success: bool) -> Iterator[Film]:
+    return (film for film in films_of(method, task) if bool(film.row.success) == success)
+
+
+def films_of(method: Method, task: str) -> Iterator[Film]:
+    """All films of a method on a task, in the order of its evaluations."""
     for evaluation in method.evaluations:
         for row in evaluation.rows:
-            if row.task == task and bool(row.success) == success and row.video:
+            if row.task == task and row.video:
                 path = _film_path(evaluation, row)
                 if path is not None:
                     yield Film(method, row, path)

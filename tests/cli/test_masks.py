@@ -11,7 +11,7 @@ from PIL import Image
 
 pytest.importorskip("mujoco", reason="the embedded simulator needs MuJoCo (extra sim)")
 
-from sam2act.cli import mask_demos, mask_reference  # noqa: E402
+from sam2act.cli import mask_demos, mask_reference, mask_report  # noqa: E402
 from sam2act.core.specs import PolicySpec, square_cameras  # noqa: E402
 from sam2act.envs.base import EnvConfig  # noqa: E402
 from sam2act.envs.policy_inputs import policy_observation  # noqa: E402
@@ -95,3 +95,14 @@ def test_masks_of_demonstrations_are_made_before_training(
     kept = step.training_mask(CAMERA, reference.view)  # type: ignore[attr-defined]
     assert kept.equal(reference.mask)
     assert mask_demos.main([*flags, "--transform", "resize(32)"]) == 2
+
+
+def test_a_page_shows_masks_under_perturbations(references: Path, tmp_path: Path) -> None:
+    texts = [f"sam_g('{references}',{SIMULATOR})"]
+    texts.append(f"sam_g('{references}',features='color',segmenter='random_walk',steps=1)")
+    flags = ["--task", "open_drawer", "--cameras", CAMERA, "--image-size", str(SIDE)]
+    flags += ["--output", str(tmp_path / "masks.html"), "--transforms", *texts]
+    assert mask_report.main([*flags, "--factors", "table_color"]) == 0
+    page = (tmp_path / "masks.html").read_text()
+    assert page.count("<img") == 2 and page.count("<td>table_color</td>") == 2
+    assert page.count('<td class="n">1.00</td>') >= 2, "the simulator's masks are exact"

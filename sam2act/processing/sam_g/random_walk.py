@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from scipy.sparse import csr_array, diags_array
-from scipy.sparse.linalg import spsolve
+from scipy.sparse.linalg import splu
 from torch import Tensor
 
 from sam2act.processing.sam_g.colors import lab_of
@@ -29,6 +29,9 @@ STEEPNESS = 12.0  # of the chance as a function of the likeness
 COLOR_BINS, HEIGHT_BINS = 8, 21
 SURELY_OBJECT, SURELY_NOT = 0.5, 3.0  # shares of the image, in sizes of the reference object
 LEVELS = (-1.0, 0.0, 1.0)  # added to the logits: part, object, whole
+LOWERED = (-2.0, -1.0, 0.0)  # the same with depth, where masks grow onto neighbours of equal height
+DOUBT = 0.1  # by which the score of a lowered level falls per step
+ORDERING = "MMD_AT_PLUS_A"  # of the pixels in the solver; the system is symmetric
 
 
 class RandomWalk:
@@ -51,11 +54,14 @@ class RandomWalk:
         """The chance that a walker ends on the object, at three levels."""
         object_, beside = self._ends(prompt)
         system = (self._laplacian + diags_array((object_ + beside).ravel())).tocsc()
-        chance = np.clip(spsolve(system, object_.ravel()), 1e-4, 1 - 1e-4)
+        solver = splu(system, permc_spec=ORDERING, options={"SymmetricMode": True})
+        chance = np.clip(solver.solve(object_.ravel()), 1e-4, 1 - 1e-4)
         logits = torch.from_numpy(np.log(chance / (1 - chance)).reshape(object_.shape)).float()
-        levels = torch.stack([logits + level for level in LEVELS])
+        offsets, doubt = (LEVELS, 0.0) if self._heights is None else (LOWERED, DOUBT)
+        levels = torch.stack([logits + offset for offset in offsets])
         sizes = (levels > 0).float().mean((1, 2)).clamp_min(1e-6) / max(prompt.share, 1e-6)
-        return Proposals(levels, torch.minimum(sizes, 1 / sizes), levels)
+        fit = torch.minimum(sizes, 1 / sizes) * (1 - doubt * torch.tensor(offsets).abs())
+        return Proposals(levels, fit, levels)
 
     def describe(self, view: View, mask: Tensor) -> Tensor:
         """(2, 21) how often the object, and the rest, have a height; empty without depth."""
@@ -122,7 +128,7 @@ def _laplacian(lab: np.ndarray, heights: np.ndarray | None) -> csr_array:
         second = number[1:] if axis == 0 else number[:, 1:]
         effort = (np.diff(lab, axis=axis) ** 2).sum(-1) / (2 * COLOR_EDGE**2)
         if heights is not None:
-            effort = effort / 2 + np.diff(heights, axis=axis) ** 2 / (2 * HEIGHT_EDGE**2)
+            effort = effort + np.diff(heights, axis=axis) ** 2 / (2 * HEIGHT_EDGE**2)
         starts.append(first.ravel())
         ends.append(second.ravel())
         weights.append(np.maximum(np.exp(-effort), LEAST_STEP).ravel())

@@ -69,7 +69,8 @@ class SamG(Transform):
         whole_number("sam_g", "steps", steps)
         stored, kept_in = masks.startswith(STORED), masks.removeprefix(STORED)
         self.cameras = spec.cameras
-        self._references, self._drops, self._stored = references, mode == "drop_points", stored
+        self.references = Path(references)
+        self._drops, self._stored = mode == "drop_points", stored
         self.finder = ObjectFinder(features, segmenter, match, steps)
         how = {"references": references, "features": features, "segmenter": segmenter}
         self.masks = StoredMasks(Path(kept_in) if kept_in else None, how | {"match": match})
@@ -93,9 +94,8 @@ class SamG(Transform):
         Raises:
             ConfigError: a camera has no reference, or a file cannot be used.
         """
-        folder = Path(self._references)
         self.targets = {
-            camera: [self.finder.learn(one) for one in read_references(folder, camera)]
+            camera: [self.finder.learn(one) for one in read_references(self.references, camera)]
             for camera in self.cameras
         }
 
