@@ -115,7 +115,7 @@ def _compare(args: argparse.Namespace) -> int:
         return DONE
     comparison = Comparison(args)
     if args.describe:
-        print(describe(comparison.cells, comparison.settings))
+        print(describe(comparison.cells, comparison.settings.output))
         return DONE
     if args.report_only:
         return comparison.report()

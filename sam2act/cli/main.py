@@ -36,6 +36,9 @@ GROUPS: dict[str, dict[str, Command]] = {
         "predict": Command("predict", "show what a checkpoint predicts on recorded demos"),
         "imagine": Command("imagine", "compare frames that UVA imagines with recorded ones"),
         "experiment": Command("experiment", "run the memory experiment from demos to report"),
+        "mask-experiment": Command(
+            "mask_experiment", "plain and masked agents on perturbed scenes"
+        ),
         "compare": Command("compare", "train and evaluate presets on tasks: one table, one page"),
         "report": Command("report", "make one HTML page of evaluated run folders"),
     },
@@ -45,6 +48,7 @@ GROUPS: dict[str, dict[str, Command]] = {
         "replay": Command("replay", "replay scripted demos frame by frame, in closed loop"),
         "store": Command("store", "build, check and list the frame stores that training reads"),
         "mask-reference": Command("mask_reference", "make reference images and masks of SAM-G"),
+        "mask-report": Command("mask_report", "make a page of what masked agents see"),
         "mask-demos": Command("mask_demos", "make the masks of demos before training"),
         "convert-data": Command(
             "convert_data", "convert episodes between RLBench, LeRobot and zarr, without loss"

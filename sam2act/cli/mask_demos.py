@@ -7,11 +7,13 @@
 The masks go into the folder that the transform names, where training with the same transform finds
 them by the pixels of the images. With `segmenter='simulator'` they come from the mask images of
 the demonstrations (`sam2act demos --images all` records these); train with `masks='stored:masks'`.
+At the end demos_TASK.json in that folder says how many there are.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -23,6 +25,7 @@ from tqdm import tqdm
 from sam2act.cli.arguments import TASKS_HELP, ArgumentParser
 from sam2act.cli.status import DONE, run_command
 from sam2act.core.errors import ConfigError
+from sam2act.core.files import replacing
 from sam2act.core.specs import PolicySpec, square_cameras
 from sam2act.core.tasks import POLICY_CAMERAS, expand_tasks
 from sam2act.data.rlbench.demo_folders import episode_folders
@@ -31,6 +34,8 @@ from sam2act.data.rlbench.types import DemoError
 from sam2act.processing.sam_g.interfaces import View
 from sam2act.processing.sam_g.transform import SamG
 from sam2act.processing.transforms import Transforms
+
+SUMMARY = "demos_{}.json"  # of a task
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -65,8 +70,18 @@ def _mask(args: argparse.Namespace) -> int:
             for camera, view in _views(folder, args.cameras):
                 mask = transform.training_mask(camera, view)
                 made, share = made + 1, share + float(mask.float().mean())
-        print(f"{task}: {made} masks of {len(folders)} demos, {share / max(made, 1):.1%} kept")
+        mean = share / max(made, 1)
+        if transform.masks.folder is not None:
+            _write_summary(transform.masks.folder, task, len(folders), made, mean)
+        print(f"{task}: {made} masks of {len(folders)} demos, {mean:.1%} kept")
     return DONE
+
+
+def _write_summary(folder: Path, task: str, demos: int, made: int, share: float) -> None:
+    """Say in the folder of the masks that those of a task are complete."""
+    summary = {"demos": demos, "masks": made, "share": share}
+    with replacing(folder / SUMMARY.format(task)) as partial:
+        partial.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
 
 
 def _views(folder: Path, cameras: Sequence[str]) -> Iterator[tuple[str, View]]:

@@ -8,6 +8,7 @@ The embedded simulator starts an episode of the task; every camera gives a pictu
 numbers of the objects in it, and a mask of `--objects` (default: what the task moves and where it
 belongs). `--list` names the objects. Masks made by hand go into the same folder: the picture as
 <camera>_0.png, the picture with everything else black as <camera>_masked_0.png.
+With --backend dmc the picture is that of a task of DMControl, its mask the robot.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from sam2act.core.errors import ConfigError
 from sam2act.core.tasks import POLICY_CAMERAS
 from sam2act.core.wording import listing
 from sam2act.envs.base import EnvConfig, EnvError
+from sam2act.envs.dmc.tasks import CAMERA
+from sam2act.envs.registry import make_env
 from sam2act.processing.sam_g.interfaces import View
 from sam2act.processing.sam_g.reference_files import write_reference
 from sam2act.processing.sam_g.target import ReferenceImage
@@ -37,7 +40,7 @@ def build_parser() -> argparse.ArgumentParser:
     """Command-line flags."""
     parser = ArgumentParser(description=__doc__)
     add = parser.add_argument
-    add("--task", required=True, help="task of the embedded simulator")
+    add("--task", required=True, help="task of the simulator")
     add("--output", type=Path, default=Path("references"), help="folder (default: references)")
     add("--objects", nargs="+", default=[], help="names of bodies that matter")
     add("--cameras", nargs="+", default=list(POLICY_CAMERAS), help="default: those of policies")
@@ -45,6 +48,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--variation", type=int, default=0, help="of the task (default: 0)")
     add("--seed", type=int, default=0, help="of the scene (default: 0)")
     add("--image-size", type=positive_number, default=128, help="pixels per side (128)")
+    add("--backend", choices=("embedded", "dmc"), default="embedded", help="simulator (embedded)")
     add("--list", action="store_true", help="name the objects of the task and do nothing")
     return parser
 
@@ -56,6 +60,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _make(args: argparse.Namespace) -> int:
+    return _make_of_dmc(args) if args.backend == "dmc" else _make_of_embedded(args)
+
+
+def _make_of_dmc(args: argparse.Namespace) -> int:
+    env = make_env(EnvConfig(args.task, "dmc", (CAMERA,), args.image_size, masks=True))
+    frame = env.reset(args.variation, args.seed)[1].frame()
+    env.close()
+    objects = frame.mask[CAMERA].astype(np.int64)
+    view = View(torch.from_numpy(frame.rgb[CAMERA]), objects=torch.from_numpy(objects))
+    _write(args, CAMERA, view, objects > 0)
+    return DONE
+
+
+def _make_of_embedded(args: argparse.Namespace) -> int:
     from sam2act.envs.embedded.backend import require_mujoco
 
     require_mujoco()
@@ -82,10 +100,14 @@ def _make(args: argparse.Namespace) -> int:
             print(f"{camera}: {mask.sum()} pixels of the objects; left out, take another --seed")
             continue
         view = View(*map(torch.from_numpy, (frame.rgb[camera], frame.depth[camera], objects)))
-        reference = ReferenceImage(view, torch.from_numpy(mask))
-        write_reference(args.output, camera, args.number, reference)
-        print(f"{args.output / camera}_{args.number}.png: {mask.mean():.1%} of it masked")
+        _write(args, camera, view, mask)
     return DONE
+
+
+def _write(args: argparse.Namespace, camera: str, view: View, mask: np.ndarray) -> None:
+    reference = ReferenceImage(view, torch.from_numpy(mask))
+    write_reference(args.output, camera, args.number, reference)
+    print(f"{args.output / camera}_{args.number}.png: {mask.mean():.1%} of it masked")
 
 
 def object_names(env: object) -> list[str]:

@@ -30,6 +30,7 @@ def add_sam_g(parser: argparse.ArgumentParser) -> None:
     """Flags of masks, named as in SAM-G's own programs."""
     add = parser.add_argument
     add("--use_SAM_g", action="store_true", help="the agent sees masked pictures")
+    add("--references", type=Path, help="folder of mask-reference, instead of the two pictures")
     add("--original_image", type=Path, help="reference picture")
     add("--masked_image", type=Path, help="its mask, or the picture with the rest black")
     add("--extra_points_list", type=float, nargs="*", default=[], help="x1 y1 x2 y2 ..")
@@ -68,8 +69,12 @@ def transforms_of(args: argparse.Namespace, camera: str, folder: Path) -> tuple[
     """
     if not args.use_SAM_g:
         return ()
+    words = {"features": args.features, "segmenter": args.segmenter, "match": args.match}
+    keys = ",".join(f"{name}={value!r}" for name, value in words.items())
+    if args.references is not None:
+        return (f"sam_g({str(args.references)!r},{keys})",)
     if args.original_image is None or args.masked_image is None:
-        raise ConfigError("--use_SAM_g needs --original_image and --masked_image")
+        raise ConfigError("--use_SAM_g needs --original_image and --masked_image, or --references")
     numbers = args.extra_points_list
     if len(numbers) % 2:
         raise ConfigError("--extra_points_list: x and y for each point, x1 y1 x2 y2 ..")
@@ -78,6 +83,4 @@ def transforms_of(args: argparse.Namespace, camera: str, folder: Path) -> tuple[
         args.original_image, args.masked_image, args.extra_masked_images_list, points
     )
     write_reference(folder / "references", camera, 0, reference)
-    words = {"features": args.features, "segmenter": args.segmenter, "match": args.match}
-    keys = ",".join(f"{name}={value!r}" for name, value in words.items())
     return (f"sam_g({str(folder / 'references')!r},{keys})",)

@@ -40,6 +40,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--task_name", default="", help="with --domain_name, instead of --task")
     add("--levels", nargs="+", default=[], help="several levels (default: --level)")
     add("--episodes", type=positive_number, default=100, help="of each level (default: 100)")
+    add("--resume", action="store_true", help="leave out levels with such a row in returns.csv")
     add("--seed", type=int, default=1_000_000, help="of the first episode")
     add_device(parser, "cpu")
     return parser
@@ -58,14 +59,20 @@ def _evaluate(args: argparse.Namespace) -> int:
     args.task = args.task or bundle.experiment.tasks
     if not args.task:
         raise ConfigError("--task: name one, or --domain_name and --task_name")
+    table = args.model_dir / "returns.csv"
+    known = table.read_text(encoding="utf-8").splitlines() if table.is_file() else []
     for level in args.levels or [args.level]:
         args.level = level
+        begin, end = f"{args.task},{level},{args.episodes},", f",{bundle.step}"
+        if args.resume and any(r.startswith(begin) and r.endswith(end) for r in known):
+            print(f"{args.task} {level}: evaluated already")
+            continue
         env = make_env(environment(args, bundle.transforms.spec))
         returns = episode_returns(bundle, env, args.episodes, args.seed)
         env.close()
         mean, spread = float(np.mean(returns)), float(np.std(returns))
         row = f"{args.task},{level},{len(returns)},{mean:.1f},{spread:.1f},{bundle.step}\n"
-        append_line(args.model_dir / "returns.csv", row, HEADER)
+        append_line(table, row, HEADER)
         print(f"{args.task} {level}: {mean:.1f} +- {spread:.1f} ({len(returns)} episodes)")
     return DONE
 

@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from sam2act.core.run_folder import RunFolder
 from sam2act.data.rlbench.demo_folders import episodes_below, episodes_in
@@ -80,6 +80,43 @@ class CellStep:
     is_done: Callable[[], bool]
 
 
+class Runnable(Protocol):
+    """What `run.CellRunner` needs of a cell: a list of commands, and which of them are done."""
+
+    @property
+    def title(self) -> str:
+        """As it is printed."""
+        ...
+
+    @property
+    def group(self) -> tuple[str, ...]:
+        """Cells of the same group take about as long; of the same beginning, roughly."""
+        ...
+
+    @property
+    def output(self) -> Path:
+        """Folder of the experiment."""
+        ...
+
+    @property
+    def record(self) -> Path:
+        """The file that says how its commands ended."""
+        ...
+
+    @property
+    def log(self) -> Path:
+        """What its commands printed."""
+        ...
+
+    def state(self) -> str:
+        """`complete`, `partial` or `missing`."""
+        ...
+
+    def open_steps(self) -> list[CellStep]:
+        """The commands that are missing."""
+        ...
+
+
 @dataclass(frozen=True)
 class Cell:
     """One preset on one task with one seed of demonstrations, training and evaluation."""
@@ -98,6 +135,16 @@ class Cell:
     def title(self) -> str:
         """As it is printed."""
         return f"{self.preset.name}, {self.task}, seed {self.seed}"
+
+    @property
+    def group(self) -> tuple[str, ...]:
+        """What tells how long it takes."""
+        return self.preset.name, self.task
+
+    @property
+    def output(self) -> Path:
+        """Folder of the experiment."""
+        return self.settings.output
 
     @property
     def run(self) -> RunFolder:

@@ -10,7 +10,7 @@ from typing import Any
 
 from sam2act.core.errors import ConfigError
 from sam2act.core.files import replacing
-from sam2act.experiments.cells import Cell, CellStep, Settings
+from sam2act.experiments.cells import Cell, CellStep, Runnable, Settings
 from sam2act.experiments.commands import as_text
 
 CELLS_FILE, COMMANDS_FILE = "cells.json", "commands.sh"
@@ -82,7 +82,7 @@ def distinct_steps(cells: Sequence[Cell]) -> list[CellStep]:
     return list(steps.values())
 
 
-def describe(cells: Sequence[Cell], settings: Settings) -> str:
+def describe(cells: Sequence[Runnable], output: Path) -> str:
     """Every cell with its state and the commands that are missing, in words."""
     lines, shown = [], set()
     for cell in cells:
@@ -93,7 +93,7 @@ def describe(cells: Sequence[Cell], settings: Settings) -> str:
             lines.append(f"{note}{step.title if step.command in shown else text}")
             shown.add(step.command)
     count = sum(1 for cell in cells if not cell.open_steps())
-    lines.append(f"\n{len(cells)} cells, {count} complete, below {settings.output}")
+    lines.append(f"\n{len(cells)} cells, {count} complete, below {output}")
     return "\n".join(lines).lstrip()
 
 

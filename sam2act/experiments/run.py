@@ -16,15 +16,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sam2act.core.errors import ConfigError
 from sam2act.core.files import replacing
-from sam2act.experiments.cells import COMPLETE, Cell, CellStep
+from sam2act.experiments.cells import COMPLETE, CellStep, Runnable
 from sam2act.runtime.steps import INTERRUPTED, REASONS, TIME_IS_UP, Step, StopRequests, run
 
 POLL_SECONDS = 0.5  # between two looks at what another process makes
 SHOWN_LETTERS = 300  # of the line with which a command failed
+AnyCell = TypeVar("AnyCell", bound=Runnable)
 # What torchrun tells its processes; the commands of a cell are single processes.
 TORCHRUN = re.compile(
     r"TORCHELASTIC_.*|(LOCAL_|GROUP_|ROLE_)?(RANK|WORLD_SIZE)|ROLE_NAME|MASTER_(ADDR|PORT)"
@@ -45,7 +46,7 @@ class Share:
                 f"{self.count - 1}"
             )
 
-    def of(self, cells: Sequence[Cell]) -> list[Cell]:
+    def of(self, cells: Sequence[AnyCell]) -> list[AnyCell]:
         """Those cells."""
         return list(cells[self.index :: self.count])
 
@@ -70,7 +71,7 @@ class Record:
         return sum(self.seconds.values())
 
 
-def read_record(cell: Cell) -> Record:
+def read_record(cell: Runnable) -> Record:
     """What is stored of a cell."""
     try:
         return Record(**json.loads(cell.record.read_text(encoding="utf-8")))
@@ -80,7 +81,7 @@ def read_record(cell: Cell) -> Record:
         raise ConfigError(f"{cell.record}: {error}; remove the file") from error
 
 
-def failures(cells: Sequence[Cell]) -> list[tuple[Cell, Record]]:
+def failures(cells: Sequence[AnyCell]) -> list[tuple[AnyCell, Record]]:
     """Cells that are not complete because a command failed, and how."""
     records = [(cell, read_record(cell)) for cell in cells if cell.state() != COMPLETE]
     return [(cell, record) for cell, record in records if record.failed]
@@ -91,7 +92,7 @@ class CellRunner:
 
     def __init__(
         self,
-        cells: Sequence[Cell],
+        cells: Sequence[Runnable],
         *,
         deadline: float,
         after_cell: Callable[[], None] = lambda: None,
@@ -126,13 +127,13 @@ class CellRunner:
                 self._after_cell()
         return 0
 
-    def _run_cell(self, cell: Cell, requests: StopRequests) -> int:
+    def _run_cell(self, cell: Runnable, requests: StopRequests) -> int:
         """Run what is missing of a cell; the exit status of the command that ended it, else 0."""
         record = read_record(cell)
         record.failed = record.why = ""
         for step in cell.open_steps():
             started = time.monotonic()
-            with _locked(cell.settings.output / "locks" / step.lock, self._must_stop(requests)):
+            with _locked(cell.output / "locks" / step.lock, self._must_stop(requests)):
                 if self._must_stop(requests)():
                     return INTERRUPTED if requests else TIME_IS_UP
                 if step.is_done():  # another process was faster
@@ -161,7 +162,7 @@ class CellRunner:
     def _must_stop(self, requests: StopRequests) -> Callable[[], bool]:
         return lambda: bool(requests) or time.monotonic() >= self._deadline
 
-    def _progress(self, cell: Cell, rest: Sequence[Cell]) -> str:
+    def _progress(self, cell: Runnable, rest: Sequence[Runnable]) -> str:
         """How a cell ended, and how long the others will take."""
         record = read_record(cell)
         text = f"{cell.title}: complete in {duration(record.total)}"
@@ -174,7 +175,7 @@ class CellRunner:
         return f"{text}; {len(rest)} cells left{about}"
 
 
-def expected_seconds(rest: Sequence[Cell], known: Sequence[Cell]) -> float | None:
+def expected_seconds(rest: Sequence[Runnable], known: Sequence[Runnable]) -> float | None:
     """How long the cells `rest` will take, from those `known` that are complete; None of none.
 
     A cell takes as long as others of its preset and task did, else of its preset, else of all.
@@ -183,9 +184,9 @@ def expected_seconds(rest: Sequence[Cell], known: Sequence[Cell]) -> float | Non
     if not totals:
         return None
 
-    def expected(cell: Cell) -> float:
-        alike = [s for c, s in totals.items() if c.preset == cell.preset]
-        same = [s for c, s in totals.items() if (c.preset, c.task) == (cell.preset, cell.task)]
+    def expected(cell: Runnable) -> float:
+        alike = [s for c, s in totals.items() if c.group[0] == cell.group[0]]
+        same = [s for c, s in totals.items() if c.group == cell.group]
         return statistics.fmean(same or alike or totals.values())
 
     return sum(expected(cell) for cell in rest)

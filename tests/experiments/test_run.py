@@ -182,7 +182,7 @@ def test_the_plan_holds_commands_that_are_understood(tmp_path: Path) -> None:
         name = f"{experiment.exp_id}_{experiment.exp_name}"
         assert Path(given["--log-dir"], name) == cells[stage - 1].run.folder
     assert given["--init-from"] == str(cells[0].run.last)
-    text = describe(cells, cells[0].settings)
+    text = describe(cells, folder)
     assert "tiny, put_block_back, seed 0: missing" in text and "sam2act train-plus" in text
     assert text.count("sam2act demos") == 1
 

@@ -33,7 +33,7 @@ class StoredMasks:
         Raises:
             ConfigError: the folder holds masks that were made otherwise.
         """
-        self._folder, self._origin = folder, origin
+        self.folder, self._origin = folder, origin
         self._packed: dict[str, np.ndarray] = {}
         path = None if folder is None else folder / ORIGIN_FILE
         if path is None or not path.exists():
@@ -49,7 +49,7 @@ class StoredMasks:
         """(H, W) bool of an image (H, W, 3) uint8; None if it is not known."""
         key = self._key(camera, rgb)
         if key not in self._packed:
-            if self._folder is None or not (path := self._folder / f"{key}.png").exists():
+            if self.folder is None or not (path := self.folder / f"{key}.png").exists():
                 return None
             with Image.open(path) as image:
                 self._packed[key] = np.packbits(np.array(image) > 0)
@@ -60,9 +60,9 @@ class StoredMasks:
         """Remember the mask (H, W) bool of an image (H, W, 3) uint8."""
         key, pixels = self._key(camera, rgb), mask.cpu().numpy()
         self._packed[key] = np.packbits(pixels)
-        if self._folder is not None:
-            self._write_origin(self._folder / ORIGIN_FILE)
-            with replacing(self._folder / f"{key}.png", shared=True) as partial:
+        if self.folder is not None:
+            self._write_origin(self.folder / ORIGIN_FILE)
+            with replacing(self.folder / f"{key}.png", shared=True) as partial:
                 Image.fromarray(pixels.astype(np.uint8) * 255).convert("1").save(partial, "PNG")
 
     def _write_origin(self, path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from sam2act.cli import mask_reference
 from sam2act.core.errors import ConfigError
 from sam2act.envs.adroit import backend as adroit
 from sam2act.envs.base import EnvConfig, InvalidActionError
@@ -18,6 +19,7 @@ from sam2act.envs.dmc.env import GEOM, DMControlEnv
 from sam2act.envs.dmc.levels import FLOOR, ROBOT, SKY, Films, changed, made_film, sample_changes
 from sam2act.envs.dmc.options import LEVELS, Options
 from sam2act.envs.video import write_video
+from sam2act.processing.sam_g.reference_files import read_references
 
 SIDE = 16
 BANDS = {SKY: slice(0, 6), FLOOR: slice(6, 12), ROBOT: slice(12, 16)}  # rows of the picture
@@ -81,6 +83,20 @@ def test_an_action_is_scaled_and_repeated_until_the_episode_ends() -> None:
         env.step(np.zeros(2), "raw")
     with pytest.raises(ConfigError, match="control"):
         env.step(np.zeros(1), "ee_pose")
+
+
+def test_the_reference_of_a_task_masks_the_robot(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def make(config: EnvConfig) -> DMControlEnv:
+        return DMControlEnv(config, backend.spec(config), lambda *_: Suite())
+
+    monkeypatch.setattr(mask_reference, "make_env", make)
+    flags = ["--backend", "dmc", "--task", "cartpole_swingup", "--image-size", str(SIDE)]
+    assert mask_reference.main([*flags, "--output", str(tmp_path)]) == 0
+    (reference,) = read_references(tmp_path, "camera")
+    assert reference.mask[BANDS[ROBOT]].all() and not reference.mask[: BANDS[ROBOT].start].any()
+    assert reference.view.objects is not None and reference.view.objects.unique().tolist() == [0, 2]
 
 
 def test_what_it_gives_is_known_without_a_simulator() -> None:

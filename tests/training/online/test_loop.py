@@ -82,6 +82,8 @@ def test_a_masked_agent_is_trained_and_evaluated(
     command = ["--backend", "catch", "--model_dir", str(run), "--episodes", "2"]
     assert rl_eval.main(command) == 0
     assert "middle original:" in capsys.readouterr().out
+    assert rl_eval.main([*command, "--resume"]) == 0
+    assert "evaluated already" in capsys.readouterr().out
     (row,) = rows(run / "returns.csv")
     assert row["episodes"] == "2" and 0 <= float(row["mean"]) <= 12
 
