@@ -37,7 +37,10 @@ GROUPS: dict[str, dict[str, Command]] = {
         "imagine": Command("imagine", "compare frames that UVA imagines with recorded ones"),
         "experiment": Command("experiment", "run the memory experiment from demos to report"),
         "mask-experiment": Command(
-            "mask_experiment", "plain and masked agents on perturbed scenes"
+            "mask_experiment", "train plain and masked agents, evaluate them on perturbed scenes"
+        ),
+        "rl-experiment": Command(
+            "rl_experiment", "train plain and masked agents of DMControl, evaluate them at levels"
         ),
         "compare": Command("compare", "train and evaluate presets on tasks: one table, one page"),
         "report": Command("report", "make one HTML page of evaluated run folders"),

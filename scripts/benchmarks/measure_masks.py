@@ -174,8 +174,8 @@ def measure(
             continue
         if not targets:
             known = pictures(task, UNPERTURBED, options.reference_seed, options)
-            for camera, picture in known.items():
-                targets.update({(camera, way.name): way.learn(picture) for way in ways})
+            for camera, seen in known.items():
+                targets.update({(camera, way.name): way.learn(seen) for way in ways})
         found = pictures(task, factor, seed, options)
         for key, way in zip(keys, list(ways) * len(options.cameras), strict=True):
             target, picture = targets.get(key[-2:]), found.get(key[-2])
