@@ -36,6 +36,7 @@ EXTRAS = {
     "rlds": ["tensorflow_datasets>=4.9", "tensorflow>=2.15"],
     "vla": ["transformers>=4.44", "tokenizers>=0.19", "huggingface_hub>=0.24"],
     "uva": ["diffusers>=0.30"],
+    "umi": ["zarr>=2.16", "imagecodecs>=2024.1", "lz4>=4"],
     "pusht": ["gym-pusht>=0.1.6", "gymnasium>=0.29"],
     "serve": ["aiohttp>=3.9", "msgpack>=1.0.7"],
     "efficientvit-sam": ["efficientsam>=1.0"],
@@ -63,7 +64,8 @@ EXTRAS = {
         "mypy>=1.11",
     ],
 }
-TESTED = ("sim", "gym", "triton", "hydra", "zarr", "lerobot-data", "serve")  # the tests run them
+# The tests run them.
+TESTED = ("sim", "gym", "triton", "hydra", "zarr", "data", "lerobot-data", "serve")
 EXTRAS["dev"] += [requirement for extra in TESTED for requirement in EXTRAS[extra]]
 EXTRAS["dev"].append("websockets>=13")  # what clients need
 EXTRAS["all"] = [

@@ -103,6 +103,8 @@ THIRD_PARTY: dict[str, tuple[str, ...]] = {
     "wandb": ("training.run_log",),
     "h5py": ("data",),
     "zarr": ("data.zarr",),
+    "imagecodecs": ("data.zarr",),
+    "lz4": ("data.zarr",),
     "sam2": ("processing.sam_g.predictors",),
     "efficientsam": ("processing.sam_g.predictors",),
     "cv2": ("processing.sam_g.grabcut",),

@@ -24,6 +24,7 @@ EXTRAS = {
     "zarr": {"zarr>=2.16"},
     "lerobot-data": {"pyarrow>=15", "av>=12"},
     "vla": {"transformers>=4.44", "tokenizers>=0.19", "huggingface_hub>=0.24"},
+    "umi": {"zarr>=2.16", "imagecodecs>=2024.1", "lz4>=4"},
     "serve": {"aiohttp>=3.9", "msgpack>=1.0.7"},
     "efficientvit-sam": {"efficientsam>=1.0"},
     "grabcut": {"opencv-python-headless>=4.8"},

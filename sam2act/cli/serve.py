@@ -18,6 +18,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,7 @@ from sam2act.core.errors import ConfigError
 from sam2act.core.registry import POLICIES
 from sam2act.core.types import Session
 from sam2act.policies.checkpoint import load_policy
+from sam2act.policies.safety import CLIP, REFUSE, SafeSession, SafetyLimits
 from sam2act.policies.session import PolicySession, trained_encoder
 from sam2act.runtime.devices import choose_device
 from sam2act.serving.limits import MEBIBYTE, Limits
@@ -45,6 +47,9 @@ FLAGS = {  # what messages of the limits call a setting -> its flag
     "batch_size": "--max-batch",
     "batch_seconds": "--batch-milliseconds",
     "idle_seconds": "--idle-seconds",
+    "box": "--safety-box",
+    "step": "--safety-step",
+    "turn": "--safety-turn",
 }
 
 
@@ -53,6 +58,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = ArgumentParser(description=__doc__)
     _add_policy_flags(parser.add_argument_group("who acts"))
     _add_server_flags(parser.add_argument_group("the server"))
+    _add_safety_flags(parser.add_argument_group("limits of targets, for poses of the gripper"))
     _add_cogact_flags(parser.add_argument_group("released CogACT models"))
     return parser
 
@@ -122,6 +128,27 @@ def _add_server_flags(group: argparse._ArgumentGroup) -> None:
     )
 
 
+def _add_safety_flags(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    corners = ("X", "Y", "Z", "X", "Y", "Z")
+    add(
+        "--safety-box",
+        nargs=6,
+        type=float,
+        metavar=corners,
+        help="least, then greatest place of every target in metres",
+    )
+    add("--safety-step", type=float, help="longest way from one target to the next in metres")
+    add("--safety-turn", type=float, help="largest turn from one target to the next in degrees")
+    add(
+        "--safety-beyond",
+        choices=(REFUSE, CLIP),
+        default=REFUSE,
+        help="answer with an error, one turn per pass, or bring the target within the limits "
+        "(refuse)",
+    )
+
+
 def _add_cogact_flags(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add("--unnorm_key", help="data set of the units (default: the only one)")
@@ -152,7 +179,9 @@ def _serve(args: argparse.Namespace) -> int:
     configure_console()
     settings = _settings(args)
     policy = load_session(args)
-    actor = Actor(policy, executor_of(args, policy.spec.action.horizon))
+    executor = executor_of(args, policy.spec.action.horizon)
+    limits = safety_of(args)
+    actor = Actor(policy, executor, None if limits is None else partial(SafeSession, limits=limits))
     if args.host not in LOOPBACKS and not settings.token:
         print(
             f"warning: everybody who reaches {args.host} may use this server; set {TOKEN_VARIABLE}",
@@ -172,11 +201,13 @@ def _serve(args: argparse.Namespace) -> int:
 def _settings(args: argparse.Namespace) -> Settings:
     from sam2act.serving.app import Settings
 
+    safety = safety_of(args)
+    refuses = safety is not None and safety.beyond == REFUSE
     try:
         limits = Limits(
             request_bytes=args.max_request_mib * MEBIBYTE,
             sessions=args.max_sessions,
-            batch_size=args.max_batch,
+            batch_size=1 if refuses else args.max_batch,  # a refusal is that of one session
             idle_seconds=args.idle_seconds,
             batch_seconds=args.batch_milliseconds / 1e3,
         )
@@ -228,6 +259,21 @@ def _released_cogact(args: argparse.Namespace, device: torch.device) -> Session:
         use_ddim=args.use_ddim,
         num_ddim_steps=args.num_ddim_steps,
     )
+
+
+def safety_of(args: argparse.Namespace) -> SafetyLimits | None:
+    """The limits of targets that the flags set; None = there are none.
+
+    Raises:
+        ConfigError: they are impossible.
+    """
+    box = None if args.safety_box is None else tuple(args.safety_box)
+    if (box, args.safety_step, args.safety_turn) == (None, None, None):
+        return None
+    try:
+        return SafetyLimits(box, args.safety_step, args.safety_turn, args.safety_beyond)
+    except ConfigError as error:
+        raise ConfigError(with_flags(str(error), FLAGS)) from error
 
 
 def executor_of(args: argparse.Namespace, horizon: int) -> str:

@@ -103,5 +103,14 @@ EE_DELTA_RPY = ActionSpec(
     "ee_delta_rpy",
     (Component("translation", 3, "m"), Component("roll_pitch_yaw", 3, "rad"), _GRIPPER),
 )
+# Of recorded data only: absolute targets, the opening of the gripper as it was commanded.
+EE_POSE_6D = ActionSpec(
+    "ee_pose_6d",
+    (
+        Component("position", 3, "m"),
+        Component("rotation_6d", 6, "first two rows of the matrix", "", -1.0, 1.0),
+        Component("gripper", 1, "as recorded"),
+    ),
+)
 
 Controls = Mapping[str, ActionSpec]

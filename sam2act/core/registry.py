@@ -189,6 +189,9 @@ SOURCES = Registry(
         "lerobot": "sam2act.data.lerobot.reader:LeRobotSource",
         "zarr": "sam2act.data.zarr.replay_buffer:ReplayBufferSource",
         "rlds": "sam2act.data.rlds.source:RLDSSource",
+        "libero": "sam2act.data.hdf5.libero:LiberoSource",
+        "robomimic": "sam2act.data.hdf5.robomimic:RobomimicSource",
+        "umi": "sam2act.data.umi.source:UmiSource",
     },
 )
 RENDERERS = Registry(
@@ -228,9 +231,12 @@ TRANSFORMS = Registry(
         "crop": "sam2act.processing.images:Crop",
         "augment_clip": "sam2act.processing.clip_augmentation:AugmentClip",
         "resized_crop": "sam2act.processing.images:ResizedCrop",
+        "flip_rows": "sam2act.processing.camera_mounts:FlipRows",
+        "mask_mirror": "sam2act.processing.camera_mounts:MaskMirror",
         "jitter_colours": "sam2act.processing.colours:JitterColours",
         "normalise_actions": "sam2act.processing.statistics:NormaliseActions",
         "normalise_state": "sam2act.processing.statistics:NormaliseState",
+        "relative_poses": "sam2act.processing.relative_poses:RelativePoses",
         "smooth_actions": "sam2act.processing.smoothing:SmoothActions",
         "sam_g": "sam2act.processing.sam_g.transform:SamG",
     },

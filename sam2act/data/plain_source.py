@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from sam2act.core.actions import EE_DELTA, EE_POSE, KEYFRAME_POSE, ActionSpec, Component
+from sam2act.core.actions import EE_DELTA, EE_POSE, EE_POSE_6D, KEYFRAME_POSE, ActionSpec, Component
 from sam2act.core.specs import (
     FINGER_JOINTS,
     GRIPPER_OPEN,
@@ -42,7 +42,7 @@ from sam2act.geometry.cameras import measured_depth
 
 RAW = "raw"
 _PARTS = {part.name: part for part in (GRIPPER_OPEN, FINGER_JOINTS, GRIPPER_POSE, JOINT_POSITIONS)}
-_MODES = {spec.mode: spec for spec in (KEYFRAME_POSE, EE_POSE, EE_DELTA)}
+_MODES = {spec.mode: spec for spec in (KEYFRAME_POSE, EE_POSE, EE_DELTA, EE_POSE_6D)}
 _VELOCITIES = "joint_velocities"
 
 

@@ -176,6 +176,30 @@ def matrix_from_euler_xyz(radians: Tensor) -> Tensor:
     return _matrix(entries)
 
 
+def matrix_from_rotation_vector(radians: Tensor) -> Tensor:
+    """Rotation matrices (..., 3, 3) of axes times angles (..., 3); dtype kept."""
+    angle = torch.linalg.vector_norm(radians, dim=-1, keepdim=True)
+    # sin(a / 2) / a, whose limit is 1 / 2
+    share = 0.5 * torch.sinc(angle / (2 * math.pi))
+    return matrix_from_quaternion_xyzw(torch.cat([share * radians, (angle / 2).cos()], dim=-1))
+
+
+def rotation_6d_from_matrix(matrix: Tensor) -> Tensor:
+    """(..., 6): the first two rows of rotation matrices (..., 3, 3) (Zhou et al. 2019)."""
+    return matrix[..., :2, :].flatten(-2)
+
+
+def matrix_from_rotation_6d(rows: Tensor) -> Tensor:
+    """Rotation matrices (..., 3, 3) of (..., 6), whose two rows are made orthonormal; dtype kept.
+
+    The first row keeps its direction.
+    """
+    first = torch.nn.functional.normalize(rows[..., :3], dim=-1)
+    second = rows[..., 3:] - (first * rows[..., 3:]).sum(-1, keepdim=True) * first
+    second = torch.nn.functional.normalize(second, dim=-1)
+    return torch.stack([first, second, torch.linalg.cross(first, second)], dim=-2)
+
+
 def _matrix(entries: list[Tensor]) -> Tensor:
     """(..., 3, 3) of its nine entries (...), row by row."""
     matrix: Tensor = torch.stack(entries, dim=-1).unflatten(-1, (3, 3))

@@ -16,6 +16,7 @@ from torch import Tensor
 from sam2act.core.described import build_described, whole_number
 from sam2act.core.errors import require, require_choice
 from sam2act.core.registry import EXECUTORS
+from sam2act.core.specs import PolicySpec
 from sam2act.core.types import (
     ActionChunk,
     Instruction,
@@ -51,6 +52,11 @@ class Executor:
         self.policy = policy
         self.forward_passes = 0
         self._episodes: dict[int, EpisodeState] = {}
+
+    @property
+    def spec(self) -> PolicySpec:
+        """That of the policy, whose chunks become single actions here."""
+        return self.policy.spec
 
     def act(
         self,

@@ -12,10 +12,11 @@ import numpy as np
 import torch
 from scipy.spatial.transform import Rotation, Slerp
 
-from sam2act.core.actions import EE_POSE, KEYFRAME_POSE
+from sam2act.core.actions import EE_POSE, EE_POSE_6D, KEYFRAME_POSE
 from sam2act.core.errors import UserError, require, require_choice
 from sam2act.core.specs import PolicySpec
 from sam2act.core.types import ActionChunk, Instruction, Observation, Session, environment_ids
+from sam2act.geometry.rotations import matrix_from_rotation_6d, rotation_6d_from_matrix
 
 REFUSE, CLIP = "refuse", "clip"
 _AXES = "xyz"
@@ -62,11 +63,11 @@ class SafeSession:
         Raises:
             SafetyError: its actions are no poses in the world frame.
         """
-        modes = (KEYFRAME_POSE.mode, EE_POSE.mode)
+        modes = (KEYFRAME_POSE.mode, EE_POSE.mode, EE_POSE_6D.mode)
         if session.spec.action.mode not in modes:
             raise SafetyError(
                 f"the policy gives actions of mode {session.spec.action.mode}, and limits hold "
-                f"for {' and '.join(modes)}; limit the motion in the robot's controller instead"
+                f"for {', '.join(modes)}; limit the motion in the robot's controller instead"
             )
         self.session, self.limits = session, limits
         self.changes: list[str] = []  # what was clipped in the latest call
@@ -110,9 +111,10 @@ class SafeSession:
             for step in range(values.shape[1]):
                 if not bool(chunk.valid[row, step]):
                     continue
-                wanted = values[row, step, :7]
+                wanted = _pose(values[row, step], chunk.space)
                 latest = self._kept(wanted, latest, f"environment {env_id}, action {step}")
-                values[row, step, :7] = latest
+                if not np.array_equal(wanted, latest, equal_nan=True):
+                    _set_pose(values[row, step], latest, chunk.space)
             if latest is not None:
                 self._latest[env_id] = latest
         kept = torch.from_numpy(values).to(chunk.values)  # what was not changed stays exactly
@@ -149,3 +151,22 @@ class SafeSession:
         if self.limits.beyond == REFUSE:
             raise SafetyError(f"{text}; nothing was commanded")
         self.changes.append(text)
+
+
+def _pose(action: np.ndarray, space: str) -> np.ndarray:
+    """(7,) metres and xyzw of an action."""
+    if space != EE_POSE_6D.mode:
+        return action[:7]
+    if not np.isfinite(action).all():
+        return np.full(7, np.nan)
+    matrix = matrix_from_rotation_6d(torch.from_numpy(action[3:9])).numpy()
+    return np.concatenate([action[:3], Rotation.from_matrix(matrix).as_quat()])
+
+
+def _set_pose(action: np.ndarray, pose: np.ndarray, space: str) -> None:
+    """Change the pose (7,) of an action."""
+    if space != EE_POSE_6D.mode:
+        action[:7] = pose
+        return
+    matrix = torch.from_numpy(Rotation.from_quat(pose[3:]).as_matrix())
+    action[:9] = np.concatenate([pose[:3], rotation_6d_from_matrix(matrix).numpy()])

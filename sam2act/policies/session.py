@@ -149,7 +149,8 @@ class PolicySession:
         ids = environment_ids(env_ids, len(observation))
         tokens = self._instructions.features(language)
         home = observation.rgb.device
-        observation = self._transforms.observation(observation.to(self.device))
+        observed = observation.to(self.device)
+        observation = self._transforms.observation(observed)
         states = self._states.including(ids)
         rows, values, valid = [], [], []
         for part in batch_slots(ids, self.batch_size):
@@ -164,7 +165,7 @@ class PolicySession:
         self._states = states
         order = torch.tensor(rows, device=self.device).argsort()
         chunk = ActionChunk(torch.cat(values)[order], torch.cat(valid)[order], action.space)
-        chunk = self._transforms.action(chunk)
+        chunk = self._transforms.action_after(chunk, observed)
         return ActionChunk(chunk.values.to(home), chunk.valid.to(home), chunk.space)
 
     def _forward(

@@ -61,6 +61,15 @@ class Transform:
         """What the robot is to do, from what the policy says: the inverse of `batch`."""
         return chunk
 
+    def action_after(self, chunk: ActionChunk, observed: Observation) -> ActionChunk:
+        """What the robot is to do after an observation; `action` where that does not depend on it.
+
+        Args:
+            chunk: what the policy says.
+            observed: what was observed, before any transform.
+        """
+        return self.action(chunk)
+
     def state_dict(self) -> dict[str, Tensor]:
         """The statistics."""
         return {}
@@ -127,6 +136,12 @@ class Transforms(Transform):
         """What the robot is to do; the last transform is undone first."""
         for step in reversed(self.steps):
             chunk = step.action(chunk)
+        return chunk
+
+    def action_after(self, chunk: ActionChunk, observed: Observation) -> ActionChunk:
+        """The same after an observation, which no transform has changed."""
+        for step in reversed(self.steps):
+            chunk = step.action_after(chunk, observed)
         return chunk
 
     def state_dict(self) -> dict[str, Any]:

@@ -6,7 +6,7 @@ Legend: B turns, H actions of a chunk, A numbers of an action.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,7 @@ from torch import Tensor
 from sam2act.core.errors import UserError
 from sam2act.core.types import ActionChunk, Frame, Observation, Session, tensors_in
 from sam2act.envs.policy_inputs import FrameHistory, policy_observation
-from sam2act.policies.executors import Executor, build_executor
+from sam2act.policies.executors import build_executor
 from sam2act.policies.observations import validate_observation
 
 
@@ -59,19 +59,28 @@ class Answer:
 class Actor:
     """Acts in the turns of many sessions; turns of like images share a pass of the policy."""
 
-    def __init__(self, policy: Session, executor: str = "") -> None:
+    def __init__(
+        self,
+        policy: Session,
+        executor: str = "",
+        watch: Callable[[Session], Session] | None = None,
+    ) -> None:
         """Act with `policy`.
 
         Args:
             policy: who predicts.
             executor: which actions of its chunks are executed; empty = as the policy says.
+            watch: who stands between both and the sessions, such as `SafeSession`.
 
         Raises:
             ConfigError: there is no such executor.
         """
         self.executor = executor or policy.spec.executor
-        self._executor: Executor = build_executor(self.executor, policy)
-        self._policy = self._executor.policy  # its actions may be of another mode than `policy`'s
+        acting = build_executor(self.executor, policy)
+        self._executor: Session = acting
+        self._policy = acting.policy  # its actions may be of another mode than `policy`'s
+        if watch is not None:
+            self._policy, self._executor = watch(acting.policy), watch(acting)
         self.spec = self._policy.spec
         self._history = FrameHistory(self.spec)
         self._one_frame = dataclasses.replace(self.spec, offsets=(0,))
@@ -105,6 +114,7 @@ class Actor:
         validate_observation(now, self._one_frame, [turn.instruction])
         if turn.begins:
             self._history.begin(turn.env_id)
+            self._policy.reset([turn.env_id])
             self._executor.reset([turn.env_id])
         return self._history.observe([turn.env_id], [turn.frame], [turn.step])
 

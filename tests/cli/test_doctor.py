@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -60,23 +59,6 @@ def test_missing_package_names_its_extra() -> None:
     finding = diagnosis.examine(package)
     assert (finding.state, finding.detail) == ("missing", "")
     assert '".[clip]"' in finding.remedy
-
-
-UNUSED_PACKAGES = ("h5py",)
-
-
-@pytest.mark.parametrize("module", UNUSED_PACKAGES)
-def test_package_that_nothing_imports_promises_nothing(module: str) -> None:
-    assert named(module).enables == "not used in this version"
-
-
-@pytest.mark.parametrize("module", UNUSED_PACKAGES)
-def test_unused_package_is_imported_nowhere(module: str) -> None:
-    """Fails once a version uses the package, so that its row is brought up to date."""
-    statement = rf"^\s*(import|from) {module}\b"
-    call = rf"import_module\([\"']{module}\b"
-    for path in (REPOSITORY / "sam2act").rglob("*.py"):
-        assert not re.search(f"{statement}|{call}", path.read_text(), re.MULTILINE), path
 
 
 def test_missing_compiler_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

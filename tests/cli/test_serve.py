@@ -16,6 +16,7 @@ import pytest
 
 from sam2act.cli import serve
 from sam2act.config.load import load_experiment, load_network
+from sam2act.core.errors import ConfigError
 from sam2act.policies.checkpoint import build_policy, config_extra, save_checkpoint
 
 pytest.importorskip("aiohttp", reason="aiohttp (extra serve) is not installed")
@@ -51,6 +52,19 @@ def test_published_flags_choose_the_executor() -> None:
     assert executor("--action-chunking", "--action-chunking-window", "4") == "open_loop(k=4)"
 
 
+def test_flags_set_the_limits_of_targets() -> None:
+    def limits(*flags: str) -> Any:
+        return serve.safety_of(serve.build_parser().parse_args(["--checkpoint", "x", *flags]))
+
+    assert limits() is None and limits("--safety-beyond", "clip") is None
+    box = ["--safety-box", "-0.3", "-0.5", "0", "0.4", "0.5", "0.6"]
+    found = limits(*box, "--safety-turn", "15")
+    assert (found.box, found.step, found.turn) == ((-0.3, -0.5, 0, 0.4, 0.5, 0.6), None, 15)
+    assert found.beyond == "refuse" and limits("--safety-step", "0.1").step == 0.1
+    with pytest.raises(ConfigError, match="--safety-step: must be positive, got -1"):
+        limits("--safety-step", "-1")
+
+
 def test_what_cannot_be_is_refused(
     checkpoint: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -59,6 +73,8 @@ def test_what_cannot_be_is_refused(
     assert "--action_ensemble and --action_chunking exclude each other" in both
     assert "is a checkpoint of cogact" in refused(capsys, *path, "--policy", "rvt")
     assert "did you mean rvt2?" in refused(capsys, *path, "--policy", "rvt22")
+    no_poses = refused(capsys, *path, "--safety-step", "0.1", "--port", "0")
+    assert "actions of mode ee_delta" in no_poses and "limit the motion in the robot's" in no_poses
     assert "--idle-seconds must be above 0" in refused(capsys, *path, "--idle-seconds", "0")
     assert "<run>/checkpoints/<file>.pt" in refused(
         capsys, "--policy", "cogact", "--checkpoint", str(checkpoint.with_suffix(".pt"))

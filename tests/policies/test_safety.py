@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from sam2act.core.actions import EE_DELTA, KEYFRAME_POSE
+from sam2act.core.actions import EE_DELTA, EE_POSE_6D, KEYFRAME_POSE
 from sam2act.core.errors import ConfigError
 from sam2act.core.specs import PolicySpec, square_cameras
 from sam2act.core.types import ActionChunk, Observation
+from sam2act.policies.executors import build_executor
 from sam2act.policies.safety import SafeSession, SafetyError, SafetyLimits
 
 BOX = (-0.5, -0.5, 0.0, 0.5, 0.5, 1.0)
@@ -87,6 +88,51 @@ def test_steps_are_counted_per_environment_and_episode() -> None:
     session.reset([5])
     assert script.restarted == [[5]]
     session.act(SEEN, ["go"], [5])  # a new episode may begin anywhere
+
+
+class Rows(Script):
+    """Gives rotations as the first two rows of their matrix."""
+
+    spec = replace(Script.spec, action=EE_POSE_6D)
+
+    def act(self, observation, language, env_ids=None) -> ActionChunk:
+        values = torch.tensor([[self.targets.pop(0)]])
+        return ActionChunk(values, torch.ones(1, 1, dtype=torch.bool), EE_POSE_6D.mode)
+
+
+def test_rotations_of_six_numbers_have_limits_too() -> None:
+    quarter = [0.1, 0.2, 0.3, *(0.0, -1.0, 0.0), *(1.0, 0.0, 0.0), 0.07]
+    near = SafeSession(Rows(quarter), SafetyLimits(BOX, turn=91))
+    near.gripper_at(np.array([0, 0, 0, *UPRIGHT]))
+    assert torch.equal(near.act(SEEN, ["go"]).values[0, 0], torch.tensor(quarter))
+    session = SafeSession(Rows(quarter), SafetyLimits(turn=30, beyond="clip"))
+    session.gripper_at(np.array([0, 0, 0, *UPRIGHT]))
+    cosine, sine = np.cos(np.pi / 6), np.sin(np.pi / 6)
+    rows = [cosine, -sine, 0.0, sine, cosine, 0.0]
+    expected = torch.tensor([0.1, 0.2, 0.3, *rows, 0.07], dtype=torch.float32)
+    torch.testing.assert_close(session.act(SEEN, ["go"]).values[0, 0], expected)
+    broken = [0.1, 0.2, 0.3, float("nan"), *quarter[4:]]
+    with pytest.raises(SafetyError, match="is not finite"):
+        SafeSession(Rows(broken), SafetyLimits(beyond="clip")).act(SEEN, ["go"])
+
+
+class Chunks(Script):
+    """Moves along x; the third target is outside the box."""
+
+    def act(self, observation, language, env_ids=None) -> ActionChunk:
+        places = torch.tensor([0.1, 0.2, 5.0])
+        rest = torch.tensor([0.0, 0.5, *UPRIGHT, 1.0, 0.0]).repeat(3, 1)
+        values = torch.cat([places[:, None], rest], dim=1)[None]
+        return ActionChunk(values, torch.ones(1, 3, dtype=torch.bool))
+
+
+def test_around_an_executor_only_what_is_executed_is_watched() -> None:
+    executor = build_executor("open_loop(2)", Chunks())
+    session = SafeSession(executor, SafetyLimits(BOX, step=0.15))
+    found = [float(session.act(SEEN, ["go"]).values[0, 0, 0]) for _ in range(4)]
+    assert found == pytest.approx([0.1, 0.2, 0.1, 0.2])
+    with pytest.raises(SafetyError, match="action 2: x = 5.000 m is outside"):
+        SafeSession(Chunks(), SafetyLimits(BOX)).act(SEEN, ["go"])
 
 
 def test_impossible_limits_and_policies_without_poses_are_refused() -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import tarfile
+import tempfile
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -11,7 +14,10 @@ import numpy as np
 
 from sam2act.data.source import AbsentError, SourceError
 
-SUFFIXES = (".zarr", ".zarr.zip")
+SUFFIXES = (".zarr", ".zarr.zip", ".zarr.tar.lz4", ".tar.lz4")
+ARCHIVE = ".tar.lz4"
+AGAIN = "copy it again, or upgrade the package zarr (stores of format 3 need zarr 3)"
+CODECS = "its pictures are compressed: pip install 'sam2act[umi]'"
 _MARKS = (".zgroup", "zarr.json", ".zmetadata")  # a folder that holds one of these is a group
 
 
@@ -51,24 +57,28 @@ def require_writing() -> None:
 
 
 def is_store(path: Path) -> bool:
-    """Whether `path` is a zarr group, or a zip file of one."""
-    return path.name.endswith(SUFFIXES[1]) or any((path / mark).is_file() for mark in _MARKS)
+    """Whether `path` is a zarr group, or a zip file or an archive of one."""
+    if path.name.endswith((SUFFIXES[1], ARCHIVE)):
+        return True
+    return any((path / mark).is_file() for mark in _MARKS)
 
 
 def find_store(folder: Path, split: str, task: str) -> Path:
-    """The store of a task: `folder` itself, or `[<split>/]<task>.zarr[.zip]` in it.
+    """The store of a task: `folder` itself, or `[<split>/]<task>.zarr[.zip]` in it. An
+    archive `<task>[.zarr].tar.lz4` is unpacked beside itself once.
 
     Raises:
         AbsentError: there is none.
+        SourceError: an archive cannot be unpacked.
     """
     if is_store(folder):
-        return folder
+        return _unpacked(folder)
     places = [
         place / f"{task}{suffix}" for place in (folder / split, folder) for suffix in SUFFIXES
     ]
     for place in places:
         if place.exists():
-            return place
+            return _unpacked(place)
     raise AbsentError(
         f"{folder}: holds no zarr store of {task}; name the store itself as data_folder, or put it "
         f"at {places[0]}"
@@ -82,6 +92,7 @@ def open_group(path: Path) -> Any:
         SourceError: it cannot be opened.
     """
     library = zarr()
+    _know_picture_codecs()
     try:
         where = str(path)
         if path.is_file():
@@ -90,9 +101,52 @@ def open_group(path: Path) -> Any:
     except Exception as error:  # the library raises many kinds
         cause = " ".join(str(error).split())
         raise SourceError(
-            f"{path}: is no readable zarr group ({type(error).__name__}: {cause}); copy it again, "
-            "or upgrade the package zarr (stores of format 3 need zarr 3)"
+            f"{path}: is no readable zarr group ({type(error).__name__}: {cause}); "
+            + (CODECS if "imagecodecs" in cause else AGAIN)
         ) from error
+
+
+def _know_picture_codecs() -> None:
+    """Let zarr read pictures in JPEG XL or JPEG 2000, where the package for them is installed."""
+    with contextlib.suppress(ImportError):
+        import_module("imagecodecs.numcodecs").register_codecs(verbose=False)
+
+
+def _unpacked(path: Path) -> Path:
+    """The store at `path`; an archive of one is unpacked beside itself, once.
+
+    Raises:
+        SourceError: it is damaged, holds no store, or lz4 is not installed.
+    """
+    if not path.name.endswith(ARCHIVE):
+        return path
+    target = path.with_name(path.name.removesuffix(ARCHIVE).removesuffix(".zarr") + ".zarr")
+    if target.exists():
+        return target
+    try:
+        lz4: Any = import_module("lz4.frame")
+    except ImportError as error:
+        raise SourceError(
+            f"{path}: unpacking it needs the package lz4 ({error}); pip install 'sam2act[umi]'"
+        ) from error
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{target.name}-") as name:
+        folder = Path(name)
+        try:
+            with lz4.open(path, "rb") as content, tarfile.open(fileobj=content, mode="r|") as files:
+                files.extractall(folder, filter="data")
+        except (RuntimeError, EOFError, tarfile.TarError) as error:
+            raise SourceError(f"{path}: is no readable archive ({error}); copy it again") from error
+        stores = [place for place in (folder, *sorted(folder.rglob("*"))) if is_store(place)]
+        if not stores:
+            raise SourceError(f"{path}: holds no zarr store; name another archive")
+        if stores[0] == folder:
+            stores[0] = folder / target.name
+            stores[0].mkdir()
+            for file in list(folder.iterdir()):
+                if file != stores[0]:
+                    file.rename(stores[0] / file.name)
+        stores[0].rename(target)
+    return target
 
 
 def files_digest(path: Path) -> str:

@@ -21,6 +21,7 @@ POOLINGS = ("conv_fc", "conv_ori", "conv2", "fc2")
 AUTOENCODERS = ("kl16", "small")
 KL16_FORM = (16, 16)  # pixels per latent, channels
 TRAINED = ("model", "vae")
+CONTROLS = ("raw", "ee_delta", "ee_pose", "ee_pose_6d")
 
 
 class Size(NamedTuple):
@@ -63,6 +64,10 @@ class TransformerConfig(ComponentConfig):
     act_diffloss_d: int = 6  # the same of the actions
     act_diffloss_w: int = 1024
     act_model_type: str = "conv_fc"  # how tokens become one feature per action
+    proprioception: NameList = ""  # parts of the state and their numbers: robot0_eef_pos:3,...
+    use_proprioception: bool = False  # the state at the frames seen joins the tokens
+    predict_proprioception: bool = False  # a head learns the state at the frames to come
+    predicted_proprioception: NameList = ""  # parts of that; "" = all of the ones above
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -72,6 +77,14 @@ class TransformerConfig(ComponentConfig):
         require_positive(self, "vae_embed_dim", "latent_side", "patch_size", "action_dim")
         for head in ("diffloss", "act_diffloss"):
             require_positive(self, f"{head}_d", f"{head}_w")
+        state = self.state
+        for key in ("use_proprioception", "predict_proprioception"):
+            require(
+                not getattr(self, key) or bool(state),
+                f"{key}: needs the parts of the state: proprioception robot0_eef_pos:3,...",
+            )
+        for name in self.predicted:
+            require_choice("predicted_proprioception", name, tuple(state))
         width, _, _, heads = self.size
         require(
             width % heads == 0, f"encoder_embed_dim {width} must be a multiple of num_heads {heads}"
@@ -95,6 +108,35 @@ class TransformerConfig(ComponentConfig):
         return SIZES.get(self.autoregressive_model, Size(*own))
 
     @property
+    def state(self) -> dict[str, int]:
+        """Part of the state -> how many numbers it has.
+
+        Raises:
+            ConfigError: the key proprioception has another form.
+        """
+        pairs = [text.partition(":") for text in self.proprioception.split(",") if text]
+        for name, _, size in pairs:
+            require(
+                bool(name) and size.isdecimal() and int(size) > 0,
+                f"proprioception: {name}:{size} must be a name and a number, robot0_eef_pos:3",
+            )
+        return {name: int(size) for name, _, size in pairs}
+
+    @property
+    def predicted(self) -> tuple[str, ...]:
+        """The parts of the state that are predicted."""
+        if not self.predict_proprioception:
+            return ()
+        named = tuple(name for name in self.predicted_proprioception.split(",") if name)
+        return named or tuple(self.state)
+
+    @property
+    def predicted_columns(self) -> list[int]:
+        """Their places among the numbers of the state."""
+        owners = [name for name, size in self.state.items() for _ in range(size)]
+        return [place for place, name in enumerate(owners) if name in self.predicted]
+
+    @property
     def grid(self) -> int:
         """Rows and columns of the tokens of a frame."""
         return self.latent_side // self.patch_size
@@ -116,8 +158,8 @@ class UVAConfig(TransformerConfig):
 
     policy: str = "uva"
     trains: str = "model"  # model | vae (the small autoencoder)
-    control: str = "raw"  # raw | ee_delta | ee_pose
-    action_rate: float = 10.0  # Hz, of raw actions
+    control: str = "raw"  # raw | ee_delta | ee_pose | ee_pose_6d
+    action_rate: float = 10.0  # Hz, of actions of mode raw or ee_pose_6d
     image_side: int = 256  # to which pictures are resized
     vae: str = "kl16"  # kl16 (published) | small
     vae_weights: WeightsFile = ""  # of the autoencoder alone
@@ -142,7 +184,7 @@ class UVAConfig(TransformerConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         require_choice("trains", self.trains, TRAINED)
-        require_choice("control", self.control, ("raw", "ee_delta", "ee_pose"))
+        require_choice("control", self.control, CONTROLS)
         require_choice("vae", self.vae, AUTOENCODERS)
         require_choice("mode_sampling", self.mode_sampling, ("per_rank", "shared"))
         for mode in self.modes:

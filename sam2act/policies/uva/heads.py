@@ -34,19 +34,21 @@ class VideoHead(nn.Module):
 
 
 class ActionHead(nn.Module):
-    """Gathers the tokens to one feature per action, and denoises every action by itself."""
+    """Gathers the tokens to one feature per action, and denoises every action by itself.
 
-    def __init__(self, config: TransformerConfig) -> None:
+    Another one does so for the states of the frames to come: these are its "actions" then.
+    """
+
+    def __init__(self, config: TransformerConfig, numbers: int, steps: int = ACTIONS) -> None:
+        """For `steps` actions of so many numbers, with fresh weights."""
         super().__init__()
         width = config.size.width
         self.grid = config.grid
         self.conv, features = _pooling(config.act_model_type, width)
         self.fc = nn.Sequential(Linear(features, width), nn.ReLU(), Linear(width, width))
-        self.interpolate = Linear(FRAMES, ACTIONS)
+        self.interpolate = Linear(FRAMES, steps)
         self.refine = nn.Sequential(Linear(width, width), nn.ReLU(), Linear(width, width))
-        self.net = SimpleMLPAdaLN(
-            config.action_dim, width, config.act_diffloss_w, config.act_diffloss_d
-        )
+        self.net = SimpleMLPAdaLN(numbers, width, config.act_diffloss_w, config.act_diffloss_d)
 
     def condition(self, tokens: Tensor) -> Tensor:
         """(B, F S, D) tokens -> (B, H, D), one feature per action."""

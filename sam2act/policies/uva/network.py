@@ -38,6 +38,7 @@ class Clip:
         actions: (B, H, A) normalised.
         text: (B, 512) features of the instruction.
         text_dropped: (B,) bool, where it is left out all the same.
+        state: (B, F, P) of the robot at the frames seen.
     """
 
     history: Tensor | None = None
@@ -46,6 +47,7 @@ class Clip:
     actions: Tensor | None = None
     text: Tensor | None = None
     text_dropped: Tensor | None = None
+    state: Tensor | None = None
 
     @property
     def samples(self) -> int:
@@ -68,7 +70,11 @@ class JointTransformer(nn.Module):
         self.z_proj_cond = Linear(config.token_channels, width)
         self.z_proj = Linear(config.token_channels, width)
         self.action_proj_cond = Linear(config.action_dim, width)
-        self.proj_cond_x_layer = Linear(3 * width, width)
+        joined = 3
+        if config.use_proprioception:
+            self.proprio_proj_cond = Linear(sum(config.state.values()), width)
+            joined = 4
+        self.proj_cond_x_layer = Linear(joined * width, width)
         if config.use_language:
             self.fake_latent = _table(1, width)
             self.text_proj_cond = Linear(TEXT_WIDTH, width)
@@ -86,7 +92,9 @@ class JointTransformer(nn.Module):
         self.decoder_norm = nn.LayerNorm(width, eps=NORM_EPS)
         self.reset_parameters()
         self.diffloss = VideoHead(config)
-        self.diffactloss = ActionHead(config)
+        self.diffactloss = ActionHead(config, config.action_dim)
+        if config.predict_proprioception:
+            self.diffproploss = ActionHead(config, len(config.predicted_columns), FRAMES)
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
@@ -130,7 +138,12 @@ class JointTransformer(nn.Module):
         if clip.actions is not None:
             actions = self.action_proj_cond(clip.actions)
         spread = actions.repeat_interleave(tokens // ACTIONS, dim=1)
-        joined: Tensor = self.proj_cond_x_layer(torch.cat([future, history, spread], dim=-1))
+        parts = [future, history, spread]
+        if self.config.use_proprioception:
+            assert clip.state is not None, "the state of the robot is absent"
+            state = self.proprio_proj_cond(clip.state)
+            parts.append(state.repeat_interleave(self.config.frame_tokens, dim=1))
+        joined: Tensor = self.proj_cond_x_layer(torch.cat(parts, dim=-1))
         return joined
 
     def _text(self, clip: Clip, count: int) -> Tensor:

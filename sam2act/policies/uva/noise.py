@@ -1,7 +1,7 @@
 """The random numbers of UVA: those of its loss, and how often an episode has drawn.
 
 Legend: B samples, S tokens of a frame, N tokens of the future, C numbers of a token, H actions, A
-numbers of an action, F frames of a window.
+numbers of an action, F frames of a window or of its future, P numbers of a state.
 """
 
 from __future__ import annotations
@@ -43,6 +43,8 @@ class UVANoise:
     action_step: Tensor  # (B, H) int64
     action: Tensor  # (B, H, A) standard normal
     text: Tensor  # (B,) from 0 to 1
+    state_step: Tensor  # (B, F) int64
+    state: Tensor  # (B, F, P) standard normal, of the parts of the state that are predicted
 
     def select(self, part: Part) -> UVANoise:
         """Those of some samples."""
@@ -82,6 +84,8 @@ def draw(config: UVAConfig, count: int, generator: torch.Generator) -> UVANoise:
         action_step=steps(count, ACTIONS),
         action=normal(count, ACTIONS, config.action_dim),
         text=uniform(count),
+        state_step=steps(count, FRAMES * config.predict_proprioception),
+        state=normal(count, FRAMES, len(config.predicted_columns)),
     )
 
 

@@ -1,7 +1,7 @@
 """UVA: pictures of the last steps -> the next pictures and the next actions.
 
-Legend: B samples or environments, F frames, H actions of a chunk, A numbers of an action, N tokens
-of the future, D width, c channels and s side of latents.
+Legend: B samples or environments, F frames, H actions of a chunk, A numbers of an action, P numbers
+of the state, N tokens of the future, D width, c channels and s side of latents.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from sam2act.config.experiment import ExperimentConfig
-from sam2act.core.actions import EE_DELTA, EE_POSE, ActionSpec, Component
+from sam2act.core.actions import EE_DELTA, EE_POSE, EE_POSE_6D, ActionSpec, Component
 from sam2act.core.errors import ConfigError, require
 from sam2act.core.specs import LanguageSpec, PolicySpec, square_cameras
 from sam2act.core.types import ActionChunk, LossOutput, Observation, WindowBatch
@@ -47,7 +47,7 @@ LOGGER = logging.getLogger(__name__)
 STRIDE = HISTORY // FRAMES
 FUTURE = tuple(STRIDE * (number + 1) for number in range(FRAMES))
 SCALE_BATCHES = 4  # batches from which the spread of the latents is measured
-_CONTROLS = {spec.mode: spec for spec in (EE_DELTA, EE_POSE)}
+_CONTROLS = {spec.mode: spec for spec in (EE_DELTA, EE_POSE, EE_POSE_6D)}
 
 
 class UVAPolicy(Policy):
@@ -108,16 +108,19 @@ class UVAPolicy(Policy):
         latest value of the other. Those of the autoencoder where it is trained."""
         if self.config.trains == "vae":
             return ("squared_error", "divergence")
-        return ("video_loss", "action_loss") if self.config.predict_action else ("video_loss",)
+        there = {
+            "video_loss": True,
+            "action_loss": self.config.predict_action,
+            "state_loss": self.config.predict_proprioception,
+        }
+        return tuple(name for name, wanted in there.items() if wanted)
 
     def parts(self) -> dict[str, nn.Module]:
         """Autoencoder, transformer and heads."""
-        return {
-            "autoencoder": self.vae_model,
-            "transformer": self.model,
-            "video head": self.model.diffloss,
-            "action head": self.model.diffactloss,
-        }
+        heads = {"video head": self.model.diffloss, "action head": self.model.diffactloss}
+        if self.config.predict_proprioception:
+            heads["state head"] = self.model.diffproploss
+        return {"autoencoder": self.vae_model, "transformer": self.model, **heads}
 
     def train(self, mode: bool = True) -> UVAPolicy:
         """As of any module; the frozen autoencoder stays in evaluation mode."""
@@ -151,7 +154,7 @@ class UVAPolicy(Policy):
         rgb = batch.observed.rgb[:, :, 0]
         if self.config.trains == "vae":
             return self._autoencoder_loss(rgb, noise)
-        clip = self._clip(rgb, batch.action, language, noise)
+        clip = self._clip(batch, language, noise)
         modes: tuple[str, ...] = (VIDEO, ACT) if self.config.predict_action else (VIDEO,)
         if self.training:
             choices = self.config.modes
@@ -163,6 +166,8 @@ class UVAPolicy(Policy):
                 found["video_loss"] = self._video_loss(latents, clip, noise)
             if mode in ACTS and self.config.predict_action:
                 found["action_loss"] = self._action_loss(latents, batch.action, noise)
+            if self.config.predict_proprioception:
+                found["state_loss"] = self._state_loss(latents, batch.observed, noise)
         total = torch.stack(list(found.values())).sum() + self._untouched()
         self._latest |= {name: value.detach() for name, value in found.items()}
         nothing = torch.zeros_like(total.detach())
@@ -181,6 +186,13 @@ class UVAPolicy(Policy):
         """Mean over all actions."""
         head = self.model.diffactloss
         parts = (head.condition(latents), actions, noise.action_step, noise.action)
+        return head.loss(*(part.flatten(0, 1) for part in parts)).total.mean()
+
+    def _state_loss(self, latents: Tensor, observed: Observation, noise: UVANoise) -> Tensor:
+        """Mean over the frames to come."""
+        head, columns = self.model.diffproploss, self.config.predicted_columns
+        states = observed.proprioception[:, -FRAMES:, columns]
+        parts = (head.condition(latents), states, noise.state_step, noise.state)
         return head.loss(*(part.flatten(0, 1) for part in parts)).total.mean()
 
     def _untouched(self) -> Tensor:
@@ -202,8 +214,9 @@ class UVAPolicy(Policy):
         return LossOutput(error + self.config.kl_weight * divergence, terms)
 
     # -------------------------------------------------------------------------------- inputs
-    def _clip(self, rgb: Tensor, action: Tensor, language: Tensor, noise: UVANoise) -> Clip:
+    def _clip(self, batch: WindowBatch, language: Tensor, noise: UVANoise) -> Clip:
         """What the transformer may see of windows, of which a mode shows a part."""
+        rgb, state = batch.observed.rgb[:, :, 0], batch.observed.proprioception[:, :-FRAMES]
         rgb = torch.cat([self._history(rgb[:, :-FRAMES], noise), rgb[:, -FRAMES:]], dim=1)
         tokens = self._tokens(rgb, noise.posterior)
         history, future = tokens.chunk(2, dim=1)
@@ -213,19 +226,20 @@ class UVAPolicy(Policy):
             history=history,
             future=future,
             mask=mask_of(noise),
-            actions=action,
+            actions=batch.action,
             text=language[:, 0] if with_text else None,
             text_dropped=dropped if with_text else None,
+            state=self._history(state, noise),
         )
 
-    def _history(self, rgb: Tensor, noise: UVANoise | None = None) -> Tensor:
-        """(B, 4, H, W, 3): the frames of the history that are shown."""
+    def _history(self, values: Tensor, noise: UVANoise | None = None) -> Tensor:
+        """(B, 4, ...): what belongs to the frames of the history that are shown."""
         if not self.config.different_history_freq:
-            return rgb
+            return values
         if noise is None or not self.training:
-            return rgb[:, list(SHOWN)]
-        chosen = torch.tensor(HISTORIES, device=rgb.device)[noise.history]
-        return rgb[torch.arange(len(rgb), device=rgb.device)[:, None], chosen]
+            return values[:, list(SHOWN)]
+        chosen = torch.tensor(HISTORIES, device=values.device)[noise.history]
+        return values[torch.arange(len(values), device=values.device)[:, None], chosen]
 
     def _tokens(self, rgb: Tensor, noise: Tensor) -> Tensor:
         """Frames (B, F, H, W, 3) uint8 and noise (B, F, c, s, s) -> tokens (B, F S, C)."""
@@ -288,7 +302,8 @@ class UVAPolicy(Policy):
         shape = (rgb.shape[1], config.vae_embed_dim, config.latent_side, config.latent_side)
         noise = torch.stack([torch.randn(shape, generator=g) for g in generators]).to(rgb.device)
         text = language[:, 0] if config.use_language else None
-        return Clip(history=self._tokens(rgb, noise), text=text)
+        state = self._history(observation.proprioception)
+        return Clip(history=self._tokens(rgb, noise), text=text, state=state)
 
 
 def _autoencoder(config: UVAConfig) -> Autoencoder:
@@ -301,7 +316,9 @@ def _spec(config: UVAConfig, experiment: ExperimentConfig) -> PolicySpec:
     control = _CONTROLS.get(config.control)
     if control is None:
         parts = (Component("action", config.action_dim, ""),)
-        control = ActionSpec(config.control, parts, rate=config.action_rate)
+        control = ActionSpec(config.control, parts)
+    if control.rate is None:
+        control = dataclasses.replace(control, rate=config.action_rate)
     if config.action_dim != control.size:
         raise ConfigError(
             f"action_dim: {config.action_dim}, but actions of control {config.control} have "
@@ -314,7 +331,7 @@ def _spec(config: UVAConfig, experiment: ExperimentConfig) -> PolicySpec:
     return PolicySpec(
         camera_specs=square_cameras(experiment.cameras, 0, depth=False),
         language=language if config.use_language else None,
-        state=(),
+        state=tuple(Component(name, size, "") for name, size in config.state.items()),
         action=dataclasses.replace(control, horizon=ACTIONS),
         offsets=(*history, *FUTURE),
         first_action=first,

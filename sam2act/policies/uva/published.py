@@ -57,20 +57,21 @@ class UnifiedVideoActionPolicy:
         Every call is the first one of an episode: the noise is the same each time.
 
         Args:
-            obs_dict: `image` (or the name of the camera) -> (B, T, C, H, W), colours from 0 to 1 or
-                uint8.
+            obs_dict: `image`, or the name of the camera (`agentview`, `agentview_rgb`,
+                `agentview_image`) -> (B, T, C, H, W), colours from 0 to 1 or uint8; parts of the
+                state that it reads -> (B, T, numbers).
             language_goal: B texts, or features (B, 512); None where it takes no instruction.
 
         Returns:
             `action` (B, n_action_steps, A), what is executed, and `action_pred` (B, 16, A).
 
         Raises:
-            ContractError: a picture is absent or has another form.
+            ContractError: a picture or a part of the state is absent, or has another form.
         """
         rgb = self._pictures(obs_dict)
         seen = Observation(
             rgb=rgb[:, :, None],
-            proprioception=torch.zeros(*rgb.shape[:2], 0),
+            proprioception=self._state(obs_dict, rgb),
             cameras=(self.camera,),
         )
         goal = language_goal
@@ -85,7 +86,7 @@ class UnifiedVideoActionPolicy:
 
     def _pictures(self, obs_dict: Mapping[str, Tensor]) -> Tensor:
         """(B, frames, H, W, C) uint8, those that the policy looks at."""
-        names = ("image", self.camera)
+        names = ("image", *(self.camera + suffix for suffix in ("", "_rgb", "_image")))
         pictures = next((obs_dict[name] for name in names if name in obs_dict), None)
         if pictures is None:
             raise ContractError(f"obs_dict: expected image, got {', '.join(obs_dict) or 'nothing'}")
@@ -95,8 +96,22 @@ class UnifiedVideoActionPolicy:
             )
         if pictures.is_floating_point():
             pictures = (pictures * 255).round().clamp(0, 255).to(torch.uint8)
-        rgb = pictures.movedim(2, -1)
-        return rgb if self.policy.config.different_history_freq else rgb[:, list(SHOWN)]
+        return self._shown(pictures.movedim(2, -1))
+
+    def _state(self, obs_dict: Mapping[str, Tensor], rgb: Tensor) -> Tensor:
+        """(B, frames, numbers) of the robot, as it is recorded."""
+        parts = [torch.zeros(*rgb.shape[:2], 0)]
+        for part in self.session.spec.state:
+            values, form = obs_dict.get(part.name), (len(rgb), HISTORY, part.size)
+            if values is None or tuple(values.shape) != form:
+                found = "nothing" if values is None else f"{tuple(values.shape)}"
+                raise ContractError(f"obs_dict: expected {part.name} {form}, got {found}")
+            parts.append(self._shown(values.float()))
+        return torch.cat(parts, dim=-1)
+
+    def _shown(self, values: Tensor) -> Tensor:
+        """Of 16 steps (B, 16, ...) those that the policy looks at."""
+        return values if self.policy.config.different_history_freq else values[:, list(SHOWN)]
 
 
 def load_uva(

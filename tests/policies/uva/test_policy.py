@@ -126,6 +126,37 @@ def test_only_hidden_tokens_are_learnt() -> None:
     assert policy.loss(batch, NOTHING, dataclasses.replace(noise, video=louder)).total > before
 
 
+STATE = "position:3,opening:1"
+
+
+def test_the_state_is_seen_and_predicted() -> None:
+    """Of the four numbers seen two frames differ in one; the opening alone is predicted."""
+    keys = {"use_proprioception": True, "predict_proprioception": True, "proprioception": STATE}
+    policy = built(**keys, predicted_proprioception="opening")
+    assert policy.spec.state_size == 4 and policy.config.predicted_columns == [3]
+    noise = draw(policy.config, 3, torch.Generator().manual_seed(2))
+    plain = draw(SMALL, 3, torch.Generator().manual_seed(2))
+    assert noise.state.shape == (3, 4, 1) and plain.state.numel() == 0
+    assert torch.equal(noise.text, plain.text) and torch.equal(noise.action, plain.action)
+    states = torch.rand(3, 8, 4, generator=torch.Generator().manual_seed(3))
+
+    def losses(state: Tensor, mode: str = "video_model") -> dict[str, float]:
+        policy.config = dataclasses.replace(policy.config, selected_training_mode=mode)
+        observed = dataclasses.replace(windows().observed, proprioception=state)
+        batch = dataclasses.replace(windows(), observed=observed)
+        return {n: float(v) for n, v in policy.train().loss(batch, NOTHING, noise).terms.items()}
+
+    found = losses(states)
+    assert set(found) == {"video_loss", "action_loss", "state_loss"} and found["state_loss"] > 0
+    earlier, unseen, later = (states.clone() for _ in range(3))
+    earlier[:, 0, 0], unseen[:, 7, 0], later[:, 7, 3] = 2, 2, 2
+    assert losses(earlier)["video_loss"] != found["video_loss"]
+    assert losses(unseen)["state_loss"] == found["state_loss"]
+    assert losses(later)["video_loss"] == found["video_loss"]
+    assert losses(later)["state_loss"] != found["state_loss"]
+    assert losses(states, "inverse_model")["state_loss"] != found["state_loss"]
+
+
 def test_random_numbers_of_the_loss() -> None:
     noise = draw(SMALL, 6, torch.Generator().manual_seed(0))
     part = noise.select(slice(2, 4))
@@ -270,6 +301,15 @@ def test_biases_and_norms_are_not_decayed() -> None:
         ({"vae": "kl16"}, "kl16 has 16 pixels per latent"),
         ({"action_dim": 7, "control": "ee_pose"}, "have 8 numbers"),
         ({"image_side": 24}, "multiple of 4 pixels per latent"),
+        ({"use_proprioception": True}, "use_proprioception: needs the parts of the state"),
+        ({"proprioception": "robot0_eef_pos"}, "must be a name and a number"),
+        (
+            {
+                **{"predict_proprioception": True, "proprioception": STATE},
+                "predicted_proprioception": "speed",
+            },
+            "predicted_proprioception: 'speed' is not one of 'position', 'opening'",
+        ),
     ],
 )
 def test_impossible_configurations_are_refused(changes: dict[str, Any], message: str) -> None:

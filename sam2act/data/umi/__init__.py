@@ -1,0 +1,1 @@
+"""Recordings with UMI's hand-held grippers (Universal Manipulation Interface)."""
