@@ -5,15 +5,18 @@
 
 A tiny SAM2Act+ with random weights serves robots whose clients run in another process. Every
 session has episodes of its own, and sees pictures in an order of its own. The first actions of
-every session are then compared, bit by bit, with those of the same policy in this process.
+every X
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import resource
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -84,11 +87,35 @@ def measure(sessions: int, seconds: float, rows: int) -> dict[str, Any]:
         path = Path(folder) / "frames.npz"
         write_frames(path, policy.spec)
         command = [sys.executable, str(CLIENTS), address, str(path), str(sessions), str(seconds)]
-        done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=300 + seconds)
+        with ThreadPoolExecutor(1) as pool:
+            clients = pool.submit(
+                subprocess.run,
+                command,
+                capture_output=True,
+                encoding="utf-8",
+                timeout=300 + seconds,
+            )
+            megabytes = []
+            while not clients.done():
+                megabytes.append(resident_megabytes())
+                time.sleep(0.5)
+            done = clients.result()
     if done.returncode:
         raise SystemExit(f"the clients failed: {done.stderr}")
     told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return told
+    return told | {"megabytes": megabytes}
+
+
+def resident_megabytes() -> float:
+    """Memory of this process that is no page of a file."""
+    fields = Path("/proc/self/statm").read_text(encoding="utf-8").split()
+    return (int(fields[1]) - int(fields[2])) * resource.getpagesize() / 1e6
+
+
+def memory_summary(megabytes: list[float]) -> str:
+    """The largest memory in each quarter of the time."""
+    quarters = [part.max() for part in np.array_split(megabytes, 4)]
+    return "memory of the server, most in each quarter: " + ", ".join(f"{x:.0f}" for x in quarters)
 
 
 def differing(actions: list[list[list[float]]], rows: int) -> tuple[int, int]:
@@ -130,6 +157,7 @@ def main() -> int:
     print(summary("1 session", measure(1, args.seconds / 2, 1)), flush=True)
     told = measure(args.sessions, args.seconds, args.rows)
     print(summary(f"{args.sessions} sessions", told))
+    print(f"{memory_summary(told['megabytes'])} MB")
     count, wrong = differing(told["actions"], args.rows)
     print(f"{count} actions compared with direct acting, {wrong} differ")
     return int(wrong > 0)
