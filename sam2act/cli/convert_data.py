@@ -7,6 +7,9 @@
   # a recording of any size -> demos of 128 x 128 pixels to train on
   sam2act convert-data --from lerobot --input mine --to rlbench --output data --tasks pick \\
       --image-size 128
+  # for trainings of keyframe policies in LeRobot: the first frame and the keyframes of each demo
+  sam2act convert-data --from rlbench --input data --to lerobot --output there \\
+      --tasks open_drawer --frames keyframes
 
 Formats: rlbench (demos of RLBench and of the embedded simulator, with all images), lerobot, zarr
 (replay buffers of Diffusion Policy). Only --to: flowmatch (samples of 3D FlowMatch Actor, which
@@ -28,6 +31,7 @@ from sam2act.core.tasks import expand_tasks
 from sam2act.data.crops import cropped
 from sam2act.data.exchange import EpisodeReader, EpisodeWriter, PlainEpisode, copy_episodes
 from sam2act.data.keyframe_marks import read_marks, with_keyframes
+from sam2act.data.keyframes_only import keyframes_only
 from sam2act.data.lerobot.layout import find_data_set
 from sam2act.data.lerobot.reader import LeRobotReader
 from sam2act.data.lerobot.writer import COLOURS, LeRobotWriter
@@ -39,6 +43,7 @@ from sam2act.data.zarr.replay_buffer_writer import BufferWriter
 
 FORMATS = ("rlbench", "lerobot", "zarr")
 SAMPLES = "flowmatch"  # can be written only
+ALL, KEYFRAMES = "all", "keyframes"  # frames that are kept
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -62,6 +67,12 @@ def build_parser() -> argparse.ArgumentParser:
         help="of lerobot: png pictures or lossless video, or h264 video, which loses some (png)",
     )
     add("--zarr-format", type=int, choices=(2, 3), default=2, help="of zarr (2)")
+    add(
+        "--frames",
+        choices=(ALL, KEYFRAMES),
+        default=ALL,
+        help="of lerobot: all, or only the first frame and the keyframes of each episode (all)",
+    )
     add("--keyframes", type=Path, help='JSON file of marks by hand: {"0": [12, 40], ...}')
     add("--image-size", type=positive_number, help="crop and thin out pictures to such squares")
     return parser
@@ -69,7 +80,10 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; the exit status."""
-    options = build_parser().parse_args(argv)
+    parser = build_parser()
+    options = parser.parse_args(argv)
+    if options.frames == KEYFRAMES and options.target != "lerobot":
+        parser.error(f"--frames keyframes is for --to lerobot, not {options.target}")
     return run_command(lambda: _convert(options))
 
 
@@ -79,23 +93,24 @@ def _convert(options: argparse.Namespace) -> int:
         reader = open_reader(options.origin, options.input, options.split, task, cameras)
         writer = _writer(options, task, reader.rate)
         there, total = writer.written(), len(list(reader.episodes())[: options.episodes])
-        copied = copy_episodes(
-            reader, writer, options.episodes, _change(options.image_size, options.keyframes)
-        )
+        copied = copy_episodes(reader, writer, options.episodes, _change(options, task))
         for _ in tqdm(copied, task, total, unit="episode", initial=there):
             pass
         print(f"{task}: {writer.written()} episodes in {options.output}, {there} of them before")
     return DONE
 
 
-def _change(size: int | None, marks: Path | None) -> Callable[[PlainEpisode, int], PlainEpisode]:
+def _change(options: argparse.Namespace, task: str) -> Callable[[PlainEpisode, int], PlainEpisode]:
     """What is made of each episode on its way."""
+    marks: Path | None = options.keyframes
     marked = read_marks(marks) if marks else {}
 
     def change(episode: PlainEpisode, number: int) -> PlainEpisode:
         if number in marked:
             episode = with_keyframes(episode, marked[number], f"{marks}: episode {number}")
-        return episode if size is None else cropped(episode, size)
+        if options.frames == KEYFRAMES:
+            episode = keyframes_only(episode, f"{options.input}: episode {number} of {task}")
+        return episode if options.image_size is None else cropped(episode, options.image_size)
 
     return change
 

@@ -35,6 +35,7 @@ from sam2act.data.exchange import (
     EpisodeReader,
     PlainEpisode,
 )
+from sam2act.data.keyframes_only import COMING_FLAGS
 from sam2act.data.recorded_rules import Source, check_cameras, gripper_states
 from sam2act.data.rlbench.keyframes import find_keyframes
 from sam2act.data.source import CameraArrays, EpisodeFacts, Pictures, SourceError, SourceRequest
@@ -107,8 +108,16 @@ class PlainSource:
 
         Keyframes are those that were marked, else those of the heuristic where the speeds of the
         joints and the state of the gripper were recorded.
+
+        Raises:
+            SourceError: the episode was reduced to its keyframes.
         """
         episode = self._episode(number)
+        if COMING_FLAGS in episode.facts:
+            raise SourceError(
+                f"{self.reader.path}: holds keyframes alone, which are for trainings in LeRobot; "
+                "train on the recording that it was converted from"
+            )
         keyframes = tuple(self._keyframes(episode, number))
         return EpisodeFacts(episode.length, keyframes, episode.facts.get("variation"))
 

@@ -1,6 +1,6 @@
-"""Columns of LeRobot's tables: state and actions for its policies, arrays, pictures.
+"""Columns of LeRobot's tables: state, actions and keyframes for policies, arrays, pictures.
 
-Legend: T frames of an episode, A numbers of an action.
+Legend: T frames of an episode, A numbers of an action, K keyframes of an episode.
 """
 
 from __future__ import annotations
@@ -12,11 +12,19 @@ from typing import Any
 import numpy as np
 
 from sam2act.data.exchange import PlainEpisode
+from sam2act.data.keyframes_only import COMING_FLAGS
 from sam2act.data.lerobot import layout
 from sam2act.data.rlbench.dense_actions import pose_actions
 
-_STATE = ("joint_positions", "gripper_open")  # of the state, where both were recorded
+# Parts of the state; the first choice that was recorded. With the first one the state is what
+# environments of this package report.
+_STATES = (
+    ("gripper_open", "finger_joints", "gripper_pose", "joint_positions"),
+    ("joint_positions", "gripper_open"),
+)
 _POSE = ("gripper_pose", "gripper_open")
+NO_KEYFRAME = -1  # number of the next keyframe after the last one
+UNKNOWN = -1.0  # flag that was not recorded
 _COMPRESSION = 3  # zlib level of pictures
 
 
@@ -32,12 +40,13 @@ def png(pixels: np.ndarray) -> bytes:
 def for_policies(episode: PlainEpisode) -> dict[str, np.ndarray]:
     """State and actions as LeRobot's policies read them: float32.
 
-    The state is the joints and the gripper where both were recorded, else all numbers but the
-    calibration. Actions that were not recorded are the poses and the gripper of the next frame.
+    The state is that of the environments of this package where its parts were recorded, else the
+    joints and the gripper, else all numbers but the calibration. Actions that were not recorded
+    are the poses and the gripper of the next frame.
     """
     numbers, length = episode.numbers, episode.length
     names = [n for n in numbers if not layout.is_matrix(n) and not n.startswith("misc.")]
-    parts = _STATE if set(_STATE) <= set(numbers) else names
+    parts = next((choice for choice in _STATES if set(choice) <= set(numbers)), tuple(names))
     columns: dict[str, np.ndarray] = {}
     if parts:
         rows = [numbers[name].reshape(length, -1).astype(np.float32) for name in parts]
@@ -49,6 +58,32 @@ def for_policies(episode: PlainEpisode) -> dict[str, np.ndarray]:
     if actions is not None:
         columns[layout.ACTION] = padded(actions, length).astype(np.float32)
     return columns
+
+
+def for_keyframe_policies(episode: PlainEpisode) -> dict[str, np.ndarray]:
+    """What each frame leads to, as `layout.KEYFRAME` describes it; nothing without poses.
+
+    The next keyframe is the first one after the frame. Frames from the last keyframe on have the
+    number `NO_KEYFRAME` and the numbers of the last frame of the episode.
+    """
+    numbers, length = episode.numbers, episode.length
+    if not set(_POSE) <= set(numbers):
+        return {}
+    keyframes = np.asarray(episode.facts.get("keyframes") or [], np.int64)
+    index = np.searchsorted(keyframes, np.arange(length), side="right")
+    target = np.append(keyframes, length - 1)[index]
+    flags = numbers.get("ignore_collisions", np.full(length, UNKNOWN)).reshape(length)
+    coming = episode.facts.get(COMING_FLAGS, flags[np.maximum(target - 1, 0)])
+    columns = {
+        layout.KEYFRAME_INDEX: np.where(index < len(keyframes), index, NO_KEYFRAME),
+        layout.KEYFRAME_FRAME: target,
+        layout.KEYFRAME_POSE: numbers["gripper_pose"].reshape(length, -1)[target],
+        layout.KEYFRAME_GRIPPER: numbers["gripper_open"].reshape(length)[target],
+        layout.KEYFRAME_FLAG: np.asarray(coming),
+        layout.FLAG: flags,
+    }
+    whole = (layout.KEYFRAME_INDEX, layout.KEYFRAME_FRAME)
+    return {n: v.astype(np.int64 if n in whole else np.float32) for n, v in columns.items()}
 
 
 def padded(actions: np.ndarray, length: int) -> np.ndarray:

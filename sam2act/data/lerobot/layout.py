@@ -4,8 +4,8 @@ Ours keep everything of an episode. What LeRobot's policies read has LeRobot's n
 `observation.images.<camera>`, the state `observation.state` and actions `action` (float32). Beside
 them stand `observation.depth_code.<camera>` (a picture: 24-bit code, high byte first),
 `observation.intrinsics.<camera>`, `observation.extrinsics.<camera>` and
-`observation.depth_range.<camera>` (near and far in metres), and every recorded number in its own
-precision as `recorded.<name>`.
+`observation.depth_range.<camera>` (near and far in metres), what each frame leads to as
+`observation.keyframe.<name>`, and every recorded number in its own precision as `recorded.<name>`.
 """
 
 from __future__ import annotations
@@ -41,6 +41,15 @@ FACTS_PATH = f"meta/sam2act/{FILE}.json"
 CHUNK = 1000  # files per folder
 STATE, ACTION = "observation.state", "action"
 RECORDED = "recorded."
+# Of the next keyframe after each frame. LeRobot hands its policies only features that begin with
+# `observation.`, so these do, although no robot observes them.
+KEYFRAME = "observation.keyframe."
+KEYFRAME_INDEX = KEYFRAME + "index"  # its number in the episode from 0 on; -1 = there is none
+KEYFRAME_FRAME = KEYFRAME + "frame"  # number of its frame
+KEYFRAME_POSE = KEYFRAME + "pose"  # (7,) of the gripper: metres and xyzw, world frame
+KEYFRAME_GRIPPER = KEYFRAME + "gripper_open"  # as recorded
+KEYFRAME_FLAG = KEYFRAME + "ignore_collisions"  # of the frame before it; -1 = not recorded
+FLAG = "observation.ignore_collisions"  # of the frame itself; -1 = not recorded
 INDICES = ("timestamp", "frame_index", "episode_index", "index", "task_index")
 _PREFIXES = {
     RGB: "observation.images.",

@@ -17,7 +17,7 @@ import numpy as np
 
 from sam2act.data.exchange import PlainEpisode
 from sam2act.data.lerobot import layout
-from sam2act.data.lerobot.layout import LeRobotError, library, name_of, place
+from sam2act.data.lerobot.layout import LeRobotError, feature_of, library, name_of, place
 from sam2act.data.lerobot.video import VideoFrames
 from sam2act.data.plain_source import RAW, PlainSource
 
@@ -132,13 +132,14 @@ class LeRobotReader:
         return rows
 
     def _numbers(self) -> dict[str, str]:
-        """Feature -> name of everything that is neither picture, text nor index."""
+        """Feature -> name of everything that is neither picture, text nor index, nor, in data sets
+        of this package, made from other features."""
         return {
             feature: name_of(feature)
             for feature, of in self._features.items()
             if of["dtype"] not in (*_PICTURES, *_TEXT)
             and (feature not in layout.INDICES)
-            and (feature not in (layout.ACTION, layout.STATE) or not self._whole)
+            and (not self._whole or feature == feature_of(name_of(feature)))
             or feature == layout.ACTION
         }
 

@@ -23,6 +23,7 @@ from sam2act.data.exchange import RGB, PlainEpisode
 from sam2act.data.lerobot import layout
 from sam2act.data.lerobot.columns import (
     arrow_column,
+    for_keyframe_policies,
     for_policies,
     padded,
     pandas_index,
@@ -153,7 +154,7 @@ class LeRobotWriter:
             "index": frames + self._frames + pending,
             "task_index": np.full(length, task),
         }
-        columns |= for_policies(episode)
+        columns |= for_policies(episode) | for_keyframe_policies(episode)
         for name, values in episode.numbers.items():
             flat = values if layout.is_matrix(name) else values.reshape(length, -1)
             columns[feature_of(name)] = flat[:, 0] if flat.shape[1:] == (1,) else flat
