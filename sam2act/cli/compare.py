@@ -7,7 +7,9 @@
 A preset is a pair of files, configs/NAME.yaml and configs/mvt/NAME.yaml; --list shows all. Every
 preset, task and seed is a cell: demonstrations, training (of a preset with memory both stages) and
 evaluation, each an ordinary command. --describe shows them; OUTPUT/commands.sh holds them all.
-Presets of a task and seed see the same demonstrations and the same new scenes.
+Presets of a task and seed see the same demonstrations and the same new scenes; those of policies
+at frame rate get images of every frame of them. PRESET@EXECUTOR evaluates a preset with an executor
+of choice, 'tiny_cogact@open_loop(8)' for example; all executors of a preset share its training.
 
 OUTPUT/comparison.html shows success with its interval, differences on equal scenes, and what it
 costs (parameters, training time, memory, latency); OUTPUT/comparison.csv is the table. Both are
@@ -57,7 +59,12 @@ def build_parser() -> argparse.ArgumentParser:
     parser = ArgumentParser(description=__doc__)
     group = parser.add_argument_group("what is compared")
     add = group.add_argument
-    add("--presets", nargs="+", default=[], help="names or patterns such as 'tiny*'")
+    add(
+        "--presets",
+        nargs="+",
+        default=[],
+        help="names or patterns such as 'tiny*', perhaps @EXECUTOR",
+    )
     add("--list", action="store_true", help="list the presets that there are, and stop")
     add("--tasks", nargs="+", default=["put_block_back"], help=f"{TASKS_HELP} (put_block_back)")
     add("--seeds", type=positive_number, default=1, metavar="N", help="seeds 0 to N - 1 (1)")
@@ -66,11 +73,17 @@ def build_parser() -> argparse.ArgumentParser:
     add = group.add_argument
     add("--demos", type=positive_number, default=100, help="demonstrations per task (100)")
     add("--episodes", type=positive_number, default=25, help="per evaluation (25)")
-    add("--episode-length", type=positive_number, default=25, help="most keyframes (25)")
+    add(
+        "--episode-length",
+        type=positive_number,
+        default=25,
+        help="most keyframes (25); policies at frame rate have 1.5 times the longest demonstration",
+    )
     add(
         "--image-size",
         type=positive_number,
-        help="pixels per side of the cameras (64 if all presets render small views, else 128)",
+        help="pixels per side of the cameras (64 if all presets render small views, else 128); "
+        "policies at frame rate have that of their files",
     )
     add("--exp-cfg-opts", default="", metavar="OPTS", help='of every training: "epochs 2"')
     add("--plus-cfg-opts", default="", metavar="OPTS", help="more of them for second stages")
@@ -147,8 +160,8 @@ class Comparison:
         if not args.presets:
             raise ConfigError(f"--presets is missing; there are {', '.join(preset_names())}")
         self.presets = choose_presets(args.presets)
-        self.reference = args.reference or self.presets[0].name
-        if self.reference not in [preset.name for preset in self.presets]:
+        self.reference = "".join(args.reference.split()) or self.presets[0].label
+        if self.reference not in [preset.label for preset in self.presets]:
             raise ConfigError(f"--reference {self.reference} is none of the presets compared")
         tasks = _tasks(args.tasks)
         self.settings = _settings(args, self.presets)

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import math
 import statistics
 import sys
 from collections import Counter
@@ -50,6 +51,13 @@ def _positive(text: str) -> int:
 
 def _natural(text: str) -> int:
     return _at_least(0, text)
+
+
+def _factor(text: str) -> float:
+    value = float(text)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is no positive number")
+    return value
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -138,6 +146,14 @@ def _add_episode_flags(group: argparse._ArgumentGroup) -> None:
         type=_positive,
         help="most steps per episode (default: 25 keyframes; under other control modes what the "
         "simulator says, else 400)",
+    )
+    add(
+        "--demo-lengths",
+        type=_factor,
+        default=0,
+        metavar="X",
+        help="most steps per episode under other control modes than keyframes: X times the frames "
+        "of the longest demo of these tasks in --eval-datafolder, also with --seed",
     )
     add("--seed", type=_natural, help="new scenes, those of this seed, in place of demos")
     add(

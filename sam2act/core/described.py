@@ -55,11 +55,21 @@ def build_described(registry: Registry, text: str, first: Any, *, example: str) 
     Raises:
         ConfigError: there is none of that name, or parameters are unknown, missing or impossible.
     """
+    check_described(registry, text, example=example)
     name, values, options = read_description(registry.kind, text, example)
-    builder = registry.get(name)
-    signature = inspect.signature(builder)
+    return registry.get(name)(first, *values, **options)
+
+
+def check_described(registry: Registry, text: str, *, example: str) -> None:
+    """Make sure that `text` names a component of `registry` and fits its parameters.
+
+    Raises:
+        ConfigError: it does not; that values are possible shows only when the component is built.
+    """
+    name, values, options = read_description(registry.kind, text, example)
+    signature = inspect.signature(registry.get(name))
     try:
-        signature.bind(first, *values, **options)
+        signature.bind(None, *values, **options)
     except TypeError as error:
         known = [
             name if item.default is item.empty else f"{name}={item.default!r}"
@@ -68,7 +78,6 @@ def build_described(registry: Registry, text: str, first: Any, *, example: str) 
         raise ConfigError(
             f"{registry.kind}: {text!r}: {error}; parameters: {', '.join(known) or 'none'}"
         ) from error
-    return builder(first, *values, **options)
 
 
 def check_descriptions(registry: Registry, texts: Sequence[str], *, example: str) -> None:

@@ -45,6 +45,10 @@ class Actor(Protocol):
         """An action (A,) for each of the episodes, None where there is nothing left to do."""
         ...
 
+    def forward_passes(self, env_id: int) -> int:
+        """Predictions made for this episode so far."""
+        ...
+
 
 class PolicyActor:
     """Acts with a policy; all waiting episodes share a forward pass."""
@@ -70,6 +74,10 @@ class PolicyActor:
         with torch.inference_mode():
             chunk = self._executor.act(inputs, list(instructions), env_ids)
         return list(chunk.values[:, 0].double().cpu().numpy())
+
+    def forward_passes(self, env_id: int) -> int:
+        """As the executor counts them."""
+        return self._executor.episode(env_id).forward_passes
 
 
 KeyframeReader = Callable[[Episode], tuple[np.ndarray, np.ndarray, np.ndarray]]
@@ -104,6 +112,10 @@ class DemoActor:
             actions = self._actions[turn.env_id]
             chosen.append(actions[turn.step] if turn.step < len(actions) else None)
         return chosen
+
+    def forward_passes(self, env_id: int) -> int:
+        """None: no network acts."""
+        return 0
 
 
 def keyframe_actions(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime
+import functools
+import math
 import os
 import platform
 import statistics
@@ -37,7 +39,13 @@ from sam2act.evaluation.options import AUTO, EvaluationOptions, OptionError
 from sam2act.evaluation.results import EpisodeRow, RowWriter
 from sam2act.evaluation.runner import Runner, RunOptions
 from sam2act.evaluation.scene_checks import Check, DemoCheck, usable_scenes
-from sam2act.evaluation.scenes import EpisodeStart, demo_scenes, fresh_scenes, recorded_backend
+from sam2act.evaluation.scenes import (
+    EpisodeStart,
+    demo_scenes,
+    fresh_scenes,
+    longest_demo,
+    recorded_backend,
+)
 from sam2act.evaluation.worker import SimulatorProcess
 from sam2act.policies.checkpoint import write_config
 from sam2act.runtime.distributed import DistributedContext
@@ -272,11 +280,24 @@ class EvaluationFolder:
 
     def _episode_length(self, config: EnvConfig, actor: Actor) -> int:
         """Most actions of an episode: as asked for, else what suits the control mode."""
-        if self._options.episode_length is not None:
-            return self._options.episode_length
-        if actor.spec.action.mode == KEYFRAME_POSE.mode:
+        options, of_keyframes = self._options, actor.spec.action.mode == KEYFRAME_POSE.mode
+        if options.demo_lengths and of_keyframes:
+            raise OptionError(
+                "--demo-lengths counts frames, but the policy acts in keyframes; use "
+                "--episode-length"
+            )
+        if options.demo_lengths:
+            return math.ceil(options.demo_lengths * self._longest_demo)
+        if options.episode_length is not None:
+            return options.episode_length
+        if of_keyframes:
             return KEYFRAMES
         return env_spec(config).episode_length or DENSE_STEPS
+
+    @functools.cached_property
+    def _longest_demo(self) -> int:
+        """Frames."""
+        return max(longest_demo(self._options.eval_datafolder, task) for task in self._tasks)
 
     def _open_simulators(self, config: EnvConfig, episodes: int) -> list[SimulatorProcess]:
         wanted = self._options.workers or self._automatic_workers()

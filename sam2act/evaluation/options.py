@@ -36,6 +36,8 @@ class EvaluationOptions:
         start_episode: number of the first episode.
         eval_episodes: per task.
         episode_length: most steps of an episode; None = what suits the control mode.
+        demo_lengths: the same for policies that act at frame rate, in multiples of the longest
+            demo of these tasks in eval_datafolder; 0 = not so.
         seed: of new scenes, in place of demos.
         wording: which of an episode's instructions the policy is told; 0 is the first.
         repeats: how often, into <log_name>/1 and so on.
@@ -66,6 +68,7 @@ class EvaluationOptions:
     start_episode: int = 0
     eval_episodes: int = 10
     episode_length: int | None = None
+    demo_lengths: float = 0
     seed: int | None = None
     wording: int = 0
     repeats: int = 1
@@ -98,6 +101,8 @@ class EvaluationOptions:
             raise OptionError("--ground-truth uses no checkpoint: leave --model-name out")
         if self.seed is not None and self.ground_truth:
             raise OptionError("--ground-truth replays recorded demos: leave --seed out")
+        if self.demo_lengths and self.episode_length is not None:
+            raise OptionError("--episode-length and --demo-lengths: give one of them")
         if self.seed is not None and self.backend == AUTO:
             raise OptionError("--seed has no demos to tell the simulator: add --backend embedded")
 

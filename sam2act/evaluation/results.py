@@ -1,7 +1,8 @@
 """Rows of finished episodes on disk, and what they are results of.
 
 Every episode is a row of `episodes*.csv`, written when it ends; several processes write one file
-each. The keyframe poses that were asked for stand beside it in `targets*.jsonl`, an episode a line.
+each. The keyframe poses that were asked for stand beside it in `targets*.jsonl`, an episode a line,
+and what acting cost in `acting*.jsonl`.
 `evaluation.json` says what was evaluated and how, so that a resumed evaluation cannot mix two of
 them.
 """
@@ -42,6 +43,23 @@ class ResultsError(UserError):
 
 
 @dataclass(frozen=True)
+class Acting:
+    """What acting in one episode cost.
+
+    Attributes:
+        forward_passes: predictions of the policy; 0 where none acts.
+        policy_seconds: wall time from observations to actions; of calls for several episodes its
+            share.
+        simulator_seconds: wall time of the simulator, the reset included unless the process had
+            to start first.
+    """
+
+    forward_passes: int
+    policy_seconds: float
+    simulator_seconds: float
+
+
+@dataclass(frozen=True)
 class EpisodeRow:
     """How one episode ended.
 
@@ -60,6 +78,7 @@ class EpisodeRow:
         instruction: that the policy was given.
         targets: every action of a policy that acts in keyframe poses, in a file of their own; None
             for other policies, and where rows alone were read.
+        acting: what it cost, in a file of its own; None where rows alone were read.
     """
 
     task: str
@@ -75,6 +94,7 @@ class EpisodeRow:
     video: str = ""
     instruction: str = ""
     targets: Targets | None = None
+    acting: Acting | None = None
 
     @property
     def key(self) -> tuple[str, int]:
@@ -87,8 +107,9 @@ class EpisodeRow:
         return self.variation == NEVER_BEGUN or self.failure.startswith((HUNG, DIED))
 
 
-COLUMNS = tuple(f.name for f in dataclasses.fields(EpisodeRow) if f.name != "targets")
-_ROWS, _TARGETS = "episodes", "targets"
+_ROWS, _TARGETS, _ACTING = "episodes", "targets", "acting"
+_APART = (_TARGETS, _ACTING)  # in files of their own
+COLUMNS = tuple(f.name for f in dataclasses.fields(EpisodeRow) if f.name not in _APART)
 
 
 def rows_file(rank: int = 0) -> str:
@@ -98,7 +119,16 @@ def rows_file(rank: int = 0) -> str:
 
 def targets_file(rows: Path) -> Path:
     """Where the targets of the episodes in the file `rows` stand."""
-    return rows.with_name(rows.name.replace(_ROWS, _TARGETS, 1)).with_suffix(".jsonl")
+    return _beside(rows, _TARGETS)
+
+
+def acting_file(rows: Path) -> Path:
+    """Where the costs of acting in the episodes in the file `rows` stand."""
+    return _beside(rows, _ACTING)
+
+
+def _beside(rows: Path, name: str) -> Path:
+    return rows.with_name(rows.name.replace(_ROWS, name, 1)).with_suffix(".jsonl")
 
 
 # ---------------------------------------------------------------------------------- rows
@@ -111,10 +141,13 @@ class RowWriter:
         self._before = functools.cache(before)
 
     def write(self, row: EpisodeRow) -> None:
-        """Append `row` as one line, after its targets."""
+        """Append `row` as one line, after its targets and costs."""
         self._before()
         if row.targets is not None:
             append_line(targets_file(self.path), _targets_line(row))
+        if row.acting is not None:
+            values = {"task": row.task, "episode": row.episode, **dataclasses.asdict(row.acting)}
+            append_line(acting_file(self.path), json.dumps(values) + "\n")
         append_line(self.path, _line(row), header=_csv(COLUMNS))
 
 
@@ -198,13 +231,38 @@ def read_targets(folder: Path) -> dict[tuple[str, int], np.ndarray]:
     Raises:
         ResultsError: a file is damaged.
     """
+
+    def targets(item: Mapping[str, Any]) -> np.ndarray:
+        return np.array(item["targets"], float).reshape(-1, KEYFRAME_POSE.size)
+
+    return _read_apart(folder, _TARGETS, targets)
+
+
+def read_acting(folder: Path) -> dict[tuple[str, int], Acting]:
+    """(task, episode) -> what acting cost, as far as it was stored; of several lines the last one
+    counts.
+
+    Raises:
+        ResultsError: a file is damaged.
+    """
+
+    def acting(item: Mapping[str, Any]) -> Acting:
+        seconds = (float(item[f"{who}_seconds"]) for who in ("policy", "simulator"))
+        return Acting(int(item["forward_passes"]), *seconds)
+
+    return _read_apart(folder, _ACTING, acting)
+
+
+def _read_apart(
+    folder: Path, name: str, parse: Callable[[Mapping[str, Any]], Any]
+) -> dict[tuple[str, int], Any]:
+    """What `parse` reads from the lines of the files `name`, by task and episode."""
     found = {}
-    for path in sorted(folder.glob(f"{_TARGETS}*.jsonl")):
+    for path in sorted(folder.glob(f"{name}*.jsonl")):
         for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
             try:
                 item = json.loads(line)
-                targets = np.array(item["targets"], float).reshape(-1, KEYFRAME_POSE.size)
-                found[str(item["task"]), int(item["episode"])] = targets
+                found[str(item["task"]), int(item["episode"])] = parse(item)
             except (ValueError, KeyError, TypeError) as error:
                 raise ResultsError(f"{path}, line {number}: {error}; remove that line") from error
     return found

@@ -28,6 +28,7 @@ from sam2act.evaluation.results import (
     NEVER_BEGUN,
     TIMEOUT,
     UNSOLVED,
+    Acting,
     EpisodeRow,
     Targets,
 )
@@ -92,6 +93,7 @@ class _Running:
     observation: HasFrame | None = None  # waits for an action
     row: EpisodeRow | None = None  # finished, waits for its film
     actions: list[np.ndarray] = field(default_factory=list)
+    policy_seconds: float = 0.0
 
 
 @dataclass
@@ -279,11 +281,13 @@ class Runner:
         waiting.sort(key=lambda item: item[1].env_id)
         started = time.monotonic()
         actions = self._actor.act([turn for _, turn in waiting])
+        seconds = time.monotonic() - started  # the actions lie on the CPU: the device has ended
         if self._options.batch_size > 1:
-            self._patience = time.monotonic() - started
+            self._patience = seconds
         control = self._actor.spec.action.mode
         for (number, _), action in zip(waiting, actions, strict=True):
             self._running[number].observation = None
+            self._running[number].policy_seconds += seconds / len(waiting)
             if action is None:
                 self._end(number, 0.0, False, DEMO_EXHAUSTED)
             else:
@@ -298,6 +302,12 @@ class Runner:
         running = self._running[number]
         running.observation = None
         running.row = self._row(running, reward, success, failure, message)
+        acting = Acting(
+            self._actor.forward_passes(running.env_id),
+            round(running.policy_seconds, 4),
+            round(self._simulators[number].used, 4),
+        )
+        running.row = dataclasses.replace(running.row, acting=acting)
         video = self._options.folder / running.row.video if running.row.video else None
         self._simulators[number].send(Finish(success, video))
 

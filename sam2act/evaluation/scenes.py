@@ -150,6 +150,15 @@ def demo_scenes(
     ]
 
 
+def longest_demo(folder: Path, task: str) -> int:
+    """Frames of the longest demo of `task` in the folder of a split.
+
+    Raises:
+        DemoError: there are none, or one cannot be read.
+    """
+    return max(len(read_stored(demo).demo) for demo in episode_folders(folder, ".", task).values())
+
+
 def _too_few(folder: Path, start: int, count: int, there: int) -> str:
     if start >= there:
         return (

@@ -1,8 +1,10 @@
 """The cells of a comparison, the commands that each is made of, and what of them lies on disk.
 
 OUTPUT/data_64px_seed0/train/TASK/      demonstrations     OUTPUT/store_64px_seed0/  their store
-OUTPUT/runs/PRESET/TASK_seed0/          run folder of a training, with its evaluation
+OUTPUT/data_64px_all_seed0/train/TASK/  the same with images of every frame
+OUTPUT/runs/PRESET/TASK_seed0/          run folder of a training, with its evaluations
 OUTPUT/cells/PRESET_TASK_seed0.json     how its commands ended     OUTPUT/logs/  what they said
+OUTPUT/cells/PRESET@EXECUTOR_TASK_seed0.json     evaluations with an executor of choice
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from sam2act.experiments.presets import Preset
 LOG_NAME = "compare"  # of evaluations
 COMPLETE, PARTIAL, MISSING = "complete", "partial", "missing"
 LOG_EVERY = 5  # updates
+DEMO_LENGTHS = 1.5  # most frames of an episode, in lengths of the longest demonstration
 
 
 @dataclass(frozen=True)
@@ -32,9 +35,9 @@ class Settings:
     Attributes:
         output: folder of everything, absolute.
         demos: per task.
-        image_size: pixels per side of the cameras.
+        image_size: pixels per side of the cameras, where the preset does not say it.
         episodes: per evaluation.
-        episode_length: most keyframes of an episode.
+        episode_length: most keyframes of an episode; presets of frames have `DEMO_LENGTHS`.
         experiment_options: of all trainings, as `key value key value`.
         second_stage_options: more of them, for second stages.
         network_options: the same of networks.
@@ -119,7 +122,10 @@ class Runnable(Protocol):
 
 @dataclass(frozen=True)
 class Cell:
-    """One preset on one task with one seed of demonstrations, training and evaluation."""
+    """One preset on one task with one seed of demonstrations, training and evaluation.
+
+    Cells of presets that differ in the executor alone share demonstrations and training.
+    """
 
     preset: Preset
     task: str
@@ -129,12 +135,12 @@ class Cell:
     @property
     def name(self) -> str:
         """As in names of files."""
-        return f"{self.preset.name}_{self.task}_seed{self.seed}"
+        return f"{self.preset.name}{self.preset.mark}_{self.task}_seed{self.seed}"
 
     @property
     def title(self) -> str:
         """As it is printed."""
-        return f"{self.preset.name}, {self.task}, seed {self.seed}"
+        return f"{self.preset.label}, {self.task}, seed {self.seed}"
 
     @property
     def group(self) -> tuple[str, ...]:
@@ -159,7 +165,7 @@ class Cell:
     @property
     def results(self) -> Path:
         """The folder of its evaluation."""
-        return self.run.evaluations / LOG_NAME / self.run.last.stem
+        return self.run.evaluations / self._log_name / self.run.last.stem
 
     @property
     def record(self) -> Path:
@@ -196,8 +202,17 @@ class Cell:
         return RunFolder(folder / f"{self.task}_seed{self.seed}", stage)
 
     @property
+    def _log_name(self) -> str:
+        return f"{LOG_NAME}{self.preset.mark}"
+
+    @property
+    def _image_size(self) -> int:
+        return self.preset.image_size or self.settings.image_size
+
+    @property
     def _images(self) -> str:
-        return f"{self.settings.image_size}px_seed{self.seed}"
+        kind = f"_{self.preset.images}" if self.preset.of_frames else ""
+        return f"{self._image_size}px{kind}_seed{self.seed}"
 
     @property
     def _demos(self) -> Path:
@@ -210,8 +225,9 @@ class Cell:
             self.task,
             episodes=settings.demos,
             seed=self.seed,
-            image_size=settings.image_size,
+            image_size=self._image_size,
             workers=settings.workers,
+            more=("--images", self.preset.images) if self.preset.of_frames else (),
         )
         folder = self._demos / self.task / episodes_below(self.task)
         return CellStep(
@@ -228,7 +244,7 @@ class Cell:
         options = (
             f"tasks {self.task} exp_id {self.task} exp_name seed{self.seed} seed {self.seed} "
             f"demo {settings.demos} log_every {LOG_EVERY} wandb False "
-            f"image_size {settings.image_size} data_folder {_quoted(self._demos.parent)} "
+            f"image_size {self._image_size} data_folder {_quoted(self._demos.parent)} "
             f"store_folder {_quoted(store)} {settings.experiment_options} "
             f"{settings.second_stage_options if second else ''}"
         )
@@ -254,16 +270,21 @@ class Cell:
         )
 
     def _evaluation(self) -> CellStep:
-        settings = self.settings
+        settings, preset = self.settings, self.preset
+        more: list[object] = ["--measure-latency", "--device", settings.device]
+        if preset.of_frames:
+            more += ["--demo-lengths", DEMO_LENGTHS, "--eval-datafolder", self._demos]
+        if preset.executor:
+            more += ["--executor", preset.executor]
         command = commands.evaluation(
             self.run.last,
             self.task,
             seed=self.seed,
             episodes=settings.episodes,
-            episode_length=settings.episode_length,
-            log_name=LOG_NAME,
+            episode_length=None if preset.of_frames else settings.episode_length,
+            log_name=self._log_name,
             workers=settings.workers,
-            more=("--measure-latency", "--device", settings.device),
+            more=more,
         )
         return CellStep(
             "eval",

@@ -33,12 +33,19 @@ def as_text(command: Sequence[str]) -> str:
 
 
 def demonstrations(
-    output: Path, task: str, *, episodes: int, seed: int, image_size: int, workers: int
+    output: Path,
+    task: str,
+    *,
+    episodes: int,
+    seed: int,
+    image_size: int,
+    workers: int,
+    more: Sequence[object] = (),
 ) -> Command:
     """Scripted demonstrations of one task in the folder of a split."""
     return sam2act(
         *("demos", "--tasks", task, "--episodes", episodes, "--seed", seed),
-        *("--image-size", image_size, "--workers", workers, "--output", output),
+        *("--image-size", image_size, "--workers", workers, "--output", output, *more),
     )
 
 
@@ -82,7 +89,7 @@ def evaluation(
     *,
     seed: int,
     episodes: int,
-    episode_length: int,
+    episode_length: int | None = None,
     log_name: str,
     workers: int,
     more: Sequence[object] = (),
@@ -94,14 +101,15 @@ def evaluation(
         task: of whose scenes.
         seed: of demonstrations and training; it chooses scenes that neither has seen.
         episodes: how many.
-        episode_length: most keyframes of an episode.
+        episode_length: most keyframes of an episode; None = as `more` says.
         log_name: folder of the results.
         workers: simulator processes.
         more: further arguments.
     """
+    length = () if episode_length is None else ("--episode-length", episode_length)
     return sam2act(
         *("eval", "--model-folder", checkpoint.parent, "--model-name", checkpoint.name),
         *("--tasks", task, "--backend", "embedded", "--seed", FIRST_EVALUATION_SEED + 100 * seed),
-        *("--eval-episodes", episodes, "--episode-length", episode_length),
+        *("--eval-episodes", episodes, *length),
         *("--log-name", log_name, "--resume", "--workers", workers, *more),
     )

@@ -30,7 +30,7 @@ def write_plan(cells: Sequence[Cell], settings: Settings) -> None:
         "cells": [
             {
                 "name": cell.name,
-                "preset": cell.preset.name,
+                "preset": cell.preset.label,
                 "task": cell.task,
                 "seed": cell.seed,
                 "commands": [list(step.command) for step in cell.steps()],

@@ -5,8 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import statistics
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sam2act.core.run_folder import RunFolder
@@ -14,7 +14,7 @@ from sam2act.evaluation.analysis.aggregate import Success, average_tasks, summar
 from sam2act.evaluation.analysis.methods import Evaluation, Method, read_evaluation
 from sam2act.evaluation.analysis.paired import PairKey, pair_keys
 from sam2act.evaluation.latency import read_latency
-from sam2act.evaluation.results import EpisodeRow
+from sam2act.evaluation.results import EpisodeRow, read_acting
 from sam2act.experiments.cells import Cell
 
 
@@ -31,6 +31,10 @@ class CostSummary:
         memory_of: `gpu` or `process`.
         latency: seconds of a forward pass, median over the cells.
         device: on which it was trained.
+        steps: of an episode, like all that follows the mean over all episodes.
+        forward_passes: predictions of the policy in an episode.
+        policy_seconds: wall time of the policy in an episode.
+        simulator_seconds: wall time of the simulator in an episode.
     """
 
     parameters: int | None = None
@@ -41,6 +45,10 @@ class CostSummary:
     memory_of: str = ""
     latency: float | None = None
     device: str = ""
+    steps: float | None = None
+    forward_passes: float | None = None
+    policy_seconds: float | None = None
+    simulator_seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -48,7 +56,7 @@ class PresetResults:
     """The evaluated cells of a preset.
 
     Attributes:
-        name: of the preset.
+        name: of the preset, with its executor if one was chosen.
         cells: those with finished episodes, with their evaluation.
         costs: of all of them together.
     """
@@ -100,11 +108,8 @@ def read_results(cells: Sequence[Cell]) -> list[PresetResults]:
     for cell in cells:
         evaluation = _evaluation(cell)
         if evaluation is not None:
-            by_preset.setdefault(cell.preset.name, []).append((cell, evaluation))
-    return [
-        PresetResults(name, tuple(found), _costs([cell for cell, _ in found]))
-        for name, found in by_preset.items()
-    ]
+            by_preset.setdefault(cell.preset.label, []).append((cell, evaluation))
+    return [PresetResults(name, tuple(found), _costs(found)) for name, found in by_preset.items()]
 
 
 def _evaluation(cell: Cell) -> Evaluation | None:
@@ -113,13 +118,33 @@ def _evaluation(cell: Cell) -> Evaluation | None:
     return found if found.rows else None
 
 
-def _costs(cells: Sequence[Cell]) -> CostSummary:
+def _costs(evaluated: Sequence[tuple[Cell, Evaluation]]) -> CostSummary:
+    cells = [cell for cell, _ in evaluated]
+    latencies = [found.seconds for cell in cells if (found := read_latency(cell.results))]
+    rows = [row for _, found in evaluated for row in found.rows if not row.is_lost]
+    acting = [found for cell in cells for found in read_acting(cell.results).values()]
+    return replace(
+        _training_costs(cells),
+        latency=statistics.median(latencies) if latencies else None,
+        steps=_mean(row.steps for row in rows),
+        forward_passes=_mean(found.forward_passes for found in acting),
+        policy_seconds=_mean(found.policy_seconds for found in acting),
+        simulator_seconds=_mean(found.simulator_seconds for found in acting),
+    )
+
+
+def _mean(values: Iterable[float]) -> float | None:
+    """The mean; None of nothing."""
+    values = list(values)
+    return statistics.fmean(values) if values else None
+
+
+def _training_costs(cells: Sequence[Cell]) -> CostSummary:
     stored = [_read(cell.run) for cell in cells]
     known = [costs for costs in stored if costs]
     rates = [rate for cell in cells for rate in _samples_per_second(cell.run)]
-    latencies = [found.seconds for cell in cells if (found := read_latency(cell.results))]
     if not known:
-        return CostSummary(latency=statistics.median(latencies) if latencies else None)
+        return CostSummary()
     return CostSummary(
         parameters=known[0]["parameters"],
         trained=known[0]["trained_parameters"],
@@ -127,7 +152,6 @@ def _costs(cells: Sequence[Cell]) -> CostSummary:
         training_seconds=statistics.fmean(map(_training_seconds, cells)),
         peak_memory_bytes=max(map(_peak, cells)),
         memory_of=known[0]["memory_of"],
-        latency=statistics.median(latencies) if latencies else None,
         device=known[0]["device"],
     )
 

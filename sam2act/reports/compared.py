@@ -44,6 +44,12 @@ COST_NOTE = (
     "after the evaluation. They are measured where the cells ran; compare only what ran on the "
     "same machine."
 )
+ACTING_NOTE = (
+    "Steps, forward passes and times of an episode are means over all episodes, failed ones "
+    "included. A step is a keyframe, of policies at frame rate a frame (1/20 s). A forward pass is "
+    "a prediction; one of a diffusion policy holds all its denoising steps. Policy time: from "
+    "observation to action. Simulator time: planning, motion and cameras."
+)
 
 
 @dataclass(frozen=True)
@@ -90,8 +96,16 @@ MEMORY = Cost(
     tuple(MEBIBYTE * 2**power for power in range(20)),
 )
 LATENCY = Cost("latency", lambda c: c.latency, _seconds, TIME_STEPS)
-COSTS = (PARAMETERS, TRAINED, RATE, TIME, MEMORY, LATENCY)
-PANELS = (PARAMETERS, TIME, MEMORY, LATENCY)
+STEPS = Cost("steps per episode", lambda c: c.steps, lambda value: f"{value:.3g}")
+PASSES = Cost(
+    *("forward passes per episode", lambda c: c.forward_passes, lambda value: f"{value:.3g}"),
+    decimal_steps(1.0, 1e4),
+)
+POLICY_TIME = Cost("policy time per episode", lambda c: c.policy_seconds, _seconds, TIME_STEPS)
+SIMULATOR_TIME = Cost("simulator time per episode", lambda c: c.simulator_seconds, _seconds)
+COSTS = (PARAMETERS, TRAINED, RATE, TIME, MEMORY, LATENCY, STEPS)
+OF_ACTING = (PASSES, POLICY_TIME, SIMULATOR_TIME)  # earlier evaluations do not tell
+PANELS = (PARAMETERS, TIME, MEMORY, LATENCY, PASSES, POLICY_TIME)
 
 
 # ------------------------------------------------------------------------------------- table
@@ -99,9 +113,11 @@ def comparison_table(results: Sequence[PresetResults]) -> tuple[list[str], list[
     """Header and a row per preset: success in every task, their mean, costs."""
     tasks = all_tasks(results)
     guessed = [t for t in tasks if any(found.method.guesses(t) for found in results)]
+    known = [cost for cost in OF_ACTING if any(cost.value(f.costs) is not None for f in results)]
+    costs = [*COSTS, *known]
     header = ["preset", *tasks]
     header += [f"first guess right, {task}" for task in guessed]
-    header += ["mean", "95 % interval", "episodes", "over seeds", *(cost.title for cost in COSTS)]
+    header += ["mean", "95 % interval", "episodes", "over seeds", *(cost.title for cost in costs)]
     rows = []
     for found in results:
         by_task, mean = found.tasks, found.mean
@@ -115,7 +131,7 @@ def comparison_table(results: Sequence[PresetResults]) -> tuple[list[str], list[
                 f"{100 * low:.1f} to {100 * high:.1f}" if len(by_task) == len(tasks) else UNKNOWN,
                 str(mean.episodes),
                 _over_seeds(mean),
-                *(_cost(cost, found.costs) for cost in COSTS),
+                *(_cost(cost, found.costs) for cost in costs),
             ]
         )
     return header, rows
@@ -187,6 +203,7 @@ def comparison_page(
         "Success: share of the episodes; interval: Wilson score interval of the mean over tasks; "
         "over seeds: mean and sample standard deviation over trainings. " + COST_NOTE
     )
+    page.text(ACTING_NOTE)
     for text in remarks([found.method for found in results]):
         page.text(text)
     if commands:

@@ -14,7 +14,15 @@ import torch
 from torch import Tensor
 
 from sam2act.core.errors import UserError
-from sam2act.core.types import ActionChunk, Frame, Observation, Session, tensors_in
+from sam2act.core.specs import TIME
+from sam2act.core.types import (
+    ActionChunk,
+    ContractError,
+    Frame,
+    Observation,
+    Session,
+    tensors_in,
+)
 from sam2act.envs.policy_inputs import FrameHistory, policy_observation
 from sam2act.policies.executors import build_executor
 from sam2act.policies.observations import validate_observation
@@ -110,6 +118,7 @@ class Actor:
         Raises:
             ContractError: the frame or the instruction is not what the policy needs.
         """
+        self._require_state(turn.frame)
         now = policy_observation([turn.frame], self._one_frame, [turn.step])
         validate_observation(now, self._one_frame, [turn.instruction])
         if turn.begins:
@@ -117,6 +126,19 @@ class Actor:
             self._policy.reset([turn.env_id])
             self._executor.reset([turn.env_id])
         return self._history.observe([turn.env_id], [turn.frame], [turn.step])
+
+    def _require_state(self, frame: Frame) -> None:
+        absent = [
+            part.name for part in self.spec.state if part != TIME and part.name not in frame.state
+        ]
+        if absent:
+            parts = [part for part in self.spec.state if part != TIME]
+            told = ", ".join(f"{part.name} ({part.size} numbers)" for part in parts)
+            raise ContractError(
+                f"state: the policy was trained with {told} beside the images, and the request has "
+                f"no {', '.join(absent)}; send it as part of `state`, or serve a policy that was "
+                "trained without it"
+            )
 
     def _pass(self, turns: Sequence[Turn], seen: Sequence[Observation]) -> ActionChunk:
         who = self._policy if turns[0].chunk else self._executor

@@ -58,6 +58,7 @@ def test_two_presets_are_trained_and_evaluated(compared: tuple[Path, Done, list[
     for row in (plain, plus):
         assert row["episodes"] == "1" and row["latency"].endswith(("ms", " s"))
         assert row["peak memory"].endswith("iB") and float(row["samples/s"]) > 0
+        assert row["forward passes per episode"] == row["steps per episode"], "one per keyframe"
     assert plain["parameters"] != plus["parameters"]
     page = (folder / "comparison.html").read_text(encoding="utf-8")
     assert "2 presets on 1 task, 1 seed" in page and "Success against cost" in page
@@ -111,6 +112,7 @@ def test_a_failing_cell_is_named_on_the_page(
     ("flags", "message"),
     [
         (("--presets", "tinny"), "--presets tinny: no pair of configs/tinny.yaml"),
+        (("--presets", "tiny@opn_loop"), "executor: 'opn_loop'"),
         (("--tasks", "open_drawr"), "--tasks: "),
         (("--reference", "sam2act"), "--reference sam2act is none of the presets"),
         (("--minutes", "0"), "--minutes 0: not a positive number"),

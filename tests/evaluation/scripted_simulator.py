@@ -94,17 +94,25 @@ class CountingActor:
     def __init__(self) -> None:
         self.begun: list[tuple[int, int]] = []  # (id, episode)
         self.asked: list[tuple[int, int]] = []  # (id, step)
+        self.passes: dict[int, int] = {}  # id -> of the running episode
 
     def begin(self, env_id: int, scene: EpisodeStart) -> None:
         """Note it."""
         self.begun.append((env_id, scene.episode))
+        self.passes[env_id] = 0
 
     def act(self, turns: Sequence[Turn]) -> list[np.ndarray | None]:
         """An action made of the step number; none for `do exhausted` after two steps."""
         self.asked += [(turn.env_id, turn.step) for turn in turns]
+        for turn in turns:
+            self.passes[turn.env_id] += 1
         return [
             None
             if turn.instruction == "do exhausted" and turn.step == 2
             else np.full(9, float(turn.step))
             for turn in turns
         ]
+
+    def forward_passes(self, env_id: int) -> int:
+        """As often as it was asked."""
+        return self.passes[env_id]

@@ -77,6 +77,9 @@ class Watched:
             self.actions[self._episode[turn.env_id], turn.step] = answer
         return self.demo.act(turns)
 
+    def forward_passes(self, env_id: int) -> int:
+        return self.policy.forward_passes(env_id)
+
 
 def run(
     demos: Path, workers: int, actor: Watched, episodes: Sequence[int] = range(EPISODES)

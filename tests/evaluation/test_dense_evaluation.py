@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,17 +11,19 @@ from typing import Any
 import pytest
 import torch
 
-from sam2act.core.actions import EE_DELTA, EE_POSE, ActionSpec
+from sam2act.core.actions import EE_DELTA, EE_POSE, KEYFRAME_POSE, ActionSpec
 from sam2act.core.specs import GRIPPER_POSE, ROBOT_STATE, LanguageSpec, PolicySpec, square_cameras
 from sam2act.core.types import ActionChunk, Instruction, Observation
+from sam2act.data.rlbench.types import DemoError
 from sam2act.envs.base import EnvConfig, scripted
 from sam2act.envs.recording.dense_demos import dense_actions
 from sam2act.envs.registry import make_env
 from sam2act.envs.seeding import episode_seed, episode_variation
 from sam2act.evaluation import run as program
-from sam2act.evaluation.options import EvaluationOptions
+from sam2act.evaluation.options import EvaluationOptions, OptionError
 from sam2act.evaluation.results import read_description, read_rows
 from sam2act.evaluation.run import Target, evaluate, session_target
+from tests.data.synthetic_demos import write_synthetic_task
 
 TASK, SEED, HELD = "open_drawer", 5, 10
 
@@ -107,6 +110,27 @@ def test_deltas_from_the_measured_pose_are_executed_as_poses(tmp_path: Path) -> 
     settings = read_description(tmp_path / "eval/none/replayer")["settings"]
     assert settings["control"] == EE_POSE.mode and "measured" in settings["executor"]
     assert outcome.rates == {"replayer": [100.0]}
+
+
+def test_the_length_may_follow_the_demos(tmp_path: Path) -> None:
+    demos = write_synthetic_task(tmp_path, task=TASK, episodes=2, image_size=8)
+    longest = max(map(len, demos))
+    session = Replayer(EE_POSE)
+    session.actions = session.actions[:1]  # holds still
+    options = one_episode(tmp_path, demo_lengths=1.5, eval_datafolder=tmp_path / "train")
+    evaluate(options, targets=[session_target("replayer", session)])
+    folder = tmp_path / "eval/none/replayer"
+    (row,) = read_rows(folder)
+    assert row.failure == "timeout" and row.steps == math.ceil(1.5 * longest)
+    assert read_description(folder)["settings"]["episode_length"] == row.steps
+    absent = dataclasses.replace(options, eval_datafolder=tmp_path / "test", resume=True)
+    with pytest.raises(DemoError, match="test"):
+        evaluate(absent, targets=[session_target("replayer", session)])
+    with pytest.raises(OptionError, match="give one of them"):
+        dataclasses.replace(options, episode_length=25)
+    session.spec = dataclasses.replace(session.spec, action=KEYFRAME_POSE)
+    with pytest.raises(OptionError, match="counts frames, but the policy acts in keyframes"):
+        evaluate(options, targets=[session_target("keyframes", session)])
 
 
 def test_each_checkpoint_is_loaded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,11 +12,13 @@ import pytest
 from sam2act.evaluation.analysis.first_guesses import Guesses
 from sam2act.evaluation.analysis.tables import table_text, write_published_table
 from sam2act.evaluation.results import (
+    Acting,
     EpisodeRow,
     ResultsError,
     RowWriter,
     check_same,
     describe,
+    read_acting,
     read_description,
     read_rows,
     read_targets,
@@ -51,6 +53,19 @@ def test_targets_come_back_whatever_an_interruption_cut_off(tmp_path: Path) -> N
     (tmp_path / "targets.jsonl").write_text('{"task": "x", "episode": 0, "targets": [[1]]}\n')
     with pytest.raises(ResultsError, match=r"targets\.jsonl, line 1: .*remove that line"):
         read_targets(tmp_path)
+
+
+def test_costs_of_acting_stand_beside_the_rows(tmp_path: Path) -> None:
+    writer = RowWriter(tmp_path / rows_file(1))
+    writer.write(FAILED)  # as earlier versions did
+    writer.write(replace(ROW, acting=Acting(1, 9.0, 9.0)))
+    writer.write(replace(ROW, acting=Acting(11, 0.5, 2.25)))
+    assert read_acting(tmp_path) == {ROW.key: Acting(11, 0.5, 2.25)}
+    assert read_rows(tmp_path) == [ROW, FAILED_AS_STORED], "rows are as without them"
+    with open(tmp_path / "acting_rank1.jsonl", "a") as stream:
+        stream.write('{"task": "x", "episode": 0, "forward_passes": 1}\n')
+    with pytest.raises(ResultsError, match=r"acting_rank1\.jsonl, line 3: .*remove that line"):
+        read_acting(tmp_path)
 
 
 def test_texts_are_kept_to_one_line_of_sensible_length(tmp_path: Path) -> None:

@@ -108,15 +108,33 @@ def test_a_film_that_cannot_be_written_costs_nothing_else(
     assert "_success_0.mp4 could not be written: the disk is full" in caplog.text
 
 
+def test_what_acting_costs_is_told_per_episode() -> None:
+    rows = run("ok,error,wander,die_once,exhausted", actor=SlowActor(0.02))
+    passes = [rows[i].acting.forward_passes for i in range(5)]  # type: ignore[union-attr]
+    assert passes == [3, 2, 5, 3, 3], "of the second attempt alone; the last one gave no action"
+    for row in rows.values():
+        assert row.acting is not None and row.acting.simulator_seconds > 0
+        assert row.acting.policy_seconds >= 0.02 * row.acting.forward_passes
+
+
+class SlowActor(CountingActor):
+    """Takes `seconds` per call."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.seconds = seconds
+
+    def act(self, *arguments: Any) -> list[np.ndarray | None]:
+        """As every one, later."""
+        time.sleep(self.seconds)
+        return super().act(*arguments)
+
+
 def test_time_that_replies_wait_for_the_network_does_not_count() -> None:
-    class SlowActor(CountingActor):
-        def act(self, *arguments: Any) -> list[np.ndarray | None]:
-            time.sleep(0.8)
-            return super().act(*arguments)
 
     scenes = [EpisodeStart("ok,ok,ok", number, seed=0) for number in range(3)]
     with open_simulators(3, time_limit=1.0) as simulators:
-        rows = list(Runner(simulators, SlowActor(), RunOptions()).run(scenes))
+        rows = list(Runner(simulators, SlowActor(0.8), RunOptions()).run(scenes))
         assert max(simulator.used for simulator in simulators) < 0.5
     assert [row.failure for row in rows] == ["", "", ""]
 

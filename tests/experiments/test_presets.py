@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sam2act.config import files
-from sam2act.config.load import load_experiment
+from sam2act.config.load import load_experiment, load_network
 from sam2act.core.errors import ConfigError
 from sam2act.experiments import presets
 from sam2act.experiments.presets import Preset, choose_presets, image_size, preset_names, read
@@ -40,6 +40,37 @@ def test_the_first_task_file_that_exists_is_taken() -> None:
 def test_every_second_stage_is_known_as_one() -> None:
     for preset in choose_presets(["*"]):
         assert (preset.stage == 2) == ("_plus" in preset.name), preset
+
+
+def test_policies_of_frames_say_so_and_keep_their_image_size() -> None:
+    for preset in choose_presets(["*"]):
+        network = load_network(f"configs/mvt/{preset.name}.yaml")
+        of_frames = network.policy == "cogact" or getattr(network, "gives_chunks", False)
+        assert preset.of_frames == of_frames, preset
+    small = read("small_cogact")
+    assert (small.images, small.image_size) == ("all", 96), "over those of the file it builds upon"
+    assert read("tiny").image_size == 0
+    assert image_size([small]) == image_size([small, read("tiny")]) == 64, "of the others alone"
+
+
+def test_other_sources_are_left_out_of_patterns() -> None:
+    assert not {"cogact", "uva_pusht", "tiny_state_pusht"} & set(preset_names())
+    with pytest.raises(ConfigError, match="--presets tiny_uva_pusht: .* learn from source zarr"):
+        choose_presets(["tiny_uva_pusht"])
+
+
+def test_an_executor_follows_the_name() -> None:
+    plain, ensemble, again = choose_presets(
+        ["tiny_cogact", "tiny_cogact@adaptive_ensemble(7, alpha=0.1)", "tiny_*unk@open_loop(k=8)"]
+    )
+    assert plain.label == "tiny_cogact" and plain.mark == ""
+    assert ensemble.name == plain.name and ensemble.executor == "adaptive_ensemble(7,alpha=0.1)"
+    assert ensemble.label == "tiny_cogact@adaptive_ensemble(7,alpha=0.1)"
+    assert ensemble.mark == "@adaptive_ensemble_7_alpha=0.1"
+    assert (again.name, again.mark) == ("tiny_chunk", "@open_loop_k=8")
+    for executor in ("", "opn_loop(8)", "adaptive_ensemble", "open_loop(k=8", "open_loop(n=8)"):
+        with pytest.raises(ConfigError, match="executor"):
+            choose_presets([f"tiny_cogact@{executor}"])
 
 
 def test_the_section_is_no_key_of_the_experiment() -> None:
@@ -81,6 +112,9 @@ def test_a_new_pair_needs_no_table(folder: Path) -> None:
     ("text", "message"),
     [
         ("preset:\n  first_stages: mine\n", "unknown key preset.first_stages; there are first_st"),
+        ("preset:\n  executor: single\n", "unknown key preset.executor"),
+        ("preset:\n  images: some\n", "preset.images: 'some' is not one of 'keyframes', 'all'"),
+        ("source: zarr\n", "learn from source zarr, and demonstrations are recorded in the emb"),
         ("preset: mine\n", "preset is a section"),
         ("preset:\n  first_stage: second\n", "preset.first_stage second is itself a second stage"),
         ("preset:\n  first_stage: wrong\n", "preset.first_stage names itself"),

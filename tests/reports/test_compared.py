@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from sam2act.evaluation.results import Acting
 from sam2act.experiments.cells import Cell, make_cells
 from sam2act.experiments.presets import Preset
 from sam2act.experiments.results import PresetResults, read_results
 from sam2act.reports.compared import comparison_page, comparison_table, headline, write_table
 from sam2act.reports.marks import axis_ticks, cost_panel, decimal_steps, signed
 from tests.cli.report_pages import Reader
+from tests.evaluation.evaluated_runs import episode, write_rows
 from tests.experiments.made_cells import ONE, PLUS, settings, write_cell
 
 TASKS = ("put_block_back", "rearrange_block")
@@ -57,6 +59,8 @@ def test_figures_of_the_table(results: list[PresetResults], tmp_path: Path) -> N
     assert (plain["samples/s"], plain["peak memory"]) == ("21", "512 MiB")
     assert (plain["latency"], plus["latency"]) == ("50 ms", "250 ms")
     assert (plain["training time"], plus["training time"]) == ("1 min", "2 min"), "both stages"
+    assert plain["steps per episode"] == "20.6"  # (5 * 11 + 11 * 25) / 16
+    assert not [title for title in header if "passes" in title], "no evaluation tells"
     write_table(tmp_path / "table.csv", results)
     with open(tmp_path / "table.csv", newline="") as stream:
         assert list(csv.reader(stream)) == [header, *rows]
@@ -83,6 +87,27 @@ def test_the_page_shows_success_differences_and_costs(
     assert read.table("preset", *TASKS)[0][0] == "one"
     assert not [text for text in read.texts if text.startswith("Beware")]
     assert "sam2act demos" in read.texts
+
+
+def test_costs_of_acting_are_shown_where_an_evaluation_tells(tmp_path: Path) -> None:
+    cells = make_cells([ONE, PLUS], TASKS[:1], (0,), settings(tmp_path))
+    for cell in cells:
+        write_cell(cell, "1010")
+    for number, acting in enumerate((Acting(8, 0.25, 2.0), Acting(25, 0.75, 6.0))):
+        row = episode(TASKS[0], number, number, acting=acting)
+        write_rows(cells[1].results, [row], rank=1)
+    results = read_results(cells)
+    header, rows = comparison_table(results)
+    old, new = (dict(zip(header, row, strict=True)) for row in rows)
+    assert new["forward passes per episode"] == "16.5"
+    assert new["policy time per episode"] == "500 ms"
+    assert new["simulator time per episode"] == "4 s"
+    assert old["forward passes per episode"] == old["simulator time per episode"] == "-"
+    comparison_page("Acting", results, reference="one").write(tmp_path / "page.html")
+    read = Reader((tmp_path / "page.html").read_text(encoding="utf-8"))
+    labels = [value for _, name, value in read.attributes if name == "aria-label"]
+    assert "forward passes per episode: one_plus 50 %" in labels
+    assert read.text("A forward pass is a prediction")
 
 
 def test_the_headline_names_the_best_one(results: list[PresetResults]) -> None:

@@ -229,3 +229,32 @@ def test_the_example_gets_what_direct_acting_gives(tmp_path: Path) -> None:
     )
     direct = PolicySession(bundle, text_encoder=encoder).act(observation, ["open it"])
     np.testing.assert_array_equal(found, direct.values[0, 0].double().numpy())
+
+
+def small_cogact(**options: bool) -> PolicySession:
+    """An untrained one with a camera."""
+    experiment = load_experiment("configs/tiny_cogact.yaml", "cameras front transforms []")
+    opts = " ".join(f"{name} {value}" for name, value in options.items())
+    bundle = build_policy(experiment, load_network("configs/mvt/tiny_cogact.yaml", opts))
+    return PolicySession(bundle, text_encoder=trained_encoder(bundle))
+
+
+def test_a_policy_without_state_answers_the_published_client() -> None:
+    policy = small_cogact(sees_state=False)
+    picture = ("image", "a.png", png(grey(9, policy.spec.image_size)))
+    with serving(Actor(policy)) as address:
+        status, action = post(address, [GOOD[0], picture])
+    assert status == 200 and len(action) == 7 and action[6] in (0, 1)
+
+
+def test_a_policy_with_state_says_what_the_request_lacks() -> None:
+    policy = small_cogact(sees_state=True)
+    picture = ("image", "a.png", png(grey(9, policy.spec.image_size)))
+    told = json.dumps(TASK | {"state": {"gripper_open": [1]}}).encode()
+    with serving(Actor(policy)) as address:
+        answers = [post(address, [text, picture]) for text in (GOOD[0], ("json", "a.json", told))]
+    assert [status for status, _ in answers] == [400, 400]
+    reasons = [answer["error"] for _, answer in answers]
+    trained = "was trained with gripper_pose (7 numbers), gripper_open (1 numbers)"
+    assert all(trained in reason for reason in reasons)
+    assert "has no gripper_pose, gripper_open;" in reasons[0] and "no gripper_pose;" in reasons[1]

@@ -6,13 +6,15 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from sam2act.core.actions import KEYFRAME_POSE
 from sam2act.evaluation.analysis.aggregate import tasks_of
-from sam2act.evaluation.analysis.methods import Method
+from sam2act.evaluation.analysis.methods import Evaluation, Method
 from sam2act.evaluation.environment import SWITCHES
 from sam2act.evaluation.results import NEVER_BEGUN, EpisodeRow
 
 # What must agree for figures to compare; perturbations are compared in `perturbed.py`.
-COMPARED_SETTINGS = ("backend", "episode_length", *SWITCHES)
+LENGTH = "episode_length"  # agrees among keyframes; among frames of the same tasks
+COMPARED_SETTINGS = ("backend", LENGTH, *SWITCHES)
 
 Scene = tuple[str, int, int | None]  # task, variation, seed
 
@@ -21,8 +23,24 @@ def differing_settings(methods: Iterable[Method]) -> dict[str, list[Any]]:
     """Settings that must agree for figures to compare, and do not: key -> its values."""
     evaluations = [e for method in methods for e in method.evaluations if e.description]
     joined = Method("", "", tuple(evaluations))
-    values = {key: joined.values("settings", key) for key in COMPARED_SETTINGS}
+    values = {
+        key: _differing_lengths(evaluations) if key == LENGTH else joined.values("settings", key)
+        for key in COMPARED_SETTINGS
+    }
     return {key: found for key, found in values.items() if len(found) > 1}
+
+
+def _differing_lengths(evaluations: Sequence[Evaluation]) -> list[Any]:
+    """The lengths of evaluations whose steps mean the same, where they differ."""
+    alike: dict[Any, list[Evaluation]] = {}
+    for evaluation in evaluations:
+        settings = evaluation.section("settings")
+        control = settings.get("control", KEYFRAME_POSE.mode)
+        of_keyframes = control == KEYFRAME_POSE.mode
+        tasks = () if of_keyframes else tuple(settings.get("tasks") or ())
+        alike.setdefault((control, tasks), []).append(evaluation)
+    lengths = (Method("", "", tuple(group)).values("settings", LENGTH) for group in alike.values())
+    return next((found for found in lengths if len(found) > 1), [])
 
 
 def unfinished(methods: Iterable[Method]) -> dict[str, tuple[int, int]]:

@@ -43,7 +43,7 @@ class TinyBackbone(nn.Module):
 
         Args:
             images: (B, K, H, W, 3) uint8.
-            state: (B, 8) pose of the gripper and 1 = open.
+            state: (B, 8) pose of the gripper and 1 = open; (B, 0) without `sees_state`.
             language: (B, L, D); tokens of zeros say nothing.
 
         Returns:

@@ -88,7 +88,7 @@ class CogACTPolicy(Policy):
         spec = PolicySpec(
             camera_specs=square_cameras(experiment.cameras, config.image_side, depth=False),
             language=LanguageSpec(encoder, config.lang_len, config.lang_dim),
-            state=() if prismatic else (GRIPPER_POSE, GRIPPER_OPEN),
+            state=(GRIPPER_POSE, GRIPPER_OPEN) if config.sees_state else (),
             action=dataclasses.replace(control, horizon=config.chunk),
         )
         return cls(config, spec, pretrained=options.pretrained)

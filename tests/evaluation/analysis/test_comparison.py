@@ -34,6 +34,17 @@ def test_settings_that_forbid_comparison_are_found(tmp_path: Path) -> None:
     assert differing_settings(methods_of(tmp_path)) == {"episode_length": [25, 30]}
 
 
+def test_lengths_are_compared_where_steps_mean_the_same(tmp_path: Path) -> None:
+    frames = {"control": "ee_delta", "episode_length": 300}
+    write_evaluation(tmp_path, "model_last", "1", settings={"control": "keyframe_pose"})
+    write_evaluation(tmp_path, "model_0", "1", settings=frames)
+    other = frames | {"episode_length": 500, "tasks": ["open_drawer"]}
+    write_evaluation(tmp_path, "model_1", "1", settings=other)
+    assert differing_settings(methods_of(tmp_path)) == {}
+    write_evaluation(tmp_path, "model_2", "1", settings=frames | {"episode_length": 200})
+    assert differing_settings(methods_of(tmp_path)) == {"episode_length": [300, 200]}
+
+
 @pytest.mark.parametrize("name", ["memory_strict", "clip_targets", "retry_without_collision"])
 def test_switches_of_the_environment_forbid_comparison(tmp_path: Path, name: str) -> None:
     write_evaluation(tmp_path, "model_last", "1", settings={name: True})
