@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 from sam2act.config.files import (
     PRESET,
@@ -118,7 +119,10 @@ def preset_names() -> list[str]:
 
 def _source(name: str) -> str:
     """The kind of data that a preset learns from."""
-    layers = read_with_bases(find_config(f"{name}.yaml"))
+    try:
+        layers = read_with_bases(find_config(f"{name}.yaml"))
+    except ConfigError:  # told where the preset is chosen
+        return RECORDED
     found = [str(values["source"]) for _, values in layers if "source" in values]
     return found[-1] if found else RECORDED
 
@@ -177,7 +181,8 @@ def read(name: str) -> Preset:
         raise ConfigError(
             f"{file}: unknown key {PRESET}.{unknown[0]}; there are {', '.join(SECTION)}"
         )
-    preset = Preset(name, **{key: str(value) for key, value in values.items()})
+    given: dict[str, Any] = {key: str(value) for key, value in values.items()}
+    preset = Preset(name, **given)
     if not preset.of_frames:
         return preset
     return replace(preset, image_size=load_experiment(str(file)).image_size)

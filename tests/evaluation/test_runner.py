@@ -109,12 +109,15 @@ def test_a_film_that_cannot_be_written_costs_nothing_else(
 
 
 def test_what_acting_costs_is_told_per_episode() -> None:
-    rows = run("ok,error,wander,die_once,exhausted", actor=SlowActor(0.02))
-    passes = [rows[i].acting.forward_passes for i in range(5)]  # type: ignore[union-attr]
-    assert passes == [3, 2, 5, 3, 3], "of the second attempt alone; the last one gave no action"
-    for row in rows.values():
-        assert row.acting is not None and row.acting.simulator_seconds > 0
-        assert row.acting.policy_seconds >= 0.02 * row.acting.forward_passes
+    names = "ok,error,wander,exhausted"
+    scenes = [EpisodeStart(names, number, seed=0) for number in range(4)]
+    with open_simulators(1, time_limit=60.0) as simulators:
+        options = RunOptions(episode_length=5)
+        rows = list(Runner(simulators, SlowActor(0.02), options).run(scenes))
+    acting = [row.acting for row in rows if row.acting is not None]
+    assert [found.forward_passes for found in acting] == [3, 2, 5, 3], "the last one without action"
+    for found in acting:
+        assert found.simulator_seconds > 0 and found.policy_seconds >= 0.02 * found.forward_passes
 
 
 class SlowActor(CountingActor):
