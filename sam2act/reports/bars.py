@@ -7,6 +7,7 @@ of the width it gets, so that text keeps its size. The styles are those of `page
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -89,7 +90,7 @@ def _row(bar: Bar, chance: float | None) -> str:
         parts.append(_line("chance", chance))
     label = escape(f"{bar.name}: {bar.text}")
     return (
-        f'<div class="bar"><span class="name">{escape(bar.name)}</span>'
+        f'<div class="bar"><span class="name">{breakable(bar.name)}</span>'
         f'<svg class="strip" height="{HEIGHT}" style="height:{HEIGHT}px" role="img" '
         f'aria-label="{label}">{"".join(parts)}</svg>'
         f'<span class="value">{escape(bar.text)}</span></div>'
@@ -126,3 +127,8 @@ def _line(kind: str, share: float) -> str:
 
 def _position(share: float) -> str:
     return f"{100 * share:.2f}%"
+
+
+def breakable(name: str) -> str:
+    """Markup of a name, which may go on in another line before @ and parentheses."""
+    return re.sub(r"(?=[@(])", "<wbr>", escape(name))

@@ -81,6 +81,7 @@ def _seconds(value: float) -> str:
     return f"{value:.3g} s" if value >= 1 else f"{1000 * value:.3g} ms"
 
 
+PER_EPISODE = " per episode"
 MINUTE, HOUR, MEBIBYTE = 60.0, 3600.0, 2.0**20
 TIME_STEPS = (
     *decimal_steps(1e-4, 1e-1)[:-2],
@@ -96,13 +97,13 @@ MEMORY = Cost(
     tuple(MEBIBYTE * 2**power for power in range(20)),
 )
 LATENCY = Cost("latency", lambda c: c.latency, _seconds, TIME_STEPS)
-STEPS = Cost("steps per episode", lambda c: c.steps, lambda value: f"{value:.3g}")
+STEPS = Cost("steps" + PER_EPISODE, lambda c: c.steps, lambda value: f"{value:.3g}")
 PASSES = Cost(
-    *("forward passes per episode", lambda c: c.forward_passes, lambda value: f"{value:.3g}"),
+    *("forward passes" + PER_EPISODE, lambda c: c.forward_passes, lambda value: f"{value:.3g}"),
     decimal_steps(1.0, 1e4),
 )
-POLICY_TIME = Cost("policy time per episode", lambda c: c.policy_seconds, _seconds, TIME_STEPS)
-SIMULATOR_TIME = Cost("simulator time per episode", lambda c: c.simulator_seconds, _seconds)
+POLICY_TIME = Cost("policy time" + PER_EPISODE, lambda c: c.policy_seconds, _seconds, TIME_STEPS)
+SIMULATOR_TIME = Cost("simulator time" + PER_EPISODE, lambda c: c.simulator_seconds, _seconds)
 COSTS = (PARAMETERS, TRAINED, RATE, TIME, MEMORY, LATENCY, STEPS)
 OF_ACTING = (PASSES, POLICY_TIME, SIMULATOR_TIME)  # earlier evaluations do not tell
 PANELS = (PARAMETERS, TIME, MEMORY, LATENCY, PASSES, POLICY_TIME)
@@ -196,6 +197,7 @@ def comparison_page(
     _add_guesses(page, results, colors)
     _add_differences(page, results, base, colors)
     _add_costs(page, results, colors)
+    _add_acting(page, results)
     page.heading("All figures")
     header, rows = comparison_table(results)
     page.table(header, rows)
@@ -203,7 +205,6 @@ def comparison_page(
         "Success: share of the episodes; interval: Wilson score interval of the mean over tasks; "
         "over seeds: mean and sample standard deviation over trainings. " + COST_NOTE
     )
-    page.text(ACTING_NOTE)
     for text in remarks([found.method for found in results]):
         page.text(text)
     if commands:
@@ -339,3 +340,18 @@ def _add_costs(page: Page, results: Sequence[PresetResults], colors: dict[str, s
         page.heading("Success against cost")
         page.markup(color_legend(list(colors.items())))
         page.markup(f'<div class="panels">{"".join(panels)}</div>')
+
+
+def _add_acting(page: Page, results: Sequence[PresetResults]) -> None:
+    """What an episode takes, beside success, where an evaluation tells more than its steps."""
+    costs = (STEPS, *OF_ACTING)
+    if not any(cost.value(found.costs) is not None for cost in OF_ACTING for found in results):
+        return
+    page.heading("What an episode takes")
+    header = ["preset", "success", *(cost.title.removesuffix(PER_EPISODE) for cost in costs)]
+    rows = [
+        [found.name, percent(found.mean.rate), *(_cost(cost, found.costs) for cost in costs)]
+        for found in results
+    ]
+    page.table(header, rows)
+    page.text(ACTING_NOTE)

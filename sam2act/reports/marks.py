@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
+from sam2act.reports.bars import breakable
+
 STRIP = 30  # pixels of one strip of differences
 PANEL = 210  # pixels of one panel of costs
 LEFT, RIGHT = 19.0, 97.0  # percent of the width between which points of a panel lie
@@ -88,7 +90,7 @@ def _strip(difference: Difference) -> str:
     )
     label = escape(f"{difference.name}: {difference.text}")
     return (
-        f'<div class="bar"><span class="name">{escape(difference.name)}</span>'
+        f'<div class="bar"><span class="name">{breakable(difference.name)}</span>'
         f'<svg class="strip" height="{STRIP}" style="height:{STRIP}px" role="img" '
         f'aria-label="{label}">{"".join(parts)}</svg>'
         f'<span class="value">{escape(difference.text)}</span></div>'

@@ -107,6 +107,7 @@ def test_costs_of_acting_are_shown_where_an_evaluation_tells(tmp_path: Path) -> 
     read = Reader((tmp_path / "page.html").read_text(encoding="utf-8"))
     labels = [value for _, name, value in read.attributes if name == "aria-label"]
     assert "forward passes per episode: one_plus 50 %" in labels
+    assert read.table("preset", "success", "steps")[1][3:] == ["16.5", "500 ms", "4 s"]
     assert read.text("A forward pass is a prediction")
 
 
