@@ -7,7 +7,6 @@ of the width it gets, so that text keeps its size. The styles are those of `page
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -130,5 +129,6 @@ def _position(share: float) -> str:
 
 
 def breakable(name: str) -> str:
-    """Markup of a name, which may go on in another line before @ and parentheses."""
-    return re.sub(r"(?=[@(])", "<wbr>", escape(name))
+    """Markup of a name; PRESET@EXECUTOR(...) may go on in another line before @ and (."""
+    head, at, tail = map(escape, name.partition("@"))
+    return head + f"<wbr/>{at}{tail.replace('(', '<wbr/>(')}" * bool(at)
