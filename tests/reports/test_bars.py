@@ -68,6 +68,12 @@ def test_texts_stand_beside_their_bar_and_are_escaped() -> None:
     assert strips(root)[0].attrib["aria-label"] == f"{hostile}: {hostile}"
 
 
+def test_names_with_an_executor_may_go_on_in_another_line() -> None:
+    root = chart(BarGroup("task", [bar(name="tiny@open_loop(8)")]))
+    (name,) = [span for span in root.iter("span") if span.get("class") == "name"]
+    assert list(name.itertext()) == ["tiny", "@open_loop", "(8)"]
+
+
 @pytest.mark.parametrize(
     "changes", [{"rate": 1.2}, {"interval": (-0.1, 0.5)}, {"rate": float("nan")}]
 )
