@@ -145,7 +145,7 @@ class Cell:
     @property
     def group(self) -> tuple[str, ...]:
         """What tells how long it takes."""
-        return self.preset.name, self.task
+        return self.preset.label, self.task
 
     @property
     def output(self) -> Path:

@@ -70,7 +70,12 @@ def _count(value: float) -> str:
 
 
 def _bytes(value: float) -> str:
-    return f"{value / 2**30:.3g} GiB" if value >= 2**30 else f"{value / 2**20:.3g} MiB"
+    small = value < 1000 * MEBIBYTE
+    return f"{value / MEBIBYTE:.3g} MiB" if small else f"{value / 2**30:.3g} GiB"
+
+
+def _number(value: float) -> str:
+    return f"{value:.3g}" if value < 1000 else f"{value:.0f}"
 
 
 def _seconds(value: float) -> str:
@@ -90,16 +95,16 @@ TIME_STEPS = (
 )
 PARAMETERS = Cost("parameters", lambda c: c.parameters, _count, decimal_steps(1e3, 1e12))
 TRAINED = Cost("of them trained", lambda c: c.trained, _count)
-RATE = Cost("samples/s", lambda c: c.samples_per_second, lambda value: f"{value:.3g}")
+RATE = Cost("samples/s", lambda c: c.samples_per_second, _number)
 TIME = Cost("training time", lambda c: c.training_seconds, _seconds, TIME_STEPS)
 MEMORY = Cost(
     *("peak memory", lambda c: c.peak_memory_bytes, _bytes),
     tuple(MEBIBYTE * 2**power for power in range(20)),
 )
 LATENCY = Cost("latency", lambda c: c.latency, _seconds, TIME_STEPS)
-STEPS = Cost("steps" + PER_EPISODE, lambda c: c.steps, lambda value: f"{value:.3g}")
+STEPS = Cost("steps" + PER_EPISODE, lambda c: c.steps, _number)
 PASSES = Cost(
-    *("forward passes" + PER_EPISODE, lambda c: c.forward_passes, lambda value: f"{value:.3g}"),
+    *("forward passes" + PER_EPISODE, lambda c: c.forward_passes, _number),
     decimal_steps(1.0, 1e4),
 )
 POLICY_TIME = Cost("policy time" + PER_EPISODE, lambda c: c.policy_seconds, _seconds, TIME_STEPS)
