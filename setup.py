@@ -67,7 +67,7 @@ EXTRAS = {
 # The tests run them.
 TESTED = ("sim", "gym", "triton", "hydra", "zarr", "data", "lerobot-data", "serve")
 EXTRAS["dev"] += [requirement for extra in TESTED for requirement in EXTRAS[extra]]
-EXTRAS["dev"].append("websockets>=13")  # what clients need
+EXTRAS["dev"] += ["websockets>=13", "lz4>=4"]  # what clients need; archives of recordings
 EXTRAS["all"] = [
     requirement
     for extra in ("clip", "train", "peft", "data", "sim", "zarr", "lerobot-data", "serve")

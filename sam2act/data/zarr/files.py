@@ -99,11 +99,27 @@ def open_group(path: Path) -> Any:
             where = library.storage.ZipStore(where, mode="r")
         return library.open_group(where, mode="r")
     except Exception as error:  # the library raises many kinds
-        cause = " ".join(str(error).split())
-        raise SourceError(
-            f"{path}: is no readable zarr group ({type(error).__name__}: {cause}); "
-            + (CODECS if "imagecodecs" in cause else AGAIN)
-        ) from error
+        raise _unreadable(path, error) from error
+
+
+def arrays_of(group: Any, path: Path) -> dict[str, Any]:
+    """The arrays of a group of the store at `path`, by name.
+
+    Raises:
+        SourceError: one cannot be opened, for example because its codec is not known.
+    """
+    try:
+        return dict(group.arrays())
+    except Exception as error:  # the library raises many kinds
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> SourceError:
+    cause = " ".join(str(error).split())
+    remedy = CODECS if "imagecodecs" in cause else AGAIN
+    return SourceError(
+        f"{path}: is no readable zarr group ({type(error).__name__}: {cause}); {remedy}"
+    )
 
 
 def _know_picture_codecs() -> None:

@@ -29,6 +29,7 @@ from sam2act.data.plain_source import RAW, PlainSource
 from sam2act.data.source import SourceError
 from sam2act.data.zarr.files import (
     Rows,
+    arrays_of,
     files_digest,
     find_store,
     open_group,
@@ -85,7 +86,9 @@ class BufferReader:
                 "Policy's layout; check data_folder"
             )
         self._attributes = dict(group.attrs)
-        self._rows = {k: Rows(a, f"{path}/data/{k}") for k, a in group["data"].arrays()}
+        self._rows = {
+            k: Rows(a, f"{path}/data/{k}") for k, a in arrays_of(group["data"], path).items()
+        }
         self._ends = np.asarray(group[f"meta/{ENDS}"][:], np.int64)
         self._check()
         self.action_mode = str(self._attributes.get("action_mode", RAW))

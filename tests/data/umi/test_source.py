@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,16 @@ def test_a_zip_file_is_read_as_it_is(tmp_path: Path) -> None:
     shutil.make_archive(str(tmp_path / "cup.zarr"), "zip", store)
     assert source(tmp_path / "cup.zarr.zip").facts(5).length == 26
     assert source(tmp_path).facts(5).length == 26
+
+
+def test_pictures_of_an_unknown_codec_name_the_package(tmp_path: Path) -> None:
+    store = write_recordings(tmp_path / "cup.zarr")
+    about = store / "data" / "camera0_rgb" / ".zarray"
+    content = json.loads(about.read_text())
+    content["compressor"] = {"id": "imagecodecs_unheard_of"}
+    about.write_text(json.dumps(content))
+    with pytest.raises(SourceError, match=r"imagecodecs_unheard_of.*pip install 'sam2act\[umi\]'"):
+        source(tmp_path).episodes()
 
 
 def test_what_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
