@@ -102,9 +102,12 @@ def test_umi(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", DATA_SETS)
 def test_published_sizes(name: str) -> None:
-    """The network of the yaml files, without memory of its own."""
+    """The network of the yaml files in both stages, without memory of its own."""
     experiment = load_experiment(f"configs/uva_{name}.yaml")
-    network = load_network(f"configs/mvt/uva_{name}.yaml", "vae small vae_weights ''")
+    path, small = f"configs/mvt/uva_{name}.yaml", "vae small vae_weights ''"
+    first = load_network(path, f"{small} predict_action False selected_training_mode video_model")
+    assert isinstance(first, UVAConfig) and first.modes == ("video_model",)
+    network = load_network(path, small)
     assert isinstance(network, UVAConfig)
     with torch.device("meta"):
         policy = UVAPolicy.build(network, experiment, BuildOptions())
