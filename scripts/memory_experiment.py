@@ -18,10 +18,8 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import math
 import re
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,9 +29,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # it runs without 
 from sam2act.cli.arguments import ArgumentParser  # noqa: E402
 from sam2act.core.run_folder import RunFolder  # noqa: E402
 from sam2act.core.tasks import CHANCE, MEMORYBENCH_TASKS  # noqa: E402
-from sam2act.experiments import commands  # noqa: E402
+from sam2act.experiments import commands, scripted  # noqa: E402
 from sam2act.runtime.console import make_output_safe  # noqa: E402
-from sam2act.runtime.steps import Step, run_steps  # noqa: E402
+from sam2act.runtime.steps import Step  # noqa: E402
 
 # What is imported needs the standard library only: quickstart.sh asks this script before anything
 # is installed.
@@ -104,10 +102,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--seeds", type=int, default=1, metavar="N", help="this many, counted from --seed (1)")
     add("--stage-one", default="", metavar="OPTS", help="more options, for example 'epochs 8'")
     add("--stage-two", default="", metavar="OPTS", help="more options of the second stage")
-    add("--output", type=Path, default=Path("quickstart_output"), help="folder of all results")
-    add("--workers", type=int, default=2, help="simulator processes (2)")
-    add("--minutes", type=float, help="stop in time after this many; the same command goes on")
-    add("--describe", action="store_true", help="show what would be done, and stop")
+    scripted.add_flags(parser)
     return parser
 
 
@@ -246,16 +241,11 @@ def check(args: argparse.Namespace) -> str:
         return "--quick is for --size tiny"
     if (args.corrected or args.no_downloads) and args.size != "full":
         return "--corrected and --no-downloads are for --size full"
-    if args.minutes is not None and not 0 < args.minutes < math.inf:
-        return f"--minutes {args.minutes:g}: not a positive number"
     if args.seeds < 1:
         return f"--seeds {args.seeds}: at least one is needed"
     if args.seed < 0:
         return f"--seed {args.seed}: not a natural number"
-    if any(character.isspace() for character in str(args.output.resolve())):
-        # Options are passed on as one line, cut at spaces.
-        return f"the path of --output must not contain spaces: {args.output.resolve()}"
-    return ""
+    return scripted.problem(args)
 
 
 def describe(series: Series) -> str:
@@ -297,15 +287,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(describe(series), flush=True)
     if args.describe:
         return 0
-    deadline = math.inf if args.minutes is None else time.monotonic() + 60 * args.minutes
-    durations = series.output / f"durations_{series.name}.txt"
-    try:
-        series.output.mkdir(parents=True, exist_ok=True)
-        code = run_steps(series.steps(), SCRIPTS.parent, deadline, durations)
-    except OSError as error:
-        from sam2act.core.files import report_error  # there by now, if anything is
-
-        return report_error(error)
+    code = scripted.carry_out(series.steps(), args, SCRIPTS.parent, series.name)
     if not code:
         print(f"Open {series.page} in a browser.")
     return code

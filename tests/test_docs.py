@@ -48,6 +48,12 @@ STARTERS = {
     "compare_recordings": "compare-recordings",
     "memory_experiment": "experiment",
 }
+# What scripts take their options from.
+EXPERIMENTS = (
+    "scripts/memory_experiment.py",
+    "scripts/uva_experiment.py",
+    "sam2act/experiments/scripted.py",
+)
 # Files of the released code, of other projects, or made by the reader.
 FOREIGN = (
     "sam2act/libs/",
@@ -159,7 +165,7 @@ def test_options_of_scripts_exist(path: Path) -> None:
         if not script or Path(script[0]).stem in STARTERS:
             continue
         sources = [REPOSITORY / script[0], REPOSITORY / "scripts/benchmarks/benchmarking.py"]
-        sources += [REPOSITORY / "scripts/memory_experiment.py", *_library(script[0])]
+        sources += [REPOSITORY / name for name in EXPERIMENTS] + _library(script[0])
         known = "".join(text_of(source) for source in sources)
         absent += [o for o in re.findall(r" (--[\w-]+)", line) if o not in known]
     assert absent == []

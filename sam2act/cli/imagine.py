@@ -1,10 +1,12 @@
 """Compare the frames that UVA imagines with those that were recorded, on held-out episodes.
 
-    sam2act imagine runs/tiny_uva_joint/model_last.pth --windows 64 --output imagined
+    sam2act imagine runs/tiny_uva_joint/model_last.pth --windows 64
 
-Writes `imagined.png`, a row per window (the last frame seen, then the real and the imagined ones
-below each other), and `imagined.json`: squared errors of imagined frames, of a copy of the last
-frame seen, and of the autoencoder alone, colours from 0 to 1.
+Writes `imagined.png` beside the checkpoint, rows for each window (the last frame seen, then the
+real and the imagined frames below each other), and `imagined.json`: squared errors, colours from 0
+to 1, of frames imagined without and, where that was trained, with the actions that were taken
+(forward dynamics), of a copy of the last frame seen, and of the autoencoder alone. `sam2act report`
+shows both files.
 """
 
 from __future__ import annotations
@@ -27,10 +29,11 @@ from sam2act.cli.status import DONE, run_command
 from sam2act.config.load import changed
 from sam2act.core.errors import ConfigError
 from sam2act.core.files import replacing
+from sam2act.core.run_folder import IMAGINED
 from sam2act.core.types import WindowBatch
 from sam2act.policies.checkpoint import load_policy
 from sam2act.policies.uva.autoencoder import colours_of, pictures_of
-from sam2act.policies.uva.config import FRAMES
+from sam2act.policies.uva.config import DYNAMIC, FRAMES
 from sam2act.policies.uva.policy import UVAPolicy
 from sam2act.runtime.distributed import distributed_context
 from sam2act.training.run_data import build_training_data
@@ -38,6 +41,7 @@ from sam2act.training.stores import DataOptions
 
 SHOWN = 8  # windows of the picture
 GAP = 2  # pixels
+ROWS = ("real", "imagined", "with_actions")  # of the picture
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -50,7 +54,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = ArgumentParser(description=__doc__)
     parser.add_argument("checkpoint", help="of UVA")
     parser.add_argument("--windows", type=int, default=64, help="how many are compared")
-    parser.add_argument("--output", default="imagined", help="files without their ends")
+    parser.add_argument("--output", type=Path, help="files without their ends")
     parser.add_argument("--exp-cfg-opts", default="", help="changes, for example of data_folder")
     add_device(parser)
     return parser
@@ -74,13 +78,14 @@ def _imagine(options: argparse.Namespace) -> int:
         for batch in _first(data.validation.batches(), options.windows)
     ]
     frames = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-    _write(Path(options.output), frames)
+    _write(options.output or Path(options.checkpoint).parent / IMAGINED, frames)
     return DONE
 
 
 def compared(policy: UVAPolicy, batch: WindowBatch, language: Tensor) -> dict[str, Tensor]:
-    """Frames of B windows, (B, 4, S, S, 3) uint8 each: `real`, `imagined`, `decoded` (through the
-    autoencoder and back) and `copied` (the last one seen)."""
+    """Frames of B windows, (B, 4, S, S, 3) uint8 each: `real`, `imagined`, `with_actions` (told
+    what will be done, where that was trained), `decoded` (through the autoencoder and back) and
+    `copied` (the last one seen)."""
     rgb, side = batch.observed.rgb, policy.config.image_side
     history = dataclasses.replace(
         batch.observed,
@@ -92,10 +97,13 @@ def compared(policy: UVAPolicy, batch: WindowBatch, language: Tensor) -> dict[st
     shown = colours_of(pictures_of(flat, side)).unflatten(0, (len(rgb), FRAMES + 1))
     with torch.no_grad():
         decoded = policy.reconstruct(shown[:, 1:].flatten(0, 1))
-        imagined = policy.imagine(history, language, seeds)
+        found = {"imagined": policy.imagine(history, language, seeds)}
+        if DYNAMIC in policy.config.modes:
+            told = policy.imagine(history, language, seeds, actions=batch.action)
+            found["with_actions"] = told
     return {
         "real": shown[:, 1:],
-        "imagined": imagined,
+        **found,
         "decoded": decoded.unflatten(0, (len(rgb), FRAMES)),
         "copied": shown[:, :1].expand(-1, FRAMES, -1, -1, -1),
     }
@@ -130,7 +138,7 @@ def _write(place: Path, frames: dict[str, Tensor]) -> None:
     with replacing(place.with_suffix(".png")) as draft:
         Image.fromarray(_sheet(frames)).save(draft, format="PNG")
     for name, values in found.items():
-        print(f"{name:9}", "  ".join(f"{value:.5f}" for value in values))
+        print(f"{name:12}", "  ".join(f"{value:.5f}" for value in values))
 
 
 def _sheet(frames: dict[str, Tensor]) -> np.ndarray:
@@ -138,7 +146,7 @@ def _sheet(frames: dict[str, Tensor]) -> np.ndarray:
     pad = ((GAP, GAP), (GAP, GAP), (0, 0))
     rows = []
     for window in range(min(SHOWN, len(frames["real"]))):
-        for name in ("real", "imagined"):
+        for name in (n for n in ROWS if n in frames):
             parts = [frames["copied"][window, 0], *frames[name][window]]
             rows.append(np.hstack([np.pad(part.cpu().numpy(), pad) for part in parts]))
     return np.vstack(rows)

@@ -6,7 +6,8 @@
     sam2act report --pool runs/seed0 runs/seed1 runs/seed2
 
 The page shows success per task with its uncertainty, variations, causes of failure, when the
-memory was learned, training curves, films and what is needed to repeat it. Evaluations whose log
+memory was learned, training curves, films and what is needed to repeat it; scores where rewards are
+graded, and frames that `sam2act imagine` has compared with real ones. Evaluations whose log
 names differ only in a number at their end (test/1, test/2) are repetitions of each other. Equal
 labels are pooled; without labels, methods are called by their checkpoint.
 """
@@ -21,9 +22,11 @@ from pathlib import Path
 from sam2act.cli.arguments import ArgumentParser, positive_number
 from sam2act.cli.status import DONE, run_command
 from sam2act.evaluation.analysis.methods import Source, collect_methods
+from sam2act.reports.imagined import add_imagined, read_imagined
 from sam2act.reports.page import Page
 from sam2act.reports.reproduction import add_reproduction
 from sam2act.reports.results import add_results, default_title, headline, success_table
+from sam2act.reports.scores import is_graded, score_table
 from sam2act.reports.training import add_training
 from sam2act.reports.videos import add_videos
 
@@ -72,11 +75,15 @@ def _write(args: argparse.Namespace) -> int:
     runs = [source.folder for source in args.runs]
     add_results(page, methods, args.note)
     add_training(page, runs)
-    add_videos(page, methods, args.video_megabytes * MEGABYTE)
+    imagined = read_imagined(runs)
+    add_imagined(page, imagined)
+    add_videos(page, methods, args.video_megabytes * MEGABYTE, imagined)
     add_reproduction(page, runs, methods)
     page.write(output)
     print(headline(methods))
     print(aligned(*success_table(methods)))
+    if is_graded(methods):
+        print(aligned(*score_table(methods)))
     print(f"{output} ({output.stat().st_size / MEGABYTE:.1f} MB)")
     return DONE
 

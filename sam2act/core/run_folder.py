@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 STAGES = (1, 2)
+IMAGINED = "imagined"  # files of `sam2act imagine`, without their ends
 CHECKPOINTS = "model_*.pth"  # of both stages
 _SUFFIXES = {1: "", 2: "_plus"}
 _WORD_OF_STAGE_TWO = "plus"

@@ -101,15 +101,47 @@ def evaluation(
         task: of whose scenes.
         seed: of demonstrations and training; it chooses scenes that neither has seen.
         episodes: how many.
-        episode_length: most keyframes of an episode; None = as `more` says.
+        episode_length: most actions of an episode; None = what suits the control mode.
         log_name: folder of the results.
         workers: simulator processes.
         more: further arguments.
     """
+    return closed_loop(
+        checkpoint,
+        task,
+        scenes=("embedded", FIRST_EVALUATION_SEED + 100 * seed),
+        episodes=episodes,
+        episode_length=episode_length,
+        log_name=log_name,
+        more=("--workers", workers, *more),
+    )
+
+
+def closed_loop(
+    checkpoint: Path,
+    task: str,
+    *,
+    scenes: tuple[str, int],
+    episodes: int,
+    log_name: str,
+    episode_length: int | None = None,
+    more: Sequence[object] = (),
+) -> Command:
+    """A closed-loop evaluation in any simulator; it goes on where it was stopped.
+
+    Args:
+        checkpoint: file in the run folder of its training.
+        task: of whose scenes.
+        scenes: backend, and the seed of its first scene.
+        episodes: how many.
+        log_name: folder of the results.
+        episode_length: most actions of an episode; None = what suits the control mode.
+        more: further arguments.
+    """
+    backend, seed = scenes
     length = () if episode_length is None else ("--episode-length", episode_length)
     return sam2act(
         *("eval", "--model-folder", checkpoint.parent, "--model-name", checkpoint.name),
-        *("--tasks", task, "--backend", "embedded", "--seed", FIRST_EVALUATION_SEED + 100 * seed),
-        *("--eval-episodes", episodes, *length),
-        *("--log-name", log_name, "--resume", "--workers", workers, *more),
+        *("--tasks", task, "--backend", backend, "--seed", seed),
+        *("--eval-episodes", episodes, *length, "--log-name", log_name, "--resume", *more),
     )

@@ -13,7 +13,7 @@ from sam2act.evaluation.analysis.comparison import (
 )
 from sam2act.evaluation.analysis.methods import Method
 
-SIMULATORS = {"embedded": "the embedded simulator", "rlbench": "RLBench"}
+SIMULATORS = {"embedded": "the embedded simulator", "rlbench": "RLBench", "pusht": "gym-pusht"}
 UNKNOWN_SIMULATOR = "an unknown simulator"
 
 

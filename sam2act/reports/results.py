@@ -15,11 +15,12 @@ from sam2act.evaluation.analysis.aggregate import (
     variation_counts,
 )
 from sam2act.evaluation.analysis.methods import GROUND_TRUTH, PLUS, STAGE_ONE, Method
-from sam2act.evaluation.results import FULL_REWARD, NEVER_BEGUN
+from sam2act.evaluation.results import NEVER_BEGUN
 from sam2act.reports.bars import BAR_COLORS, Bar, BarGroup, bar_chart, percent
 from sam2act.reports.page import Page
 from sam2act.reports.perturbed import add_perturbed
 from sam2act.reports.remarks import remarks, simulators, warnings
+from sam2act.reports.scores import add_scores, is_graded
 
 AVERAGE = "mean over tasks"
 GUESS_COLUMN = "first guess right"
@@ -39,6 +40,7 @@ def add_results(page: Page, methods: Sequence[Method], note: str) -> None:
         page.text(text)
     for text in warnings(methods):
         page.note(text)
+    add_scores(page, methods)
     page.heading("Success")
     page.markup(bar_chart(bar_groups(methods)))
     page.heading("Figures")
@@ -139,7 +141,7 @@ def success_table(methods: Sequence[Method]) -> tuple[list[str], list[list[str]]
     guessed = any(method.guesses(task) for method in methods for task in all_tasks(methods))
     header += [GUESS_COLUMN] if guessed else []
     header += ["mean ± s.d. over runs"] if repeated else []
-    graded = _graded(methods)
+    graded = is_graded(methods)
     header += ["mean reward"] if graded else []
     tasks = all_tasks(methods)
     per_task = {method.label: summarise_tasks(method.runs) for method in methods}
@@ -186,11 +188,6 @@ def _guess(method: Method, tasks: Sequence[str]) -> str:
     return "-" if guesses is None else f"{percent(guesses.rate)} ({guesses.right})"
 
 
-def _graded(methods: Sequence[Method]) -> bool:
-    """Whether rewards say more than success and failure."""
-    return any(row.reward not in (0.0, FULL_REWARD) for m in methods for row in m.rows)
-
-
 def _over_runs(success: Success) -> str:
     mean, deviation = success.run_mean, success.run_deviation
     if mean is None or deviation is None:
@@ -218,7 +215,7 @@ def footnote(methods: Sequence[Method]) -> str:
             "sent to after the button (in push_same_button: the mat), of all patches, drawers or "
             "buttons, is the right one."
         )
-    if _graded(methods):
+    if is_graded(methods):
         text += GRADED
     if any(len(method.runs) > 1 for method in methods):
         text += (

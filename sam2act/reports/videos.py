@@ -11,6 +11,7 @@ from sam2act.core.wording import listing
 from sam2act.evaluation.analysis.aggregate import tasks_of
 from sam2act.evaluation.analysis.methods import Evaluation, Method, evaluation_command
 from sam2act.evaluation.results import EpisodeRow
+from sam2act.reports.imagined import Imagined, show_imagined
 from sam2act.reports.page import Page
 
 MEDIA_TYPES = {".mp4": "video/mp4", ".gif": "image/gif", ".webp": "image/webp"}
@@ -27,22 +28,27 @@ class Film:
     path: Path
 
 
-def add_videos(page: Page, methods: Sequence[Method], limit: int) -> None:
+def add_videos(
+    page: Page, methods: Sequence[Method], limit: int, imagined: Sequence[Imagined] = ()
+) -> None:
     """A success and a failure of each method on each task, as long as they fit.
 
     Args:
         page: the page.
         methods: what was evaluated.
         limit: bytes that all embedded films may take.
+        imagined: shown beside the films.
     """
     page.heading("Films")
     films = list(choose_films(methods))
     if not films:
         command = evaluation_command(methods[0].evaluations[0].run, "--save-video")
         page.text(f"No episode was filmed; with --save-video it is: {command}")
+    if not films and not imagined:
         return
     left_out, used = [], 0
     with page.columns():
+        show_imagined(page, imagined)
         for film in films:
             size = film.path.stat().st_size * 4 // 3  # as base64
             if used + size > limit:

@@ -56,7 +56,10 @@ def test_three_stages_each_on_what_the_one_before_learnt(
     caplog.set_level(logging.INFO, "sam2act")
     first = trained(tmp_path, "vae", "trains vae cache_latents False")
     video = trained(
-        tmp_path, "video", f"predict_action False pretrained_model_path {first}", epochs=1
+        tmp_path,
+        "video",
+        f"predict_action False selected_training_mode video_model pretrained_model_path {first}",
+        epochs=1,
     )
     learnt, seen = (read_checkpoint(path)["model_state"] for path in (first, video))
     encoder = "vae_model.encoder.0.weight"
@@ -97,15 +100,12 @@ def test_imagined_frames_stand_beside_the_real_ones(tmp_path: Path) -> None:
     flags = ["--windows", "2", "--output", f"{tmp_path}/seen", "--device", "cpu"]
     assert imagine.main([str(path), *flags, "--exp-cfg-opts", held_out]) == 0
     found = json.loads((tmp_path / "seen.json").read_text())
-    assert found["windows"] == 2 and set(found["squared_error"]) == {
-        "imagined",
-        "decoded",
-        "copied",
-    }
+    kinds = {"imagined", "with_actions", "decoded", "copied"}
+    assert found["windows"] == 2 and set(found["squared_error"]) == kinds
     copied = found["squared_error"]["copied"]
     assert len(copied) == 4 and 0 < copied[0] <= copied[-1]
     picture = np.asarray(Image.open(tmp_path / "seen.png"))
-    assert picture.shape == (2 * 2 * 100, 5 * 100, 3)
+    assert picture.shape == (2 * 3 * 100, 5 * 100, 3)
     # First row: the last frame seen, then the real ones, in which the square has moved.
     assert not np.array_equal(picture[2:98, 2:98], picture[2:98, 402:498])
     assert imagine.main([str(path), *flags]) == 2  # nothing is held out

@@ -10,8 +10,11 @@ import math
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
-from sam2act.evaluation.results import EpisodeRow
+import numpy as np
+
+from sam2act.evaluation.results import FULL_REWARD, EpisodeRow
 
 NORMAL_QUANTILE = 1.959964  # two-sided 95 %
 NO_CAUSE = "not recorded"
@@ -88,6 +91,44 @@ def tasks_of(runs: Iterable[Run]) -> list[str]:
 def mean_reward(rows: Run, task: str) -> float:
     """Mean over the episodes of `task` of the reward of their last step, 0 to 100."""
     return statistics.fmean(row.reward for row in rows if row.task == task)
+
+
+@dataclass(frozen=True)
+class Score:
+    """The mean of graded rewards.
+
+    Attributes:
+        mean: from 0 to 1.
+        interval: 95 % bootstrap interval of `mean`.
+        episodes: how many.
+    """
+
+    DRAWS: ClassVar[int] = 10_000
+
+    mean: float
+    interval: tuple[float, float]
+    episodes: int
+
+
+def mean_score(rows: Run, task: str) -> Score | None:
+    """Of the episodes of `task`, None without any."""
+    values = [row.reward / FULL_REWARD for row in rows if row.task == task]
+    if not values:
+        return None
+    return Score(statistics.fmean(values), bootstrap_interval(values, Score.DRAWS), len(values))
+
+
+def bootstrap_interval(values: Sequence[float], draws: int) -> tuple[float, float]:
+    """The 95 % percentile interval of a mean (Efron 1979), the same for the same values.
+
+    Args:
+        values: independent observations, at least one.
+        draws: samples with replacement.
+    """
+    numbers, count = np.asarray(values, np.float64), len(values)
+    chosen = np.random.default_rng(0).integers(count, size=(draws, count))
+    low, high = np.quantile(numbers[chosen].mean(axis=1), (0.025, 0.975))
+    return float(low), float(high)
 
 
 def summarise_tasks(runs: Sequence[Run]) -> dict[str, Success]:

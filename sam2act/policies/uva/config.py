@@ -9,7 +9,7 @@ from sam2act.config.component import ComponentConfig, NameList, WeightsFile
 from sam2act.core.errors import require, require_choice, require_positive
 
 HISTORY, FRAMES, ACTIONS = 16, 4, 16  # steps seen; frames shown of them and of the future; a chunk
-TEXT_TOKENS, TEXT_WIDTH = 64, 512
+TEXT_WIDTH = 512
 VIDEO, DYNAMIC, ACT, INVERSE, FULL = MODES = (
     "video_model",
     "dynamic_model",
@@ -56,6 +56,7 @@ class TransformerConfig(ComponentConfig):
     patch_size: int = 1  # latents per side that make a token
     action_dim: int = 2
     use_language: bool = False  # a sentence feature in front of the tokens
+    text_tokens: int = 64  # places that it takes
     label_drop_prob: float = 0.1  # how often it is left out in training
     attn_dropout: float = 0.1
     proj_dropout: float = 0.1
@@ -75,6 +76,7 @@ class TransformerConfig(ComponentConfig):
         require_choice("act_model_type", self.act_model_type, POOLINGS)
         require_positive(self, "encoder_embed_dim", "encoder_depth", "decoder_depth", "num_heads")
         require_positive(self, "vae_embed_dim", "latent_side", "patch_size", "action_dim")
+        require_positive(self, "text_tokens")
         for head in ("diffloss", "act_diffloss"):
             require_positive(self, f"{head}_d", f"{head}_w")
         state = self.state
@@ -167,7 +169,8 @@ class UVAConfig(TransformerConfig):
     cache_latents: bool = False  # keep what the frozen autoencoder says of a picture
     pretrained_model_path: WeightsFile = ""  # tensors whose name and shape match are taken
     predict_action: bool = True
-    selected_training_mode: NameList = ""  # of MODES; "" = all, or without actions video_model
+    # Of MODES; "" = all, or without actions video_model. One named twice comes twice as often.
+    selected_training_mode: NameList = ""
     mode_sampling: str = "per_rank"  # per_rank (published) | shared: who draws the mode of a step
     mask_ratio_min: float = 0.7
     mask_ratio_std: float = 0.25

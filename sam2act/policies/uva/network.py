@@ -18,7 +18,6 @@ from sam2act.nn.vit_block import NORM_EPS, Block
 from sam2act.policies.uva.config import (
     ACTIONS,
     FRAMES,
-    TEXT_TOKENS,
     TEXT_WIDTH,
     TransformerConfig,
 )
@@ -78,8 +77,8 @@ class JointTransformer(nn.Module):
         if config.use_language:
             self.fake_latent = _table(1, width)
             self.text_proj_cond = Linear(TEXT_WIDTH, width)
-            self.text_pos_embed = _table(1, TEXT_TOKENS, width)
-            self.decoder_text_pos_embed = _table(1, TEXT_TOKENS, width)
+            self.text_pos_embed = _table(1, config.text_tokens, width)
+            self.decoder_text_pos_embed = _table(1, config.text_tokens, width)
         for part in ("temporal_pos", "decoder_temporal_pos", "diffusion_temporal"):
             self.register_parameter(f"{part}_embed", _table(1, FRAMES, width))
         for part in ("spatial_pos", "decoder_spatial_pos", "diffusion_spatial"):
@@ -147,7 +146,7 @@ class JointTransformer(nn.Module):
         return joined
 
     def _text(self, clip: Clip, count: int) -> Tensor:
-        """(B, 64, D), the sentence feature in every text token."""
+        """(B, T, D), the sentence feature in every one of the text tokens."""
         if clip.text is None:
             feature = self.fake_latent.expand(count, -1)
         else:
@@ -155,7 +154,7 @@ class JointTransformer(nn.Module):
             if clip.text_dropped is not None:
                 dropped = clip.text_dropped[:, None]
                 feature = torch.where(dropped, self.fake_latent.to(feature), feature)
-        return feature[:, None].expand(-1, TEXT_TOKENS, -1)
+        return feature[:, None].expand(-1, self.config.text_tokens, -1)
 
     def _positions(self, temporal: str, spatial: str) -> Tensor:
         """(1, N, D), frame after frame."""

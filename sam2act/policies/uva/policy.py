@@ -151,9 +151,8 @@ class UVAPolicy(Policy):
     # -------------------------------------------------------------------------------- losses
     def loss(self, batch: WindowBatch, language: Tensor, noise: UVANoise) -> LossOutput:
         """That of the mode drawn in training; of `video_model` and `policy_model` otherwise."""
-        rgb = batch.observed.rgb[:, :, 0]
         if self.config.trains == "vae":
-            return self._autoencoder_loss(rgb, noise)
+            return self._autoencoder_loss(batch.observed.rgb[:, 0], noise)
         clip = self._clip(batch, language, noise)
         modes: tuple[str, ...] = (VIDEO, ACT) if self.config.predict_action else (VIDEO,)
         if self.training:
@@ -202,10 +201,8 @@ class UVAPolicy(Policy):
         return 0.0 * torch.stack(sums).sum()
 
     def _autoencoder_loss(self, rgb: Tensor, noise: UVANoise) -> LossOutput:
-        """Squared error of one picture per window, and the divergence of its latents."""
-        chosen = noise.history % rgb.shape[1]
-        rows = torch.arange(len(rgb), device=rgb.device)
-        pictures = pictures_of(rgb[rows, chosen], self.config.image_side)
+        """Squared error of pictures (B, H, W, 3), and the divergence of their latents."""
+        pictures = pictures_of(rgb, self.config.image_side)
         moments = self.vae_model.moments(pictures)
         shown = self.vae_model.decode(moments.sample(noise.posterior[:, 0]))
         error = (shown - pictures).square().mean()
@@ -276,16 +273,24 @@ class UVAPolicy(Policy):
         return chunk, DrawCount(state.count + 1)
 
     @torch.no_grad()
-    def imagine(self, observation: Observation, language: Tensor, seeds: Tensor) -> Tensor:
+    def imagine(
+        self,
+        observation: Observation,
+        language: Tensor,
+        seeds: Tensor,
+        actions: Tensor | None = None,
+    ) -> Tensor:
         """The next 4 frames (B, 4, S, S, 3) uint8 of B observations, 4 steps apart.
 
         Args:
             observation: as of `act`.
             language: as of `act`.
             seeds: (B,) int64, of the noise.
+            actions: (B, H, A) normalised ones that will be taken (forward dynamics); None = any.
         """
         generators = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
         clip = self._seen(observation, language, generators)
+        clip = dataclasses.replace(clip, actions=actions)
         return sample_video(self.model, self.vae_model, clip, generators, self.config)
 
     def reconstruct(self, rgb: Tensor) -> Tensor:
@@ -328,14 +333,18 @@ def _spec(config: UVAConfig, experiment: ExperimentConfig) -> PolicySpec:
     steps = range(HISTORY) if config.different_history_freq else SHOWN
     history = tuple(step - HISTORY + 1 for step in steps)
     language = LanguageSpec(experiment.language.encoder, 1, TEXT_WIDTH)
+    offsets = (*history, *FUTURE)
+    margins = (HISTORY - 1 - config.pad_before, HISTORY - config.pad_after)
+    if config.trains == "vae":  # single pictures, each of every episode
+        offsets, margins = (0,), (0, 0)
     return PolicySpec(
         camera_specs=square_cameras(experiment.cameras, 0, depth=False),
         language=language if config.use_language else None,
         state=tuple(Component(name, size, "") for name, size in config.state.items()),
         action=dataclasses.replace(control, horizon=ACTIONS),
-        offsets=(*history, *FUTURE),
+        offsets=offsets,
         first_action=first,
-        margins=(HISTORY - 1 - config.pad_before, HISTORY - config.pad_after),
+        margins=margins,
         executor=f"open_loop({config.n_action_steps})",
     )
 

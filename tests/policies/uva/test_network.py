@@ -65,6 +65,15 @@ def test_published_sizes(size: str, millions: float) -> None:
     assert round(count / 1e6, 1) == millions
 
 
+def test_text_may_take_fewer_places() -> None:
+    small = JointTransformer(dataclasses.replace(SMALL, text_tokens=3))
+    assert small.text_pos_embed.shape[1] == 3 and SMALL.text_tokens == 64
+    clip = whole_clip()
+    out = small(clip)
+    assert out.shape == (2, 4 * SMALL.frame_tokens, SMALL.size.width)
+    assert not torch.equal(out, small(dataclasses.replace(clip, text=-clip.text)))
+
+
 def test_tokens_are_patches_in_reading_order() -> None:
     latents = torch.arange(2 * 4 * 3 * 4 * 4.0).reshape(2, 4, 3, 4, 4)
     tokens = tokens_of(latents, 2)

@@ -16,7 +16,7 @@ from sam2act.core.types import Batch, Observation, SampleIdentity, WindowBatch
 from sam2act.policies.base import BuildOptions, StartData
 from sam2act.policies.uva.autoencoder import SmallAutoencoder, pictures_of
 from sam2act.policies.uva.config import MODES, UVAConfig
-from sam2act.policies.uva.noise import HISTORIES, draw, hidden_shares, mask_of
+from sam2act.policies.uva.noise import HISTORIES, UVANoise, draw, hidden_shares, mask_of
 from sam2act.policies.uva.policy import UVAPolicy
 from sam2act.policies.uva.sampling import rounds
 
@@ -52,6 +52,10 @@ def built(experiment: ExperimentConfig = EXPERIMENT, **changes: Any) -> UVAPolic
             if "adaLN" in name or "final_layer" in name:
                 parameter.normal_(std=0.1)
     return policy
+
+
+def draw_of(policy: UVAPolicy, count: int = 3) -> UVANoise:
+    return policy.sample_noise(count, torch.Generator().manual_seed(2))
 
 
 def windows(count: int = 3, frames: int = 8) -> WindowBatch:
@@ -222,6 +226,20 @@ def test_imagined_frames_are_pictures_that_follow_the_history(rounds: int) -> No
     assert frames.shape == (3, 4, 16, 16, 3) and frames.dtype == torch.uint8
     assert torch.equal(policy.imagine(seen, NOTHING, seeds), frames)
     assert not torch.equal(policy.imagine(seen, NOTHING, seeds + 7), frames)
+    told = policy.imagine(seen, NOTHING, seeds, actions=torch.ones(3, 16, 2))
+    assert not torch.equal(told, frames)
+
+
+def test_the_autoencoder_learns_from_single_frames_of_whole_episodes() -> None:
+    policy = built(trains="vae").train()
+    assert policy.spec.offsets == (0,) and policy.spec.margins == (0, 0)
+    batch = windows()
+    seen = dataclasses.replace(batch.observed, rgb=batch.observed.rgb[:, 3])
+    output = policy.loss(dataclasses.replace(batch, observed=seen), NOTHING, draw_of(policy))
+    assert set(output.terms) == {"squared_error", "divergence"}
+    output.total.backward()
+    assert all(p.grad is not None for p in policy.vae_model.parameters())
+    assert all(p.grad is None for p in policy.model.parameters())
 
 
 def test_rounds_of_filling_in_follow_a_cosine() -> None:
