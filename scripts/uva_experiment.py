@@ -212,7 +212,8 @@ class Experiment:
         more = ("--workers", self.args.workers, "--device", self.args.device)
         first = commands.FIRST_EVALUATION_SEED + 100 * self.args.seed
         scenes = ("embedded", first) if self.args.task == DRAWER else (PUSHT, TEST_SCENES)
-        series = [("test", scenes, size.episodes, ("--save-video", 2))]
+        filmed: tuple[object, ...] = ("--save-video", 2)
+        series = [("test", scenes, size.episodes, filmed)]
         if size.seen_episodes:
             series.append(("train", (PUSHT, TRAIN_SCENES), size.seen_episodes, ()))
         return [

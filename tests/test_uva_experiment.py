@@ -57,7 +57,7 @@ def test_every_training_is_possible_and_starts_from_the_one_before(
         args = train_parser(train.__doc__).parse_args(list(step.command[4:]))
         experiment = load_experiment(args.exp_cfg_path, args.exp_cfg_opts)
         network = load_network(args.mvt_cfg_path, args.mvt_cfg_opts)
-        policy_class(network.policy).check_stage(1, experiment, network)
+        policy_class(network).check_stage(1, experiment, network)
         assert experiment.tasks == task
         assert experiment.train_iter >= experiment.bs
         assert experiment.log_every == (7 if "gpu" in flags else 20)
