@@ -25,11 +25,13 @@ def is_graded(methods: Sequence[Method]) -> bool:
 
 
 def add_scores(page: Page, methods: Sequence[Method]) -> None:
-    """Mean scores per task with their intervals; nothing where rewards are not graded."""
+    """Mean scores per task with their intervals, as bars unless a simulator counts otherwise than
+    from 0 to 1; nothing where rewards are not graded."""
     if not is_graded(methods):
         return
     page.heading("Scores")
-    page.markup(bar_chart(score_groups(methods)))
+    if all(0 <= row.reward <= FULL_REWARD for method in methods for row in method.rows):
+        page.markup(bar_chart(score_groups(methods)))
     page.table(*score_table(methods), texts=(0, 1))
     page.text(EXPLANATION.format(draws=Score.DRAWS))
 

@@ -52,6 +52,14 @@ def test_known_figures_stand_beside_the_scores(
     assert "<h2>Scores</h2>" in text and "0.533" in text and "nearest neighbour" in text
 
 
+def test_rewards_beyond_a_full_one_have_no_bars(tmp_path: Path) -> None:
+    page = Page("t")
+    methods = collect_methods([Source(run_with(tmp_path, (-50.0, 250.0), "reach"))])
+    add_scores(page, methods)
+    assert score_table(methods)[1][0][2] == "1.000"
+    assert not any('class="bars"' in part for part in page.parts) and "1.000" in page.parts[-2]
+
+
 def test_successes_alone_are_no_scores(tmp_path: Path) -> None:
     page = Page("t")
     add_scores(page, collect_methods([Source(run_with(tmp_path, (0.0, 100.0), "open_drawer"))]))
