@@ -5,11 +5,8 @@ bash scripts/make_lerobot_env.sh && .venv_lerobot/bin/python -m pytest tests/plu
 
 from __future__ import annotations
 
-import importlib
 import re
 import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +24,8 @@ from sam2act.policies.executors import build_executor
 from sam2act.policies.hub_folder import write_hub_folder
 from sam2act.policies.session import PolicySession, trained_encoder
 from tests.places import REPOSITORY
+from tests.plugins.conftest import DISTRIBUTIONS, PLUGINS
 
-PLUGINS = REPOSITORY / "plugins"
-DISTRIBUTIONS = ("lerobot_env_sam2act", "lerobot_policy_sam2act")
 SCENES, TASK, SIDE = 7000, "put_block_back", 32
 
 
@@ -47,16 +43,6 @@ def test_script_leaves_other_folders_alone(tmp_path: Path) -> None:
     done = subprocess.run(["bash", script, tmp_path], capture_output=True, text=True)
     assert done.returncode == 1 and "was not made by this script" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
-
-
-@pytest.fixture(scope="module")
-def plugins() -> Iterator[dict[str, Any]]:
-    """The two modules."""
-    pytest.importorskip("lerobot", reason="needs LeRobot: scripts/make_lerobot_env.sh")
-    before = list(sys.path)
-    sys.path[:0] = [str(PLUGINS / name) for name in DISTRIBUTIONS]
-    yield {name: importlib.import_module(name) for name in DISTRIBUTIONS}
-    sys.path[:] = before
 
 
 @pytest.fixture
@@ -179,8 +165,3 @@ def test_saved_policy_is_an_exported_folder(policy: Any, tmp_path: Path) -> None
     assert (after.stage, after.network) == (2, before.network)
     state = after.model_state()
     assert all(torch.equal(value, state[name]) for name, value in before.model_state().items())
-
-
-def test_training_is_refused_with_the_way_to_train(policy: Any) -> None:
-    with pytest.raises(ValueError, match="use `sam2act train`, then `sam2act export`"):
-        policy.forward({})
