@@ -210,7 +210,7 @@ def test_lerobot_trains_saves_and_acts(run: Path) -> None:
 
 
 def test_optimiser_and_schedule_of_a_checkpoint_go_on(run: Path) -> None:
-    """What `--resume=true` restores is that of step 10 of `sam2act train`."""
+    """LeRobot's files of step 10 restore what `sam2act train` has there."""
     from lerobot.optim.optimizers import load_optimizer_state
     from lerobot.optim.schedulers import load_scheduler_state
 
