@@ -225,6 +225,11 @@ def headline(results: Sequence[PresetResults], base: PresetResults) -> str:
     complete = [found for found in results if len(found.tasks) == len(tasks)] or list(results)
     best = max(complete, key=lambda found: found.mean.rate)
     where = tasks[0] if len(tasks) == 1 else f"{len(tasks)} tasks"
+    if not best.mean.rate:
+        return f"No preset solves an episode of {where}."
+    equal = [found.name for found in complete if found.mean.rate == best.mean.rate]
+    if len(equal) > 1:
+        return f"{' and '.join(equal)} succeed most often: {percent(best.mean.rate)} on {where}."
     text = f"{best.name} succeeds most often: {percent(best.mean.rate)} on {where}."
     pairs = count_pairs(best.pairs(), base.pairs()) if best is not base else None
     if pairs is None:

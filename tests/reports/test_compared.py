@@ -119,6 +119,20 @@ def test_the_headline_names_the_best_one(results: list[PresetResults]) -> None:
     assert headline(results, plus) == "one_plus succeeds most often: 93.8 % on 2 tasks."
 
 
+@pytest.mark.parametrize(
+    ("outcomes", "said"),
+    [("00", "No preset solves an episode"), ("10", "one and one_plus succeed most often: 50 %")],
+)
+def test_the_headline_names_nobody_alone_where_none_is_best(
+    tmp_path: Path, outcomes: str, said: str
+) -> None:
+    cells = make_cells([ONE, PLUS], TASKS[:1], (0,), settings(tmp_path))
+    for cell in cells:
+        write_cell(cell, outcomes, parameters=1, latency=1.0)
+    results = read_results(cells)
+    assert headline(results, results[0]).startswith(said)
+
+
 def test_pairs_need_equal_seeds_and_scenes(results: list[PresetResults]) -> None:
     plain, plus = results
     assert len(plain.pairs()) == 16 and len(plain.pairs(TASKS[0])) == 8
