@@ -21,6 +21,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where the experi
 
 import uva_experiment  # noqa: E402
 
+from sam2act.runtime.console import make_output_safe  # noqa: E402
+
 FLAGS = (
     *("--size", "gpu", "--device", "0", "--minutes", "9", "--workers", "8"),
     *("--output", "uva_on_gpu", "--steps", "autoencoder", "video", "joint", "evaluate_joint"),
@@ -30,6 +32,7 @@ FLAGS = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; the exit status, 3 if the time was up and the same command goes on."""
+    make_output_safe()
     return int(uva_experiment.main([*FLAGS, *(sys.argv[1:] if argv is None else argv)]))
 
 

@@ -117,7 +117,8 @@ def test_what_acting_costs_is_told_per_episode() -> None:
     acting = [row.acting for row in rows if row.acting is not None]
     assert [found.forward_passes for found in acting] == [3, 2, 5, 3], "the last one without action"
     for found in acting:
-        assert found.simulator_seconds > 0 and found.policy_seconds >= 0.02 * found.forward_passes
+        assert found.simulator_seconds >= 0  # of a scripted one perhaps nothing
+        assert found.policy_seconds >= 0.02 * found.forward_passes
 
 
 class SlowActor(CountingActor):
