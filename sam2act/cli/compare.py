@@ -26,20 +26,23 @@ mend, 3 if the time of --minutes was up, 130 if it was interrupted.
 from __future__ import annotations
 
 import argparse
-import math
 import os
 import sys
-import time
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
 from sam2act.cli.arguments import TASKS_HELP, ArgumentParser, add_device, positive_number
+from sam2act.cli.cell_flags import (
+    add_running_flags,
+    check_minutes,
+    deadline_after,
+    simulated_tasks,
+    tell_failures,
+)
 from sam2act.cli.report import aligned
 from sam2act.cli.status import DONE, FAULT, run_command
 from sam2act.core.errors import ConfigError
-from sam2act.core.tasks import expand_tasks
-from sam2act.envs.registry import check_tasks
 from sam2act.experiments.cells import COMPLETE, Settings, make_cells
 from sam2act.experiments.commands import as_text
 from sam2act.experiments.plan import check_settings, describe, distinct_steps, write_plan
@@ -50,7 +53,6 @@ from sam2act.reports.compared import comparison_page, comparison_table, write_ta
 from sam2act.runtime.distributed import distributed_context
 
 PAGE, TABLE = "comparison.html", "comparison.csv"
-BACKEND = "embedded"
 PATIENCE = timedelta(days=30)  # of processes that have no more cells
 
 
@@ -93,27 +95,10 @@ def build_parser() -> argparse.ArgumentParser:
     add("--output", type=Path, default=Path("comparison"), help="folder of everything (comparison)")
     add("--workers", type=positive_number, default=2, help="simulator processes (2)")
     add_device(group, default=None)
-    add("--shard", type=share, metavar="I/N", help="only cells I, I + N, I + 2 N, ...")
-    add("--minutes", type=float, help="stop in time after this many; the same command goes on")
-    add("--describe", action="store_true", help="show cells and missing commands, and stop")
+    add_running_flags(group)
     add("--report-only", action="store_true", help="write table and page of what is there, no more")
     add("--title", default="", help="heading of the page")
     return parser
-
-
-def share(text: str) -> Share:
-    """`I/N` as a share.
-
-    Raises:
-        argparse.ArgumentTypeError: it is none.
-    """
-    index, _, count = text.partition("/")
-    if not (index.isdecimal() and count.isdecimal()):
-        raise argparse.ArgumentTypeError(f"{text}: write I/N, such as 0/4")
-    try:
-        return Share(int(index), int(count))
-    except ConfigError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -155,23 +140,21 @@ class Comparison:
             ConfigError: a preset or task does not exist, or flags contradict each other.
         """
         self.args = args
-        if args.minutes is not None and not 0 < args.minutes < math.inf:
-            raise ConfigError(f"--minutes {args.minutes:g}: not a positive number")
+        check_minutes(args.minutes)
         if not args.presets:
             raise ConfigError(f"--presets is missing; there are {', '.join(preset_names())}")
         self.presets = choose_presets(args.presets)
         self.reference = "".join(args.reference.split()) or self.presets[0].label
         if self.reference not in [preset.label for preset in self.presets]:
             raise ConfigError(f"--reference {self.reference} is none of the presets compared")
-        tasks = _tasks(args.tasks)
+        tasks = simulated_tasks(args.tasks)
         self.settings = _settings(args, self.presets)
         check_settings(self.settings)
         self.cells = make_cells(self.presets, tasks, range(args.seeds), self.settings)
 
     def run(self, part: Share) -> int:
         """Run the cells of this process; 0, or the status with which it stopped."""
-        minutes = self.args.minutes
-        deadline = math.inf if minutes is None else time.monotonic() + 60 * minutes
+        deadline = deadline_after(self.args.minutes)
         write_plan(self.cells, self.settings)
         runner = CellRunner(part.of(self.cells), deadline=deadline, after_cell=self.write)
         return runner.run()
@@ -185,9 +168,7 @@ class Comparison:
         missing = sum(cell.state() != COMPLETE for cell in self.cells)
         if missing:
             print(f"{missing} of {len(self.cells)} cells are not complete")
-        failed = failures(self.cells)
-        for cell, record in failed:
-            print(f"{cell.title}: failed in the {record.failed}: {record.why}", file=sys.stderr)
+        failed = tell_failures(self.cells)
         if results:
             print(self.settings.output / PAGE)
         return FAULT if failed else DONE
@@ -224,15 +205,6 @@ class Comparison:
         if missing:
             notes.append(f"{missing} of {len(self.cells)} cells are not complete yet.")
         return notes
-
-
-def _tasks(given: Sequence[str]) -> list[str]:
-    tasks = list(dict.fromkeys(expand_tasks(given)))
-    try:
-        check_tasks(BACKEND, tasks)
-    except ValueError as error:
-        raise ConfigError(f"--tasks: {error}") from error
-    return tasks
 
 
 def _settings(args: argparse.Namespace, presets: Sequence[Preset]) -> Settings:

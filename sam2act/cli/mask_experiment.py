@@ -19,24 +19,25 @@ is something for you to mend, 3 if the time of --minutes was up, 130 if it was i
 from __future__ import annotations
 
 import argparse
-import math
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from sam2act.cli.arguments import TASKS_HELP, ArgumentParser, add_device, positive_number
-from sam2act.cli.compare import share
+from sam2act.cli.cell_flags import (
+    add_running_flags,
+    check_minutes,
+    deadline_after,
+    simulated_tasks,
+    tell_failures,
+)
 from sam2act.cli.status import DONE, FAULT, run_command
-from sam2act.core.errors import ConfigError
-from sam2act.core.tasks import expand_tasks
-from sam2act.envs.registry import check_tasks
 from sam2act.experiments import commands
 from sam2act.experiments.cells import COMPLETE, Settings
 from sam2act.experiments.masked import PLAIN, UNPERTURBED, WAYS, MaskedCell, make_masked_cells
 from sam2act.experiments.plan import check_settings, describe, write_plan
 from sam2act.experiments.presets import choose_presets, image_size
-from sam2act.experiments.run import CellRunner, Share, failures
+from sam2act.experiments.run import CellRunner, Share
 from sam2act.runtime.steps import Step, run_steps
 
 TASKS = ("open_drawer", "put_block_back")
@@ -70,9 +71,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--output", type=Path, default=Path("mask_experiment"), help="folder of everything")
     add("--workers", type=positive_number, default=2, help="simulator processes (2)")
     add_device(group)
-    add("--shard", type=share, default=Share(), metavar="I/N", help="only cells I, I + N, ...")
-    add("--minutes", type=float, default=math.inf, help="stop in time; the same command goes on")
-    add("--describe", action="store_true", help="show cells and missing commands, and stop")
+    add_running_flags(group)
     return parser
 
 
@@ -84,19 +83,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _experiment(args: argparse.Namespace) -> int:
     cells, settings = _cells(args)
+    check_minutes(args.minutes)
     if args.describe:
         print(describe(cells, settings.output))
         return DONE
-    if not args.minutes > 0:
-        raise ConfigError(f"--minutes {args.minutes:g}: not a positive number")
-    deadline = time.monotonic() + 60 * args.minutes
+    deadline = deadline_after(args.minutes)
     write_plan(cells, settings)
-    code = CellRunner(args.shard.of(cells), deadline=deadline).run()
+    code = CellRunner((args.shard or Share()).of(cells), deadline=deadline).run()
     if code:
         return code
-    failed = failures(cells)
-    for cell, record in failed:
-        print(f"{cell.title}: failed in the {record.failed}: {record.why}", file=sys.stderr)
+    failed = tell_failures(cells)
     finished = [cell for cell in cells if cell.state() == COMPLETE]
     if finished:
         code = run_steps(page_steps(finished), Path.cwd(), deadline, settings.output / "pages.txt")
@@ -109,11 +105,7 @@ def _cells(args: argparse.Namespace) -> tuple[list[MaskedCell], Settings]:
     Raises:
         ConfigError: a name is unknown, or the folder holds another experiment.
     """
-    tasks = list(dict.fromkeys(expand_tasks(args.tasks)))
-    try:
-        check_tasks("embedded", tasks)
-    except ValueError as error:
-        raise ConfigError(f"--tasks: {error}") from error
+    tasks = simulated_tasks(args.tasks)
     presets = choose_presets([args.preset])
     settings = Settings(
         output=args.output.resolve(),

@@ -15,15 +15,18 @@ is done; calls with --shard 0/2 and --shard 1/2 share the cells. The table is pr
 from __future__ import annotations
 
 import argparse
-import math
 import shlex
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from sam2act.cli.arguments import ArgumentParser, positive_number
-from sam2act.cli.compare import share
+from sam2act.cli.cell_flags import (
+    add_running_flags,
+    check_minutes,
+    deadline_after,
+    tell_failures,
+)
 from sam2act.cli.report import aligned
 from sam2act.cli.status import DONE, FAULT, run_command
 from sam2act.config.load import load_network
@@ -32,7 +35,7 @@ from sam2act.envs.dmc.options import LEVELS
 from sam2act.envs.registry import get_backend
 from sam2act.experiments.online import AGENTS, OnlineCell, OnlineSettings, table
 from sam2act.experiments.plan import describe
-from sam2act.experiments.run import CellRunner, Share, failures
+from sam2act.experiments.run import CellRunner, Share
 from sam2act.policies.drq_v2.config import DrQv2Config
 
 NETWORK = "configs/mvt/drq_v2_small.yaml"
@@ -58,9 +61,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--masks", default=MASKS, help=f'flags of rl-train for masked agents ("{MASKS}")')
     add("--train-opts", default="", help="more flags of every rl-train")
     add("--output", type=Path, default=Path("rl_experiment"), help="folder of everything")
-    add("--shard", type=share, default=Share(), metavar="I/N", help="only cells I, I + N, ...")
-    add("--minutes", type=float, default=math.inf, help="stop in time; the same command goes on")
-    add("--describe", action="store_true", help="show cells and missing commands, and stop")
+    add_running_flags(parser)
     return parser
 
 
@@ -72,17 +73,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _experiment(args: argparse.Namespace) -> int:
     cells = _cells(args)
+    check_minutes(args.minutes)
     if args.describe:
         print(describe(cells, cells[0].output))
         return DONE
-    if not args.minutes > 0:
-        raise ConfigError(f"--minutes {args.minutes:g}: not a positive number")
-    deadline = time.monotonic() + 60 * args.minutes
-    code = CellRunner(args.shard.of(cells), deadline=deadline).run()
+    deadline = deadline_after(args.minutes)
+    code = CellRunner((args.shard or Share()).of(cells), deadline=deadline).run()
     print("\n" + aligned(["agent", *args.levels], table(cells)))
-    failed = failures(cells)
-    for cell, record in failed:
-        print(f"{cell.title}: failed in the {record.failed}: {record.why}", file=sys.stderr)
+    failed = tell_failures(cells)
     return code or (FAULT if failed else DONE)
 
 

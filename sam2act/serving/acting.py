@@ -128,11 +128,9 @@ class Actor:
         return self._history.observe([turn.env_id], [turn.frame], [turn.step])
 
     def _require_state(self, frame: Frame) -> None:
-        absent = [
-            part.name for part in self.spec.state if part != TIME and part.name not in frame.state
-        ]
+        parts = [part for part in self.spec.state if part != TIME]
+        absent = [part.name for part in parts if part.name not in frame.state]
         if absent:
-            parts = [part for part in self.spec.state if part != TIME]
             told = ", ".join(f"{part.name} ({part.size} numbers)" for part in parts)
             raise ContractError(
                 f"state: the policy was trained with {told} beside the images, and the request has "
