@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Load of a server: many sessions on the loopback against one, nothing lost, nothing mixed up.
 
-    python scripts/benchmarks/load_server.py [--sessions 32] [--seconds 20] [--rows 8]
+    python scripts/benchmarks/load_server.py [--sessions 32] [--seconds 20] [--rows 8] [--hostile]
 
 A tiny SAM2Act+ with random weights serves robots whose clients run in another process. Every
 session has episodes of its own, and sees pictures in an order of its own. The first actions of
@@ -11,7 +11,10 @@ every X
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import logging
+import pickle
 import resource
 import subprocess
 import sys
@@ -106,6 +109,42 @@ def measure(sessions: int, seconds: float, rows: int) -> dict[str, Any]:
     return told | {"megabytes": megabytes}
 
 
+def endure(seconds: float) -> tuple[int, list[float]]:
+    """How many hostile frames a server was sent, and its memory meanwhile."""
+    from websockets.exceptions import ConnectionClosed
+    from websockets.sync.client import connect
+
+    from sam2act.serving.acting import Actor
+    from sam2act.serving.app import Settings
+    from sam2act.serving.codec import decode, encode
+    from sam2act.serving.limits import Limits
+    from sam2act.serving.running import serving
+
+    wrong = {"type": "act", "observation": {"rgb": {"front": [1.0, float("nan")]}}}
+    piece = bytes(500_000)
+    logging.getLogger("websockets").setLevel(logging.CRITICAL)  # of connections that are cut
+    hostile: list[Any] = [
+        *(b"\xc1", b"\x93\x01\x02", "a text", encode(wrong), pickle.dumps([1]), bytes(3_000_000)),
+        [piece] * 8,  # one message in pieces, beyond the limit
+    ]
+    sent, megabytes, until = 0, [], time.monotonic() + seconds
+    limits = Limits(request_bytes=2_000_000)
+    with serving(Actor(session(1)), Settings(limits)) as address:
+        while time.monotonic() < until:
+            content = hostile[sent % len(hostile)]
+            sent += 1
+            megabytes.append(resident_megabytes())
+            with connect(f"ws://{address}/sam2act", compression=None) as connection:
+                connection.recv(10)
+                with contextlib.suppress(ConnectionClosed):
+                    connection.send(content)
+                    connection.recv(10)
+        with connect(f"ws://{address}/sam2act") as connection:
+            if decode(connection.recv(10), 0)["type"] != "hello":
+                raise SystemExit("the server does not greet any more")
+    return sent, megabytes
+
+
 def resident_megabytes() -> float:
     """Memory of this process that is no page of a file."""
     fields = Path("/proc/self/statm").read_text(encoding="utf-8").split()
@@ -153,7 +192,12 @@ def main() -> int:
     parser.add_argument("--sessions", type=int, default=32)
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--rows", type=int, default=8, help="of every forward pass (8)")
+    parser.add_argument("--hostile", action="store_true", help="frames that no client sends")
     args = parser.parse_args()
+    if args.hostile:
+        sent, megabytes = endure(args.seconds)
+        print(f"{sent} hostile frames; {memory_summary(megabytes)} MB")
+        return 0
     print(summary("1 session", measure(1, args.seconds / 2, 1)), flush=True)
     told = measure(args.sessions, args.seconds, args.rows)
     print(summary(f"{args.sessions} sessions", told))
