@@ -140,7 +140,7 @@ def endure(seconds: float) -> tuple[int, list[float]]:
                     connection.send(content)
                     connection.recv(10)
         with connect(f"ws://{address}/sam2act") as connection:
-            if decode(connection.recv(10), 0)["type"] != "hello":
+            if decode(connection.recv(10, decode=False), 0)["type"] != "hello":
                 raise SystemExit("the server does not greet any more")
     return sent, megabytes
 
