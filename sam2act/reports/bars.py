@@ -7,7 +7,7 @@ of the width it gets, so that text keeps its size. The styles are those of `page
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -44,8 +44,17 @@ class BarGroup:
     chance: float | None = None
 
 
-def bar_chart(groups: Sequence[BarGroup]) -> str:
+def percent(rate: float) -> str:
+    """A share as text, with a decimal only where one is needed."""
+    return f"{100 * rate:.1f}".removesuffix(".0") + " %"
+
+
+def bar_chart(groups: Sequence[BarGroup], label: Callable[[float], str] = percent) -> str:
     """Markup of all groups above a common axis; a short text if there is nothing to draw.
+
+    Args:
+        groups: one below the other.
+        label: text of a share at the axis.
 
     Raises:
         ValueError: a share is not within 0 and 1.
@@ -58,14 +67,9 @@ def bar_chart(groups: Sequence[BarGroup]) -> str:
         parts.append(f"<h3>{escape(group.title)}{floor}</h3>")
         parts += [_row(bar, group.chance) for bar in group.bars]
     parts.append(
-        f'<div class="bar"><span class="name"></span>{_axis()}</div>{_legend(groups)}</div>'
+        f'<div class="bar"><span class="name"></span>{_axis(label)}</div>{_legend(groups)}</div>'
     )
     return "".join(parts)
-
-
-def percent(rate: float) -> str:
-    """A share as text, with a decimal only where one is needed."""
-    return f"{100 * rate:.1f}".removesuffix(".0") + " %"
 
 
 def _row(bar: Bar, chance: float | None) -> str:
@@ -96,12 +100,12 @@ def _row(bar: Bar, chance: float | None) -> str:
     )
 
 
-def _axis() -> str:
+def _axis(label: Callable[[float], str]) -> str:
     """Figures below the bars; those at the ends stay inside."""
     anchors = {TICKS[0]: "start", TICKS[-1]: "end"}
     texts = [
         f'<text x="{_position(tick)}" y="12" style="text-anchor:{anchors.get(tick, "middle")}">'
-        f"{percent(tick)}</text>"
+        f"{label(tick)}</text>"
         for tick in TICKS
     ]
     return f'<svg class="strip" height="18" style="height:18px">{"".join(texts)}</svg>'

@@ -31,7 +31,7 @@ def add_scores(page: Page, methods: Sequence[Method]) -> None:
         return
     page.heading("Scores")
     if all(0 <= row.reward <= FULL_REWARD for method in methods for row in method.rows):
-        page.markup(bar_chart(score_groups(methods)))
+        page.markup(bar_chart(score_groups(methods), label="{:g}".format))
     page.table(*score_table(methods), texts=(0, 1))
     page.text(EXPLANATION.format(draws=Score.DRAWS))
 

@@ -50,6 +50,8 @@ def test_known_figures_stand_beside_the_scores(
     assert "random actions" in capsys.readouterr().out
     text = (tmp_path / "page.html").read_text()
     assert "<h2>Scores</h2>" in text and "0.533" in text and "nearest neighbour" in text
+    chart = text[text.index("<h2>Scores</h2>") : text.index("<h2>Success</h2>")]
+    assert ">0.25</text>" in chart and "25 %</text>" not in chart
 
 
 def test_rewards_beyond_a_full_one_have_no_bars(tmp_path: Path) -> None:
